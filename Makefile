@@ -1,0 +1,100 @@
+# Thin targets over `python -m stack` and `python -m sample`; `make help` lists them.
+PYTHON ?= python3
+OLIST ?=
+ORDERS ?= 50000
+ANOMALIES ?=
+DELETES ?=
+FROM ?=
+TO ?=
+HOURLY ?=
+LAYER ?= silver
+SHOP ?=
+
+export STACK_SHOP ?= $(SHOP)
+STACK_HOME ?= .stack
+bin := $(STACK_HOME)/venv/bin
+stack := $(bin)/python -m stack
+# The shop's commands need its URL, the dbt and Airflow ones the environment of the stack.
+in_stack := $(stack) exec --
+window = $(if $(FROM),--from '$(FROM)') $(if $(TO),--to '$(TO)')
+
+.DEFAULT_GOAL := help
+.PHONY: help venv build up down status logs load seed sample live backfill rebuild run run_bronze run_silver run_gold \
+    env manifest docs dbt-test test test-dags lint lock clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z_-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+venv:
+	@$(PYTHON) -m stack.bootstrap
+
+run: venv ## Everything: set up, start, fill the shop (OLIST=DIR, or ORDERS=N generated), run, show results (SHOP=off: no trading after)
+	@$(stack) run $(if $(OLIST),--olist '$(OLIST)') --orders $(ORDERS)
+
+build: venv ## Set up only: packages, engines, manifests
+	@$(stack) build
+
+up: venv ## Start the engines and Airflow, wait until they are healthy
+	@$(stack) up
+
+down: ## Stop everything
+	@[ ! -x $(bin)/python ] || $(stack) down
+
+status: venv ## Show each service: state, process, port, uptime, memory
+	@$(stack) status
+
+logs: venv ## Follow the logs (SERVICE=name for one)
+	@$(stack) logs $(SERVICE)
+
+env: venv ## Print URLs and logins for a shell:  eval "$(make -s env)"
+	@$(stack) env
+
+load: venv ## Load the nine real CSVs into the empty shop: OLIST=DIR
+	@$(if $(OLIST),,$(error Say where the CSVs are: make load OLIST=DIR))$(in_stack) python -m sample load '$(OLIST)'
+
+sample: venv ## Generate a shop: ORDERS=N [ANOMALIES=all|kind,…]
+	@$(in_stack) python -m sample generate --orders $(ORDERS) $(if $(ANOMALIES),--anomalies '$(ANOMALIES)')
+
+seed: sample ## The same as sample
+
+live: venv ## A burst of inserts and updates at the shop (DELETES=1: deletes, too)
+	@$(in_stack) python -m sample live $(if $(DELETES),--deletes)
+
+backfill: venv ## Run a date range in one run: FROM=… TO=… (UTC; HOURLY=1: a run an hour)
+	@$(if $(and $(FROM),$(TO)),,$(error Say the range: make backfill FROM=2018-01-01 TO=2018-02-01))$(stack) $(if $(HOURLY),backfill,trigger) $(window)
+
+rebuild: venv ## Make the layers again from bronze: [LAYER=silver|gold]
+	@$(stack) trigger --rebuild $(LAYER)
+
+run_bronze: ## A run that stops after bronze [FROM=… TO=…]
+run_silver: ## A run that stops after silver [FROM=… TO=…]
+run_gold: ## A run that stops after gold, unpublished [FROM=… TO=…]
+run_bronze run_silver run_gold: venv
+	@$(stack) trigger --layer $(@:run_%=%) $(window)
+
+manifest: venv ## Parse the dbt project, from which Airflow draws its tasks; needs no engine
+	@$(stack) manifest
+
+docs: venv ## Build dbt's documentation with the lineage
+	@$(stack) docs
+
+dbt-test: venv ## Run every dbt test over whole tables
+	@$(stack) dbt-test
+
+test: lint manifest ## Everything: lint, then every test (starts the engines it needs)
+	@$(bin)/pytest tests
+
+test-dags: manifest ## The DAG tests: no engine, seconds
+	@$(bin)/pytest tests/dags
+
+lint: venv ## Ruff, sqlfluff, mypy
+	@$(bin)/ruff check .
+	@$(bin)/ruff format --check .
+	@$(bin)/mypy
+	@$(bin)/sqlfluff lint --disable-progress-bar include/dbt/macros include/dbt/models include/dbt/tests include/sql sample stack tests
+
+lock: venv ## Resolve the packages of pyproject.toml again into requirements.txt
+	@$(PYTHON) -m stack.bootstrap lock
+
+clean: down ## Remove everything made here (data included); downloads stay in the cache
+	@rm -rf '$(STACK_HOME)' include/dbt/target include/dbt/logs

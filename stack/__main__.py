@@ -1,0 +1,202 @@
+"""The command line of the stack: `python -m stack --help`; `make help` lists the same as targets."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+from pydantic import ValidationError
+from rich.console import Console
+
+from stack import pipeline, supervisor
+from stack.build import DBT, build, make_manifests
+from stack.console import console
+from stack.environment import MARK, POSTGRES_BIN, environment, exports
+from stack.errors import StackError
+from stack.lifecycle import show_status
+from stack.lifecycle import up as start_all
+from stack.settings import ROOT, Settings
+
+MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"])
+
+
+def replace_process(command: list[str], env: Mapping[str, str]) -> None:
+    """Become `command` in the project's folder; its exit status is ours. Raises StackError where there is none."""
+    os.chdir(ROOT)
+    try:
+        os.execvpe(command[0], command, env)  # noqa: S606, no shell is meant
+    except OSError as error:
+        raise StackError(f"{command[0]} can't be run: {error}") from None
+
+
+def of_the_stack(settings: Settings) -> dict[str, str]:
+    """Return the environment of the stack's processes, without the mark by which `make down` ends them."""
+    return {name: value for name, value in environment(settings).items() if name != MARK}
+
+
+@click.group()
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """Start, fill, run and stop the medallion stack on this machine."""
+    context.obj = Settings()
+
+
+@cli.command("build")
+@click.pass_obj
+def set_up(settings: Settings) -> None:
+    """Fetch the engines and make what they need; start nothing."""
+    build(settings)
+
+
+@cli.command()
+@click.pass_obj
+def manifest(settings: Settings) -> None:
+    """Bring the manifests of the dbt project up to date; needs no engine."""
+    make_manifests({**os.environ, "DO_NOT_TRACK": "1"}, settings.home / "log")
+
+
+@cli.command()
+@click.pass_obj
+def up(settings: Settings) -> None:
+    """Start the engines and wait until they are healthy."""
+    start_all(settings)
+
+
+@cli.command()
+@click.pass_obj
+def down(settings: Settings) -> None:
+    """End every process of the stack."""
+    supervisor.shutdown(settings)
+    console.print("The stack is down.")
+
+
+@cli.command()
+@click.pass_obj
+def status(settings: Settings) -> None:
+    """Show each service: state, process, port, uptime, memory."""
+    show_status(settings)
+
+
+@cli.command()
+@click.argument("services", nargs=-1, type=click.Choice(supervisor.SERVICES))
+@click.pass_obj
+def logs(settings: Settings, services: tuple[str, ...]) -> None:
+    """Follow the logs of SERVICES (default: all) until Ctrl-C."""
+    files = [settings.home / "log" / f"{name}.log" for name in services or supervisor.SERVICES]
+    found = [str(file) for file in files if file.exists()]
+    if not found:
+        raise StackError(f"There is no log in {settings.home / 'log'} yet. Start the stack: make up")
+    replace_process(["tail", "-n", "20", "-F", *found], os.environ)
+
+
+@cli.command()
+@click.pass_obj
+def env(settings: Settings) -> None:
+    """Print shell lines with URLs, logins and a PATH that has psql; for eval."""
+    path = os.pathsep.join([str(POSTGRES_BIN), os.environ["PATH"]])
+    for name, value in {**exports(settings), "PATH": path}.items():
+        quoted = value.replace("'", "'\\''")
+        click.echo(f"export {name}='{quoted}'")
+
+
+@cli.command("exec", context_settings={"ignore_unknown_options": True})
+@click.argument("command", nargs=-1, required=True)
+@click.pass_obj
+def execute(settings: Settings, command: tuple[str, ...]) -> None:
+    """Run COMMAND (dbt, airflow, spark-submit, …) in the environment of the stack's processes."""
+    replace_process(list(command), of_the_stack(settings))
+
+
+@cli.command()
+@click.option(
+    "--olist", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder of the nine CSVs."
+)
+@click.option(
+    "--orders", type=int, default=50_000, show_default=True, help="How many to generate without --olist."
+)
+@click.pass_obj
+def run(settings: Settings, olist: Path | None, orders: int) -> None:
+    """Everything: start, fill an empty shop, publish its history, then the next changes; show results."""
+    pipeline.run(settings, olist, orders)
+
+
+@cli.command()
+@click.option("--from", "start", type=MOMENT, help="Start of the window, UTC.")
+@click.option("--to", "end", type=MOMENT, help="End of the window, UTC, itself not in it.")
+@click.option(
+    "--layer", type=click.Choice(["bronze", "silver", "gold", "publish"]), help="Stop after this layer."
+)
+@click.option(
+    "--rebuild", type=click.Choice(["silver", "gold"]), help="Make this layer and those above again."
+)
+@click.pass_obj
+def trigger(
+    settings: Settings, start: datetime | None, end: datetime | None, layer: str | None, rebuild: str | None
+) -> None:
+    """Run the pipeline once and follow it; without options: what is new since the last run."""
+    wanted = {
+        "window_start": start and start.isoformat(),
+        "window_end": end and end.isoformat(),
+        "up_to": layer,
+        "rebuild": rebuild,
+    }
+    pipeline.trigger(settings, {name: value for name, value in wanted.items() if value})
+
+
+@cli.command()
+@click.option("--from", "start", type=MOMENT, required=True, help="Start of the first hour, UTC.")
+@click.option("--to", "end", type=MOMENT, required=True, help="End of the last hour, UTC.")
+@click.pass_obj
+def backfill(settings: Settings, start: datetime, end: datetime) -> None:
+    """Run each hour of the range as a run of its own, one after the other."""
+    if start >= end:
+        raise StackError(f"FROM ({start}) must be before TO ({end}).")
+    pipeline.backfill(settings, start.replace(tzinfo=UTC), end.replace(tzinfo=UTC))
+
+
+def dbt(settings: Settings, *arguments: str | Path) -> bool:
+    """Run dbt on our project with its output shown; return whether it succeeded."""
+    command = ["dbt", "--no-version-check", *arguments, "--project-dir", DBT, "--profiles-dir", DBT]
+    return subprocess.run(command, env=of_the_stack(settings), cwd=ROOT, check=False).returncode == 0
+
+
+@cli.command()
+@click.pass_obj
+def docs(settings: Settings) -> None:
+    """Build dbt's documentation, with the lineage from source to gold, as one page."""
+    folder = settings.home / "docs"
+    if not dbt(settings, "docs", "generate", "--static", "--target-path", folder):
+        raise StackError("dbt could not build the documentation; the lines above say why.")
+    console.print(f"Open in a browser: {folder / 'static_index.html'}")
+
+
+@cli.command("dbt-test")
+@click.pass_obj
+def dbt_test(settings: Settings) -> None:
+    """Run every dbt test over whole tables, on the engine that made them."""
+    marts = "path:models/silver/marts"
+    failed = [
+        target
+        for target, selection in (("trino", ["--exclude", marts]), ("spark", ["--select", marts]))
+        if not dbt(
+            settings, "test", "--target", target, "--target-path", settings.home / "dbt" / target, *selection
+        )
+    ]
+    if failed:
+        raise StackError(f"dbt tests failed on {' and '.join(failed)}; the lines above say which.")
+
+
+def main() -> None:
+    """Run the command line; a StackError or a wrong setting becomes a message and exit status 1."""
+    try:
+        cli(prog_name="python -m stack")
+    except (StackError, ValidationError) as error:
+        Console(stderr=True, highlight=False, markup=False).print(f"Error: {error}", soft_wrap=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

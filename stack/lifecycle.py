@@ -1,0 +1,142 @@
+"""Brings the stack up, in order and waiting on health checks, and down."""
+
+import contextlib
+import json
+import time
+from datetime import timedelta
+from importlib.metadata import version
+
+import psutil
+import psycopg2
+from rich.table import Table
+
+from stack import supervisor
+from stack.build import build, last_lines, run
+from stack.console import console
+from stack.environment import PROGRAMS, exports
+from stack.errors import StackError
+from stack.health import CHECKS
+from stack.postgres import create_cluster, prepare_databases
+from stack.settings import Settings
+
+GIVE_UP_SECONDS = 15
+CHANGEABLE = {"shop", "start_timeout"}  # while the stack runs
+AIRFLOW = ("api-server", "scheduler", "dag-processor", "triggerer")
+
+
+def wait_healthy(name: str, settings: Settings) -> None:
+    """Wait until the check of service `name` passes; raise StackError with its log's end where it does not."""
+    log = settings.home / "log" / f"{name}.log"
+    began = time.monotonic()
+    while True:
+        state = supervisor.info(name)
+        try:
+            if state["statename"] in {"RUNNING", "STARTING"}:
+                CHECKS[name](settings, state["start"])
+                break
+            problem = f"state {state['statename']} {state['spawnerr']}"
+        except Exception as error:  # noqa: BLE001, whatever a client library makes of a service that is not ready
+            problem = str(error)[:500] or type(error).__name__
+        waited = time.monotonic() - began
+        # One that failed to start is tried again: PostgreSQL after a kill waits for its children to end.
+        gone = state["statename"] in {"BACKOFF", "FATAL"} and waited > GIVE_UP_SECONDS
+        if gone or waited > settings.start_timeout:
+            raise StackError(
+                f"{name} did not start within {waited:.0f} s: {problem}\nThe end of {log}:\n{last_lines(log)}"
+            )
+        time.sleep(0.5)
+    console.print(f"  {name} is healthy ({time.monotonic() - began:.1f} s)")
+
+
+def migrate_airflow(settings: Settings, env: dict[str, str]) -> None:
+    """Bring Airflow's database to the installed version; skipped where that was done."""
+    stamp = settings.home / "airflow" / "migrated"
+    if stamp.exists() and stamp.read_text() == version("apache-airflow"):
+        return
+    console.print("  preparing Airflow's database …")
+    log = settings.home / "log" / "airflow-migrate.log"
+    run([PROGRAMS / "airflow", "db", "migrate"], env, log, "Preparing Airflow's database")
+    stamp.write_text(version("apache-airflow"))
+
+
+def shop_has_orders(settings: Settings) -> bool:
+    """Return whether there is something to trade with."""
+    with psycopg2.connect(exports(settings)["SOURCE_URL"]) as connection, connection.cursor() as cursor:
+        cursor.execute("select to_regclass('sales.orders') is not null")
+        if cursor.fetchone() == (False,):
+            return False
+        cursor.execute("select exists (select from sales.orders)")
+        return cursor.fetchone() == (True,)
+
+
+def same_settings(settings: Settings) -> None:
+    """Raise StackError where the stack that runs was started with other settings, naming them."""
+    running = json.loads((settings.home / "settings.json").read_text())
+    wanted = json.loads(settings.model_dump_json(exclude=CHANGEABLE))
+    if changed := [f"STACK_{name.upper()}" for name in wanted if wanted[name] != running.get(name)]:
+        raise StackError(
+            f"The stack runs with other settings ({', '.join(changed)}). Stop it first: make down"
+        )
+
+
+def up(settings: Settings) -> None:
+    """Start what does not run and wait until everything is healthy; quick where all runs. Raises StackError."""
+    env = build(settings)
+    if supervisor.is_running():
+        same_settings(settings)
+    else:
+        supervisor.end(supervisor.ours(settings))
+        supervisor.check_ports(settings)
+        create_cluster(settings, env)
+        supervisor.launch(env, settings)
+        (settings.home / "settings.json").write_text(settings.model_dump_json(exclude=CHANGEABLE))
+    console.print("Starting the engines …")
+    supervisor.start("postgres")
+    wait_healthy("postgres", settings)
+    prepare_databases(settings, env)
+    supervisor.start("trino")
+    supervisor.start("thrift")
+    migrate_airflow(settings, env)
+    for name in AIRFLOW:
+        supervisor.start(name)
+    for name in ("thrift", "trino", *AIRFLOW):
+        wait_healthy(name, settings)
+    if settings.shop == "off":
+        supervisor.stop("shop")
+    elif shop_has_orders(settings):
+        supervisor.start("shop")
+
+
+def memory(pid: int) -> int:
+    """Return the bytes that a process and its descendants hold; pages they share count once where the system tells."""
+    total = 0
+    with contextlib.suppress(psutil.Error):  # one that has just ended
+        for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
+            held = process.memory_full_info()
+            total += getattr(held, "pss", held.rss)
+    return total
+
+
+def show_status(settings: Settings) -> None:
+    """Print each service's state, process, port, uptime (h:mm:ss) and memory."""
+    if not supervisor.is_running():
+        console.print("The stack is down. Start it with: make up")
+        return
+    ports = {
+        "postgres": settings.postgres_port,
+        "trino": settings.trino_port,
+        "thrift": settings.thrift_port,
+        "api-server": settings.airflow_port,
+        "scheduler": settings.worker_log_port,
+        "triggerer": settings.triggerer_log_port,
+    }
+    table = Table("service", "state", "pid", "port", "uptime", "memory", box=None)
+    for name in supervisor.SERVICES:
+        record = supervisor.info(name)
+        row = [name, record["statename"].lower(), "", str(ports.get(name, "")), "", ""]
+        if pid := record["pid"]:
+            row[2] = str(pid)
+            row[4] = str(timedelta(seconds=int(time.time()) - record["start"]))
+            row[5] = f"{memory(pid) >> 20} MB"
+        table.add_row(*row)
+    console.print(table)

@@ -1,0 +1,170 @@
+"""`make run`: from nothing to published gold, with what it took."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+from psycopg2 import sql
+from rich.table import Table
+
+from stack import supervisor
+from stack.airflow_api import AirflowApi
+from stack.console import console
+from stack.environment import environment, exports
+from stack.errors import StackError
+from stack.lifecycle import up
+from stack.settings import ROOT, Settings
+
+DAG = "medallion_hourly"
+GOLD = (
+    "sales_by_category_month",
+    "sales_by_day",
+    "customer_analytics",
+    "product_analytics",
+    "seller_analytics",
+    "delivery_by_state_month",
+)
+
+
+def query(url: str, statement: str | sql.Composed) -> list[tuple[Any, ...]]:
+    """Return the rows of one statement on the database `url`."""
+    with psycopg2.connect(url, connect_timeout=10) as connection, connection.cursor() as cursor:
+        cursor.execute(statement)
+        return cursor.fetchall()
+
+
+def first_change(settings: Settings) -> datetime | None:
+    """Return the smallest `updated_at` at the source; None where the shop has no table or no row."""
+    url = exports(settings)["SOURCE_URL"]
+    tables = query(
+        url,
+        "select table_name from information_schema.columns where table_schema = 'sales' and column_name = 'updated_at'",
+    )
+    oldest = sql.SQL("select min(updated_at) from sales.{}")
+    found = [query(url, oldest.format(sql.Identifier(name)))[0][0] for (name,) in tables]
+    return min((moment for moment in found if moment), default=None)
+
+
+def publication(settings: Settings) -> tuple[Any, ...] | None:
+    """Return (run_id, batch, window_end, published_at) of the gold that BI sees; None where nothing was published."""
+    url = exports(settings)["GOLD_URL"]
+    if query(url, "select to_regclass('gold.publication')") == [(None,)]:
+        return None
+    rows = query(url, "select run_id, batch, window_end, published_at from gold.publication")
+    return rows[0] if rows else None
+
+
+def shop(settings: Settings, *arguments: str) -> None:
+    """Run a command of the reference shop. Raises StackError where it fails; it has said why itself."""
+    command = [sys.executable, "-m", "sample", *arguments]
+    if subprocess.run(command, cwd=ROOT, env=environment(settings), check=False).returncode:
+        raise StackError(f"The shop's command failed: sample {' '.join(arguments)}")
+
+
+def follow(airflow: AirflowApi, run: str) -> None:
+    """Name the run, let it run, and follow it to its end."""
+    console.print(f"Run {run}: {airflow.url}/dags/{DAG}/runs/{run}", soft_wrap=True)
+    airflow.unpause(DAG)
+    airflow.follow(DAG, run)
+
+
+def trigger(settings: Settings, params: dict[str, Any]) -> None:
+    """Run the DAG once with `params` and follow it to its end."""
+    with AirflowApi(settings) as airflow:
+        airflow.wait_dag(DAG)
+        follow(airflow, airflow.trigger(DAG, params))
+
+
+def run_history(settings: Settings, start: datetime) -> None:
+    """Run the DAG over everything since `start`; a run of that kind that an earlier call left is followed instead."""
+    with AirflowApi(settings) as airflow:
+        airflow.wait_dag(DAG)
+        left = [
+            each["dag_run_id"] for each in airflow.active(DAG) if (each["conf"] or {}).get("window_start")
+        ]
+        window = {"window_start": start.isoformat(), "window_end": datetime.now(UTC).isoformat()}
+        # Due before the last hour's run, which Airflow makes as soon as the DAG is unpaused.
+        follow(airflow, left[0] if left else airflow.trigger(DAG, window, due=start))
+
+
+def backfill(settings: Settings, start: datetime, end: datetime) -> None:
+    """Run each hour of [start, end), UTC, as a run of its own, and follow them. Raises StackError where one failed."""
+    with AirflowApi(settings) as airflow:
+        airflow.wait_dag(DAG)
+        airflow.unpause(DAG)
+        airflow.backfill(DAG, start, end)
+
+
+def show_results(settings: Settings) -> None:
+    """Print the gold tables' row counts and the best months, as BI reads them."""
+    url = exports(settings)["GOLD_URL"]
+    counts = Table("table", "rows", title="PostgreSQL, schema gold")
+    for name in GOLD:
+        [(count,)] = query(url, sql.SQL("select count(*) from gold.{}").format(sql.Identifier(name)))
+        counts.add_row(name, f"{count:,}")
+    console.print(counts)
+    best = Table("category", "sales", "bills", "items", title="The best-selling categories")
+    for row in query(
+        url,
+        "select category, sum(sales), sum(bills), sum(items) from gold.sales_by_category_month"
+        " group by category order by 2 desc limit 5",
+    ):
+        best.add_row(row[0], *(f"{value:,}" for value in row[1:]))
+    console.print(best)
+
+
+def run(settings: Settings, olist: Path | None, orders: int) -> None:
+    """Start all, fill an empty shop, publish its history, then a burst of changes; print results and times.
+
+    Raises StackError unless gold was published by the last run.
+    """
+    times: list[tuple[str, float]] = []
+
+    @contextmanager
+    def step(name: str) -> Iterator[None]:
+        console.rule(name, align="left")
+        began = time.monotonic()
+        yield
+        times.append((name, time.monotonic() - began))
+
+    with step("Set up and start"):
+        up(settings)
+    start = first_change(settings)
+    if start is None:
+        with step("Fill the shop"):
+            shop(settings, *(["load", str(olist)] if olist else ["generate", "--orders", str(orders)]))
+        start = first_change(settings)
+        if start is None:
+            raise StackError("The shop is still empty: nothing to run on.")
+    before = publication(settings)
+    if before is None:
+        with step("The whole history, in one run"):
+            run_history(settings, start.astimezone(UTC))
+        before = publication(settings)
+    with step("A burst of orders, and the next run"):
+        shop(settings, "live")
+        trigger(settings, {})
+    after = publication(settings)
+    if after is None or after == before:
+        raise StackError("The run ended, but published nothing; see its task `publish` in Airflow.")
+    if settings.shop == "on":
+        supervisor.start("shop")
+
+    show_results(settings)
+    took = Table("step", "seconds", title="Times")
+    for name, seconds in times:
+        took.add_row(name, f"{seconds:.0f}")
+    console.print(took)
+    login = exports(settings)
+    console.print(
+        f"Airflow  {login['AIRFLOW_URL']}  (user {login['AIRFLOW_USER']})\n"
+        f"Trino    {login['TRINO_URL']}  (user {login['TRINO_USER']}, no password)\n"
+        f'Passwords stand in {settings.home / "secrets.env"}; for a shell:  eval "$(make -s env)"\n'
+        "The next hours run by themselves. Stop everything:  make down"
+    )

@@ -1,0 +1,56 @@
+"""Prepares PostgreSQL: the cluster's folder, then roles, databases and schemas from `stack/postgres/*.sql`."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from stack.environment import HOST, POSTGRES_BIN
+from stack.errors import StackError
+from stack.settings import STACK, Settings
+
+SERVER = STACK / "postgres" / "server"
+NOBODY = 65534  # as in stack/postgres/server
+
+
+def create_cluster(settings: Settings, env: dict[str, str]) -> None:
+    """Make `.stack/postgres` where there is none; an attempt cut off leaves nothing that looks whole."""
+    target = settings.home / "postgres"
+    if target.exists():
+        return
+    partial = settings.home / "postgres.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(mode=0o700)
+    if os.getuid() == 0:
+        os.chown(partial, NOBODY, NOBODY)
+    with tempfile.NamedTemporaryFile("w", dir=settings.home) as password:
+        password.write(env["POSTGRES_PASSWORD"])
+        password.flush()
+        command: list[str | Path] = [SERVER, POSTGRES_BIN / "initdb", "--pgdata", partial]
+        command += ["--username", "postgres", "--pwfile", password.name, "--auth", "scram-sha-256"]
+        command += ["--encoding", "UTF8", "--locale", "C", "--locale-provider", "builtin"]
+        command += ["--builtin-locale", "C.UTF-8"]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise StackError(f"PostgreSQL's folder could not be made:\n{done.stderr.strip()}")
+    partial.rename(target)
+
+
+def prepare_databases(settings: Settings, env: dict[str, str]) -> None:
+    """Bring roles, databases, schemas and the lake's catalog to the state the SQL files describe; safe to repeat."""
+    login = {
+        "PGHOST": HOST,
+        "PGPORT": str(settings.postgres_port),
+        "PGUSER": "postgres",
+        "PGPASSWORD": env["POSTGRES_PASSWORD"],
+        "PGOPTIONS": "-c client_min_messages=warning",
+    }
+    for database, script in (("postgres", "cluster"), ("shop", "shop"), ("bi", "bi"), ("lake", "lake")):
+        command: list[str | Path] = [POSTGRES_BIN / "psql", "--no-psqlrc", "--quiet", "--dbname", database]
+        command += ["--set", "ON_ERROR_STOP=1", "--file", STACK / "postgres" / f"{script}.sql"]
+        done = subprocess.run(command, env=env | login, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise StackError(
+                f"stack/postgres/{script}.sql failed on database {database}:\n{done.stderr.strip()}"
+            )

@@ -1,0 +1,50 @@
+"""Settings of the native stack: every one has a working default, `STACK_<NAME>` (or a `.env` file) overrides it."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from stack import bootstrap
+
+ROOT = bootstrap.ROOT
+STACK = ROOT / "stack"
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Memory = Annotated[str, Field(pattern=r"^\d+[mMgG]$")]
+# An unset `make` variable reaches us as an empty string.
+Switch = Annotated[Literal["on", "off"], BeforeValidator(lambda value: value or "on")]
+
+
+class Settings(BaseSettings):
+    """Ports (loopback only), memory (Java's notation) and places; read from the environment and `.env`."""
+
+    model_config = SettingsConfigDict(env_prefix="STACK_", env_file=ROOT / ".env", extra="ignore")
+
+    postgres_port: Port = 15432
+    trino_port: Port = 18081
+    thrift_port: Port = 11000
+    airflow_port: Port = 18080
+    worker_log_port: Port = 18793
+    triggerer_log_port: Port = 18794
+
+    trino_memory: Memory = "1G"
+    thrift_memory: Memory = "1G"
+    spark_memory: Memory = "1G"
+    spark_cores: int = Field(default=2, ge=1)
+    airflow_parallelism: int = Field(default=4, ge=1)
+
+    shop: Switch = "on"
+    start_timeout: int = Field(default=300, ge=1, description="seconds a service may take to become healthy")
+
+    home: Annotated[Path, AfterValidator(Path.absolute)] = bootstrap.HOME
+    cache: Annotated[Path, AfterValidator(Path.absolute)] = bootstrap.CACHE
+    ivy_settings: Path | None = Field(
+        default=None, description="Ivy settings file that names your own Maven mirror"
+    )
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """Each port we listen on, by the name of its setting."""
+        return {name: value for name, value in self if name.endswith("_port")}

@@ -1,0 +1,134 @@
+"""Starts, watches and ends the stack's processes: supervisord does the work, this module asks it to."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+from xmlrpc.client import Fault, ServerProxy
+
+import psutil
+from supervisor.xmlrpc import SupervisorTransport
+
+from stack.environment import HOST, MARK, PROGRAMS, socket_path
+from stack.errors import StackError
+from stack.settings import STACK, Settings
+
+SERVICES = ("postgres", "trino", "thrift", "api-server", "scheduler", "dag-processor", "triggerer", "shop")
+STOPPING_SECONDS = 90
+
+
+def rpc() -> Any:
+    """Return supervisord's API; calls raise OSError where it does not run."""
+    return ServerProxy(
+        "http://localhost", transport=SupervisorTransport(None, None, f"unix://{socket_path()}")
+    ).supervisor
+
+
+def is_running() -> bool:
+    """Return whether our supervisord answers."""
+    try:
+        rpc().getPID()
+    except OSError:
+        return False
+    return True
+
+
+def check_ports(settings: Settings) -> None:
+    """Raise StackError for the first port that another program holds."""
+    for name, port in settings.ports.items():
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                service = name.removesuffix("_port")
+                raise StackError(
+                    f"Port {port} for {service} is in use: free it or set STACK_{name.upper()} to another one."
+                ) from None
+
+
+def launch(env: dict[str, str], settings: Settings) -> None:
+    """Start supervisord in the background with `env` and wait until it answers; it starts no service by itself."""
+    path = socket_path()
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    if path.parent.stat().st_uid != os.getuid():
+        raise StackError(f"{path.parent} belongs to another user: remove it.")
+    command: list[str | Path] = [PROGRAMS / "supervisord", "-c", STACK / "supervisord.conf"]
+    done = subprocess.run(command, env=env, cwd=settings.home, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise StackError(f"The supervisor does not start:\n{(done.stdout + done.stderr).strip()}")
+    deadline = time.monotonic() + 20
+    while not is_running():
+        if time.monotonic() > deadline:
+            raise StackError(f"The supervisor does not answer; see {settings.home}/log/supervisord.log")
+        time.sleep(0.1)
+    (settings.home / "session").write_text(str(rpc().getPID()))
+
+
+def start(name: str) -> bool:
+    """Start a service without waiting; return False where it runs already."""
+    if info(name)["statename"] in {"RUNNING", "STARTING"}:
+        return False
+    with contextlib.suppress(Fault):  # it was started meanwhile
+        rpc().startProcess(name, False)
+    return True
+
+
+def stop(name: str) -> None:
+    """Stop a service and wait for its end; no error where it does not run."""
+    with contextlib.suppress(Fault):
+        rpc().stopProcess(name)
+
+
+def info(name: str) -> dict[str, Any]:
+    """Return supervisord's record of a service: statename, pid, start (epoch seconds), spawnerr, …"""
+    return dict(rpc().getProcessInfo(name))
+
+
+def ours(settings: Settings) -> list[psutil.Process]:
+    """Return every process of this stack, found without the supervisor.
+
+    They are in the session that supervisord opened, or carry our mark in their environment. A session's number is not
+    given to another one while a member lives; with a leader that is not our supervisord, it is another one.
+    """
+    record = settings.home / "session"
+    session = int(record.read_text()) if record.exists() else None
+    if (
+        session
+        and psutil.pid_exists(session)
+        and "supervisord" not in " ".join(psutil.Process(session).cmdline())
+    ):
+        session = None
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, ProcessLookupError):
+            if os.getsid(process.pid) == session or process.environ().get(MARK) == str(settings.home):
+                found.append(process)
+    return found
+
+
+def end(processes: Iterable[psutil.Process], seconds: float = 20) -> None:
+    """End processes: asked first, killed after `seconds`."""
+    alive = list(processes)
+    for process in alive:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+    _, alive = psutil.wait_procs(alive, timeout=seconds)
+    for process in alive:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(alive, timeout=seconds)
+
+
+def shutdown(settings: Settings) -> None:
+    """End every process of the stack, also those whose supervisor died; nothing else."""
+    if is_running():
+        supervisord = psutil.Process(rpc().getPID())
+        rpc().shutdown()
+        with contextlib.suppress(psutil.TimeoutExpired):
+            supervisord.wait(STOPPING_SECONDS)
+    end(ours(settings))

@@ -1,0 +1,49 @@
+"""A stack of the test's own: nothing of it runs, and nothing is fetched."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stack import environment
+from stack.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting comes from the machine that runs the tests."""
+    monkeypatch.setitem(Settings.model_config, "env_file", None)
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"STACK_{name.upper()}", raising=False)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings whose folders are the test's."""
+    (tmp_path / "home" / "airflow").mkdir(parents=True)
+    return Settings(home=tmp_path / "home", cache=tmp_path / "cache")
+
+
+@pytest.fixture
+def fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Let the downloads be there already."""
+    (tmp_path / "jdk").mkdir()
+    (tmp_path / "jdk" / "release").touch()
+    monkeypatch.setattr(environment, "jdk", lambda engine, settings: tmp_path / "jdk")
+    monkeypatch.setattr(environment, "maven", lambda name, settings: tmp_path / f"{name}.jar")
+    monkeypatch.setattr(environment, "trino_home", lambda settings: tmp_path / "trino")
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    """A port that another program holds."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.fixture
+def closed_port() -> int:
+    """A port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])

@@ -1,0 +1,54 @@
+import re
+import shutil
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from stack import bootstrap
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment that is not there yet, below the test's folder; nothing may be run."""
+    monkeypatch.setattr(bootstrap, "HOME", tmp_path)
+    monkeypatch.setattr(bootstrap, "VENV", tmp_path / "venv")
+
+    def refuse(command: list[str], what: str) -> None:
+        raise AssertionError(what)
+
+    monkeypatch.setattr(bootstrap, "run", refuse)
+
+
+def test_an_environment_in_line_with_the_lock_is_left_alone() -> None:
+    bootstrap.VENV.mkdir()
+    (bootstrap.VENV / ".lock.sha256").write_text(
+        bootstrap.hashlib.sha256(bootstrap.LOCK.read_bytes()).hexdigest()
+    )
+    bootstrap.bootstrap()
+
+
+def test_no_disk_space_is_said_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: type("usage", (), {"free": 1}))
+    with pytest.raises(bootstrap.BootstrapError, match="No disk space"):
+        bootstrap.bootstrap()
+
+
+def test_an_old_python_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "version_info", (3, 10, 1))
+    with pytest.raises(bootstrap.BootstrapError, match=r"3\.11 or newer(.|\n)*PYTHON="):
+        bootstrap.bootstrap()
+
+
+def test_the_lock_names_every_package_we_ask_for_and_no_registry() -> None:
+    project = tomllib.loads((bootstrap.ROOT / "pyproject.toml").read_text())
+    asked = [
+        *project["project"]["dependencies"],
+        *(each for group in project["dependency-groups"].values() for each in group),
+    ]
+    names = {re.split(r"[^\w.-]", each)[0].lower().replace("_", "-") for each in asked}
+    lock = bootstrap.LOCK.read_text()
+    assert names <= {name.lower() for name in re.findall(r"^([\w.-]+)==", lock, re.MULTILINE)}
+    assert "://" not in lock
+    assert "--hash=sha256:" in lock

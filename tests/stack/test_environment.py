@@ -1,0 +1,95 @@
+"""The environment of the processes, and the configuration files that read it."""
+
+import re
+import subprocess
+from configparser import RawConfigParser
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from stack.__main__ import cli
+from stack.environment import connections, environment
+from stack.settings import STACK, Settings
+from stack.supervisor import SERVICES
+
+NAMES = {
+    "AIRFLOW_URL",
+    "AIRFLOW_USER",
+    "AIRFLOW_PASSWORD",
+    "TRINO_URL",
+    "TRINO_USER",
+    "TRINO_PASSWORD",
+    "SOURCE_URL",
+    "GOLD_URL",
+}
+TRINO = STACK / "trino" / "etc"
+READS = [
+    *((path, r"\$\{ENV:(\w+)\}") for path in TRINO.rglob("*.properties")),
+    (STACK / "supervisord.conf", r"%\(ENV_(\w+)\)s"),
+    (STACK / "airflow" / "airflow.cfg", r"^[^#]*\$(\w+)"),
+]
+
+
+@pytest.mark.usefixtures("fetched")
+@pytest.mark.parametrize(("path", "pattern"), READS, ids=lambda value: getattr(value, "name", ""))
+def test_every_variable_that_a_configuration_file_reads_is_given(
+    path: Path, pattern: str, settings: Settings
+) -> None:
+    read = set(re.findall(pattern, path.read_text(), re.MULTILINE))
+    assert read <= set(environment(settings))
+
+
+def test_the_supervisor_knows_every_service_in_the_order_of_their_start() -> None:
+    parser = RawConfigParser()
+    parser.read(STACK / "supervisord.conf")
+    programs = {
+        name.removeprefix("program:"): int(parser[name]["priority"])
+        for name in parser.sections()
+        if name.startswith("program:")
+    }
+    assert set(programs) == set(SERVICES)
+    assert sorted(SERVICES, key=lambda name: programs[name]) == list(SERVICES)
+
+
+def test_connections_and_catalogs_reach_the_same_databases(settings: Settings) -> None:
+    secrets = dict.fromkeys(("SOURCE_READER_PASSWORD", "PUBLISHER_PASSWORD"), "x")
+    found = connections(settings, secrets)
+    for catalog, connection in {"postgres": "medallion_source", "postgres_gold": "medallion_gold"}.items():
+        text = (TRINO / "catalog" / f"{catalog}.properties").read_text()
+        assert re.findall(r"connection-user=(.*)", text) == [found[connection]["login"]]
+        assert re.findall(r"connection-url=.*/(\w+)$", text, re.MULTILINE) == [found[connection]["schema"]]
+
+
+def test_spark_and_trino_name_the_catalog_alike() -> None:
+    trino = (TRINO / "catalog" / "lake.properties").read_text()
+    spark = (STACK / "spark" / "spark-defaults.conf").read_text()
+    assert "catalog-name=lake\n" in trino
+    assert "schema-version=V1\n" in trino
+    assert re.search(r"^spark\.sql\.catalog\.lake\s", spark, re.MULTILINE)
+    assert re.search(r"^spark\.sql\.catalog\.lake\.jdbc\.schema-version\s+V1$", spark, re.MULTILINE)
+
+
+@pytest.mark.usefixtures("fetched")
+def test_no_secret_stands_in_a_configuration_file_or_a_command(settings: Settings) -> None:
+    env = environment(settings)
+    secret = {value for name, value in env.items() if re.search("PASSWORD$|SECRET|FERNET", name) and value}
+    shown = "".join(path.read_text() for path in STACK.rglob("*") if path.is_file() and path.suffix != ".pyc")
+    assert not [value for value in secret if value in shown + env["SPARK_SUBMIT_OPTS"]]
+
+
+def test_env_prints_what_a_shell_can_evaluate(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STACK_HOME", str(settings.home))
+    printed = CliRunner().invoke(cli, ["env"]).output
+    lines = printed.splitlines()
+    assert all(re.fullmatch(r"export \w+='.*'", line) for line in lines)
+    assert {line.split("=")[0].removeprefix("export ") for line in lines} == NAMES | {"PATH"}
+    shown = subprocess.run(
+        ["bash", "-euc", f'{printed}\npsql --version; echo "$GOLD_URL"; echo "[$TRINO_PASSWORD]"'],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    assert shown[0].startswith("psql (PostgreSQL)")
+    assert re.fullmatch(r"postgresql://bi_reader:\w{48}@127\.0\.0\.1:15432/bi", shown[1])
+    assert shown[2] == "[]"

@@ -1,0 +1,139 @@
+"""Downloads: by the real Ivy, from a repository of the test's own, or with a download that goes wrong as told."""
+
+import functools
+import hashlib
+import http.server
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tenacity import wait_none
+
+from stack import fetch
+from stack.errors import StackError
+from stack.settings import Settings
+
+CONTENT = b"a jar"
+WANTED = {
+    "organisation": "org.example",
+    "version": "1",
+    "type": "jar",
+    "bytes": len(CONTENT),
+    "sha256": hashlib.sha256(CONTENT).hexdigest(),
+}
+
+
+@pytest.fixture(autouse=True)
+def one_artifact(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is one artifact; retries do not wait."""
+    pinned = fetch.artifacts() | {"maven": {"thing": WANTED}}
+    monkeypatch.setattr(fetch, "artifacts", lambda: pinned)
+    monkeypatch.setattr(fetch, "wait_exponential", lambda max: wait_none())
+
+
+@pytest.fixture
+def arriving(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
+    """Let the downloads end as told: bytes arrive whole, an Interrupted after half of them; gives the tries made."""
+
+    def configure(*ends: bytes | fetch.Interrupted) -> list[int]:
+        tries: list[int] = []
+
+        def download(name: str, wanted: dict[str, Any], folder: Path, settings: Settings) -> None:
+            end = ends[len(tries)]
+            tries.append(len(tries))
+            (folder / "thing-1.jar").write_bytes(end if isinstance(end, bytes) else CONTENT[:2])
+            if isinstance(end, fetch.Interrupted):
+                raise end
+
+        monkeypatch.setattr(fetch, "download", download)
+        return tries
+
+    return configure
+
+
+def files(folder: Path) -> list[str]:
+    """Every file below a folder, by name."""
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+def test_an_interrupted_download_starts_again_by_itself(
+    settings: Settings, arriving: Callable[..., list[int]]
+) -> None:
+    tries = arriving(fetch.Interrupted("reset"), fetch.Interrupted("reset"), CONTENT)
+    assert fetch.maven("thing", settings).read_bytes() == CONTENT
+    assert len(tries) == 3
+    assert files(settings.cache) == ["thing-1.jar"]
+
+
+def test_what_is_in_the_cache_is_not_fetched_again(
+    settings: Settings, arriving: Callable[..., list[int]]
+) -> None:
+    tries = arriving(CONTENT)
+    assert fetch.maven("thing", settings) == fetch.maven("thing", settings)
+    assert len(tries) == 1
+
+
+def test_a_partial_file_is_never_used(settings: Settings, arriving: Callable[..., list[int]]) -> None:
+    arriving(*[fetch.Interrupted("error: connection reset")] * 4)
+    with pytest.raises(StackError, match=r"thing-1\.jar could not be fetched(.|\n)*reset(.|\n)*proxy"):
+        fetch.maven("thing", settings)
+    assert files(settings.cache) == []
+
+
+def test_a_wrong_checksum_is_refused_and_nothing_stays(
+    settings: Settings, arriving: Callable[..., list[int]]
+) -> None:
+    arriving(b"something else")
+    with pytest.raises(StackError, match="wrong checksum"):
+        fetch.maven("thing", settings)
+    assert files(settings.cache) == []
+
+
+def test_no_disk_space_is_said_before_anything_is_fetched(
+    settings: Settings, arriving: Callable[..., list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = arriving(CONTENT)
+    full = type("usage", (), {"free": 1})
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: full)
+    with pytest.raises(StackError, match=r"No disk space for thing-1\.jar(.|\n)*STACK_CACHE"):
+        fetch.maven("thing", settings)
+    assert tries == []
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    """A Maven repository with the artifact in it: its folder and its URL."""
+    folder = tmp_path / "repository"
+    place = folder / "org" / "example" / "thing" / "1"
+    place.mkdir(parents=True)
+    (place / "thing-1.jar").write_bytes(CONTENT)
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield folder, f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+def mirrored(settings: Settings, url: str) -> Settings:
+    """The settings with an Ivy settings file that names a mirror."""
+    path = settings.home / "ivysettings.xml"
+    path.write_text(
+        f'<ivysettings><settings defaultResolver="mirror"/><resolvers>'
+        f'<ibiblio name="mirror" m2compatible="true" root="{url}"/></resolvers></ivysettings>'
+    )
+    return settings.model_copy(update={"ivy_settings": path})
+
+
+def test_ivy_fetches_from_the_mirror_that_the_settings_name(
+    settings: Settings, repository: tuple[Path, str]
+) -> None:
+    assert fetch.maven("thing", mirrored(settings, repository[1])).read_bytes() == CONTENT
+
+
+def test_an_unreachable_registry_is_said_with_what_to_check(settings: Settings, closed_port: int) -> None:
+    with pytest.raises(StackError, match=r"could not be fetched(.|\n)*STACK_IVY_SETTINGS"):
+        fetch.maven("thing", mirrored(settings, f"http://127.0.0.1:{closed_port}/"))
+    assert files(settings.cache) == []

@@ -1,0 +1,43 @@
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from stack import supervisor
+from stack.errors import StackError
+from stack.settings import Settings
+
+
+def test_a_port_in_use_is_named_with_its_setting(
+    settings: Settings, taken_port: int, closed_port: int
+) -> None:
+    free = dict.fromkeys(settings.ports, closed_port)
+    wanted = settings.model_copy(update={**free, "trino_port": taken_port})
+    with pytest.raises(StackError, match=f"Port {taken_port} for trino is in use.*STACK_TRINO_PORT"):
+        supervisor.check_ports(wanted)
+
+
+def test_only_processes_with_our_mark_are_ours(settings: Settings) -> None:
+    sleep = [sys.executable, "-c", "import time; print(flush=True); time.sleep(60)"]
+    with (
+        subprocess.Popen(sleep, env={supervisor.MARK: str(settings.home)}, stdout=subprocess.PIPE) as marked,
+        subprocess.Popen(sleep, env={supervisor.MARK: "/another"}, stdout=subprocess.PIPE) as foreign,
+    ):
+        for process in (marked, foreign):
+            assert process.stdout
+            process.stdout.readline()
+        try:
+            assert [process.pid for process in supervisor.ours(settings)] == [marked.pid]
+        finally:
+            foreign.kill()
+            marked.kill()
+
+
+def test_a_process_that_does_not_listen_is_killed() -> None:
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", deaf], stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        supervisor.end([psutil.Process(process.pid)], seconds=0.2)
+        assert not psutil.pid_exists(process.pid)
