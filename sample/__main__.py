@@ -1,0 +1,104 @@
+"""Command line of the reference shop: python -m sample."""
+
+import logging
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TextIO
+
+import click
+
+from sample import anomalies, shop
+from sample import generate as generator
+from sample import load as loader
+from sample import trade as trader
+
+replace_option = click.option("--replace", is_flag=True, help="Empty the shop first, if it holds rows.")
+
+
+@click.group(context_settings={"show_default": True})
+def main() -> None:
+    """The reference shop: nine tables in the schema `sales` of the database that SOURCE_URL names."""
+
+
+@main.command()
+def schema() -> None:
+    """Create the schema where it is missing; changes nothing else."""
+    with shop.transaction() as cur:
+        cur.execute(shop.sql("schema.sql"))
+
+
+@main.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@replace_option
+def load(folder: Path, replace: bool) -> None:
+    """Load the nine CSV files of the Olist data set from FOLDER: all of them, or nothing."""
+    loader.load(folder, replace)
+
+
+def to_kinds(context: click.Context, option: click.Parameter, value: str) -> list[str]:
+    """Return the kinds of anomaly that a comma-separated list, or `all`, names.
+
+    Raises click.BadParameter on an unknown kind.
+    """
+    kinds = anomalies.KINDS if value == "all" else [kind for kind in value.split(",") if kind]
+    if unknown := set(kinds) - set(anomalies.KINDS):
+        raise click.BadParameter(
+            f"unknown: {', '.join(sorted(unknown))}. Known: all, {', '.join(anomalies.KINDS)}."
+        )
+    return kinds
+
+
+@main.command()
+@click.option("--orders", type=click.IntRange(1, 100_000_000), default=50_000, help="How many orders.")
+@click.option(
+    "--seed", type=click.IntRange(0, 10**9), default=1, help="The same seed and end make the same rows."
+)
+@click.option(
+    "--until",
+    type=click.DateTime(["%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S"]),
+    help="When the newest orders are bought, UTC; orders start two years earlier.  [default: now]",
+)
+@click.option(
+    "--anomalies", "kinds", default="", callback=to_kinds, help="Bad rows to inject: kinds, or all."
+)
+@click.option(
+    "--manifest",
+    type=click.File("w", encoding="utf-8"),
+    help="File for JSON lines: which row carries which anomaly.",
+)
+@replace_option
+def generate(
+    orders: int, seed: int, until: datetime | None, kinds: list[str], manifest: TextIO | None, replace: bool
+) -> None:
+    """Generate a shop of the same shape as Olist's, of any size."""
+    now = datetime.now(UTC).replace(tzinfo=None, microsecond=0)
+    if until and until > now:
+        raise click.BadParameter(
+            f"{until} is in the future; no hourly window would reach it.", param_hint="--until"
+        )
+    generator.generate(orders, seed, until or now, replace, kinds, manifest)
+
+
+@main.command()
+@click.option(
+    "--orders", type=click.IntRange(1, 1_000_000), default=100, help="About how many orders to place."
+)
+@click.option("--deletes", is_flag=True, help="Delete some rows, too.")
+def live(orders: int, deletes: bool) -> None:
+    """Apply a burst of inserts and updates at once."""
+    trader.live(orders, deletes)
+
+
+@main.command()
+@click.option(
+    "--every", type=click.FloatRange(min=0, min_open=True), default=10.0, help="Seconds between changes."
+)
+@click.option("--orders", type=click.IntRange(1, 1000), default=1, help="Orders placed at each.")
+def trade(every: float, orders: int) -> None:
+    """Trade steadily until told to stop (SIGTERM)."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    trader.trade(every, orders)
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m sample")

@@ -1,0 +1,301 @@
+"""Bad and odd rows for the generated shop, with a manifest of what was done to which row.
+
+A kind ("missing", "unparsable", …) makes one case for each column it fits. Each case gets rows of its own,
+so a row carries exactly one anomaly.
+"""
+
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Any, Literal, NamedTuple
+
+import click
+from psycopg2.extensions import cursor
+
+from sample import shop
+
+NBSP, ZERO_WIDTH, BOM = "\u00a0", "\u200b", "\ufeff"
+
+Outcome = Literal["quarantined", "flagged", "current", "superseded"]
+
+
+class Column(NamedTuple):
+    """A column that has rules; `type` is a key of UNPARSABLE, a code or "text"."""
+
+    entity: str
+    name: str
+    type: str
+    required: bool = True
+
+
+class Case(NamedTuple):
+    """One way to spoil rows of one entity: `column` becomes the SQL `expression` of one of `values`.
+
+    A `copy` is a second row with the change, instead of a change to the row. What is to be done `once` gets a
+    single row, however large the shop.
+    """
+
+    kind: str
+    entity: str
+    column: str | None
+    outcome: Outcome
+    rule: str | None
+    values: tuple[Any, ...]
+    expression: str = "%(value)s"
+    copy: bool = False
+    once: bool = False
+
+    @property
+    def where(self) -> str:
+        """The rows it fits, as a condition.
+
+        Delivered orders have all the dates; but without the last one they would carry a second flag.
+        """
+        if self.entity != "orders":
+            return "true"
+        undated = self.rule == "unparsable_order_delivered_customer_date"
+        return f"order_status {'<>' if undated else '='} 'delivered'"
+
+
+class Injected(NamedTuple):
+    """A line of the manifest: what was done to the row, and what the pipeline has to make of it.
+
+    `key` is the row's natural key as it stands in the shop. `rule` is the reject rule or flag to be reported.
+    """
+
+    kind: str
+    entity: str
+    key: list[str | int | None]
+    column: str | None
+    outcome: Outcome
+    rule: str | None
+
+
+COLUMNS = (
+    Column("orders", "order_id", "text"),
+    Column("orders", "order_status", "status"),
+    Column("orders", "order_purchase_timestamp", "time"),
+    Column("orders", "order_approved_at", "time", required=False),
+    Column("orders", "order_delivered_carrier_date", "time", required=False),
+    Column("orders", "order_delivered_customer_date", "time", required=False),
+    Column("orders", "order_estimated_delivery_date", "time", required=False),
+    Column("order_items", "order_id", "text"),
+    Column("order_items", "order_item_id", "integer"),
+    Column("order_items", "shipping_limit_date", "time", required=False),
+    Column("order_items", "price", "amount"),
+    Column("order_items", "freight_value", "amount"),
+    Column("order_payments", "order_id", "text"),
+    Column("order_payments", "payment_sequential", "integer"),
+    Column("order_payments", "payment_type", "payment_type"),
+    Column("order_payments", "payment_installments", "integer", required=False),
+    Column("order_payments", "payment_value", "amount"),
+    Column("order_reviews", "review_id", "text"),
+    Column("order_reviews", "order_id", "text"),
+    Column("order_reviews", "review_score", "score"),
+    Column("order_reviews", "review_creation_date", "time", required=False),
+    Column("order_reviews", "review_answer_timestamp", "time", required=False),
+    Column("customers", "customer_id", "text"),
+    Column("customers", "customer_state", "state"),
+    Column("sellers", "seller_id", "text"),
+    Column("sellers", "seller_state", "state"),
+    Column("products", "product_id", "text"),
+    Column("products", "product_name_lenght", "integer", required=False),
+    Column("products", "product_description_lenght", "integer", required=False),
+    Column("products", "product_photos_qty", "integer", required=False),
+    Column("products", "product_weight_g", "amount", required=False),
+    Column("products", "product_length_cm", "amount", required=False),
+    Column("products", "product_height_cm", "amount", required=False),
+    Column("products", "product_width_cm", "amount", required=False),
+    Column("product_category_name_translation", "product_category_name", "text"),
+    Column("geolocation", "geolocation_zip_code_prefix", "text"),
+    Column("geolocation", "geolocation_lat", "latitude"),
+    Column("geolocation", "geolocation_lng", "longitude"),
+)
+
+# Values by the type of the column.
+Values = dict[str, tuple[str, ...]]
+UNPARSABLE: Values = {
+    "integer": ("abc", "1.0", "1,0", "+1", "１", "1 2", "0x1"),
+    "score": ("abc", "5.0", "five", "５"),
+    "amount": ("abc", "12,50", "1.234", "1e3", ".5", "5.", "R$ 10.00", "NaN", "Infinity", "1 000.00"),
+    "latitude": ("abc", "-23,55", "--23.5", "NaN"),
+    "longitude": ("abc", "-46,63", "--46.6", "NaN"),
+    "time": (
+        "abc", "2018-02-30 10:00:00", "2018-13-01 10:00:00", "2018-01-01 24:00:00", "2018-01-01 10:60:00",
+        "2018-01-01T10:00:00", "2018-01-01 10:00:00+00", "2018-01-01", "01/02/2018 10:00:00",
+        "0000-01-01 00:00:00",
+    ),
+}  # fmt: skip
+HUGE: Values = {
+    "integer": ("9223372036854775808", "9" * 40),
+    "score": ("9" * 20,),
+    "amount": ("1" + "0" * 16, "9" * 40 + ".99"),
+}
+# The most that a shop may sell at once: sums of several such rows would not fit decimal(18,2).
+LARGE: Values = {"amount": ("99999999999999.99",)}
+NEGATIVE: Values = {"amount": ("-0.01", "-5", "-1000.00")}
+OUT_OF_RANGE: Values = {
+    "score": ("0", "6", "-1"),
+    "latitude": ("5.29", "-33.77", "90"),
+    "longitude": ("-34.78", "-74", "180"),
+}
+UNKNOWN: Values = {
+    "status": ("Delivered", "DELIVERED", "paid", "deliverd"),
+    "payment_type": ("pix", "Credit_Card", "credit card"),
+    "state": ("sp", "XX", "São Paulo"),
+}
+BLANK = ("", "   ", NBSP + ZERO_WIDTH, f"\t\r\n{BOM}")
+# What goes before the text; a zero-width space goes behind.
+ODD_UNICODE = (NBSP, BOM, f"{ZERO_WIDTH} \u2003", "\u0085")
+
+PARENTS = (
+    ("orders", "customer_id"),
+    ("order_items", "order_id"),
+    ("order_items", "product_id"),
+    ("order_items", "seller_id"),
+    ("order_payments", "order_id"),
+    ("order_reviews", "order_id"),
+    ("products", "product_category_name"),
+)
+# A value that no generated row has: the copy is a second older and loses.
+CONFLICTS = (
+    ("orders", "order_status", "approved"),
+    ("order_items", "price", "0.01"),
+    ("order_payments", "payment_value", "0.01"),
+    ("order_reviews", "review_comment_title", "Antes"),
+    ("customers", "customer_city", "itu"),
+    ("sellers", "seller_city", "itu"),
+    ("products", "product_weight_g", "1"),
+    ("product_category_name_translation", "product_category_name_english", "before"),
+)
+DISORDERS = (
+    ("carrier_before_purchase", "order_delivered_carrier_date", "order_purchase_timestamp"),
+    ("delivered_before_carrier", "order_delivered_customer_date", "order_delivered_carrier_date"),
+    ("approved_before_purchase", "order_approved_at", "order_purchase_timestamp"),
+)
+
+
+def cases() -> Iterator[Case]:
+    """Yield every case, in a fixed order."""
+    for column in COLUMNS:
+        yield from column_cases(column)
+    for flag, name, earlier in DISORDERS:
+        expression = f"({earlier}::timestamp - %(value)s::interval)::text"
+        yield Case(flag, "orders", name, "flagged", flag, ("1 second", "3 days"), expression)
+    flag = "delivered_without_date"
+    yield Case(flag, "orders", "order_delivered_customer_date", "flagged", flag, (None,))
+    for entity, name in PARENTS:
+        yield Case(
+            "missing_parent",
+            entity,
+            name,
+            "current",
+            None,
+            ("nobody",),
+            f"md5(%(value)s || coalesce({name}, ''))",
+        )
+    for entity, name, value in CONFLICTS:
+        yield Case("duplicate", entity, None, "current", None, (None,), copy=True)
+        yield Case("conflict", entity, name, "superseded", None, (value,), copy=True)
+    yield Case(
+        "long_text",
+        "order_reviews",
+        "review_comment_message",
+        "current",
+        None,
+        (100_000,),
+        "repeat('ã', %(value)s)",
+    )
+
+
+def column_cases(column: Column) -> Iterator[Case]:
+    """Yield the cases that follow from the rules of one column."""
+    entity, name, kind, required = column
+    if required:
+        yield Case("missing", entity, name, "quarantined", f"{name}_missing", (None,))
+        yield Case("blank", entity, name, "quarantined", f"{name}_missing", BLANK)
+        yield Case(
+            "odd_unicode",
+            entity,
+            name,
+            "current",
+            None,
+            ODD_UNICODE,
+            f"%(value)s || {name} || '{ZERO_WIDTH}'",
+        )
+    for anomaly, values in (("unparsable", UNPARSABLE), ("huge", HUGE)):
+        if kind in values:
+            outcome: Outcome = "quarantined" if required else "flagged"
+            rule = f"{name}_unparsable" if required else f"unparsable_{name}"
+            yield Case(anomaly, entity, name, outcome, rule, values[kind])
+    for anomaly, values in (("negative", NEGATIVE), ("out_of_range", OUT_OF_RANGE), ("unknown", UNKNOWN)):
+        if kind in values:
+            yield Case(anomaly, entity, name, "quarantined", f"{name}_invalid", values[kind])
+    if required and kind in LARGE:
+        yield Case("large", entity, name, "current", None, LARGE[kind], once=True)
+
+
+KINDS = sorted({case.kind for case in cases()})
+
+
+def inject(cur: cursor, kinds: list[str], seed: int) -> list[Injected]:
+    """Spoil rows of the freshly generated shop, about two in a hundred, and return what was done.
+
+    `updated_at` stays what it was; that of a copy in conflict is a second older.
+
+    Raises click.ClickException when the shop is too small for one row a case.
+    """
+    injected = []
+    chosen = sorted(
+        (case for case in cases() if case.kind in kinds), key=lambda case: (case.entity, case.where)
+    )
+    for (entity, where), group in groupby(chosen, key=lambda case: (case.entity, case.where)):
+        pool = list(group)
+        cur.execute(f"alter table sales.{entity} disable trigger user")
+        (count,) = shop.rows(cur, f"select count(*) from sales.{entity} where {where}")[0]
+        each = max(1, min(100, count // (50 * len(pool))))
+        victims = shop.rows(
+            cur,
+            f"select ctid from sales.{entity} where {where} "
+            f"order by hashtextextended({shop.TABLES[entity][0]}::text, %s), ctid limit %s",
+            (seed, each * len(pool)),
+        )
+        if len(victims) < len(pool):
+            raise click.ClickException(
+                f"The shop is too small: {len(pool)} kinds of bad row in {count} {entity}. "
+                "Ask for more orders or fewer kinds. Nothing was changed."
+            )
+        for index, (row,) in enumerate(victims):
+            turn, case = index // len(pool), pool[index % len(pool)]
+            if not (case.once and turn):
+                injected.append(spoil(cur, case, row, turn + seed))
+        cur.execute(f"alter table sales.{entity} enable trigger user")
+    return injected
+
+
+def spoil(cur: cursor, case: Case, row: str, turn: int) -> Injected:
+    """Inject `case` into the row at the ctid `row`, with the case's value number `turn`, counted round."""
+    key = ", ".join(shop.TABLES[case.entity])
+    table = f"sales.{case.entity}"
+    parameters = {"row": row, "value": case.values[turn % len(case.values)]}
+    if case.copy:
+        change = (
+            f"'{case.column}', %(value)s::text, 'updated_at', updated_at - interval '1 second'"
+            if case.column
+            else ""
+        )
+        statement = (
+            f"insert into {table} select (jsonb_populate_record(original, jsonb_build_object({change}))).* "
+            f"from {table} as original where ctid = %(row)s returning {key}"
+        )
+    else:
+        statement = (
+            f"update {table} set {case.column} = {case.expression} where ctid = %(row)s returning {key}"
+        )
+    return Injected(
+        kind=case.kind,
+        entity=case.entity,
+        key=list(shop.rows(cur, statement, parameters)[0]),
+        column=case.column,
+        outcome=case.outcome,
+        rule=case.rule,
+    )

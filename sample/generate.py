@@ -1,0 +1,38 @@
+"""Generates a shop of any size: deterministic for a seed, with the shape of the Olist data set."""
+
+import json
+from collections import Counter
+from datetime import datetime
+from typing import TextIO
+
+from rich.progress import track
+
+from sample import anomalies, shop
+
+CHUNK = 100_000  # orders a statement
+
+
+def generate(
+    orders: int, seed: int, until: datetime, replace: bool, kinds: list[str], manifest: TextIO | None
+) -> None:
+    """Fill the shop with `orders` orders and what belongs to them, in one transaction.
+
+    Purchases spread over the two years before `until` (naive, UTC), as of which the shop is: later events
+    have not happened yet. The same arguments give the same rows. `kinds` are the anomalies to inject (see
+    anomalies.py); each injected row becomes a line of `manifest` (JSON lines of anomalies.Injected).
+
+    Raises click.ClickException when the shop holds rows and `replace` is false.
+    """
+    parameters = {"orders": orders, "seed": seed, "until": until}
+    with shop.transaction() as cur:
+        shop.make_empty(cur, replace)
+        cur.execute(shop.sql("reference.sql"), parameters)
+        for first in track(range(1, orders + 1, CHUNK), f"Generating {orders:,} orders"):
+            last = min(first + CHUNK - 1, orders)
+            cur.execute(shop.sql("orders.sql"), {**parameters, "first": first, "last": last})
+        injected = anomalies.inject(cur, kinds, seed)
+        if manifest:
+            manifest.writelines(f"{json.dumps(row._asdict())}\n" for row in injected)
+    shop.show(f"Generated with seed {seed}, as of {until} UTC")
+    if injected:
+        shop.print_counts("Injected", "anomaly", Counter(row.kind for row in injected))

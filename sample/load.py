@@ -1,0 +1,74 @@
+"""Loads the nine CSV files of the Olist data set into the shop."""
+
+import codecs
+import csv
+import re
+from pathlib import Path
+from typing import BinaryIO
+
+import click
+import psycopg2
+from psycopg2.extensions import cursor
+from rich.progress import track
+
+from sample import shop
+
+
+def file_of(table: str) -> str:
+    """Return the name of the CSV file that holds `table` in the published data set."""
+    return f"{table}.csv" if table.endswith("_translation") else f"olist_{table}_dataset.csv"
+
+
+def load(folder: Path, replace: bool) -> None:
+    """Load the nine CSV files in `folder` in one transaction.
+
+    Values are taken as they are, `updated_at` (UTC) is as load.sql says.
+
+    Raises click.ClickException naming file and line for a missing or unreadable file, wrong columns, a broken
+    line or an encoding other than UTF-8, and when the shop holds rows and `replace` is false; then nothing is
+    changed.
+    """
+    missing = [file_of(table) for table in shop.TABLES if not (folder / file_of(table)).is_file()]
+    if missing:
+        raise click.ClickException(f"Missing in {folder}: {', '.join(missing)}. Nothing was loaded.")
+    with shop.transaction() as cur:
+        shop.make_empty(cur, replace)
+        for table in track(shop.TABLES, "Reading the CSV files"):
+            stage(cur, table, folder / file_of(table))
+        cur.execute(shop.sql("load.sql"))
+    shop.show(f"Loaded from {folder}")
+
+
+def stage(cur: cursor, table: str, path: Path) -> None:
+    """Copy one CSV file into a new temporary table stage_<table>: sales.<table> without what is generated."""
+    cur.execute(f"create temp table stage_{table} (like sales.{table}) on commit drop")
+    cur.execute(f"alter table stage_{table} drop updated_at, drop if exists geolocation_id")
+    cur.execute(f"select * from stage_{table}")
+    columns = [column.name for column in cur.description or ()]
+    try:
+        with path.open("rb") as file:
+            header = read_header(file)
+            if sorted(header) != sorted(columns):
+                raise ValueError(
+                    f"line 1: the columns are {', '.join(header)}; they must be {', '.join(columns)}"
+                )
+            cur.copy_expert(
+                f"copy stage_{table} ({', '.join(header)}) from stdin (format csv, header, encoding 'utf8')",
+                file,
+            )
+    except (OSError, ValueError) as error:
+        raise click.ClickException(f"{path}: {error}. Nothing was loaded.") from error
+    except psycopg2.DataError as error:
+        line = re.search(r"line \d+", error.diag.context or "")
+        where = f"{line.group()}: " if line else ""
+        raise click.ClickException(
+            f"{path}: {where}{error.diag.message_primary}. Nothing was loaded."
+        ) from error
+
+
+def read_header(file: BinaryIO) -> list[str]:
+    """Return the column names in the first line; `file` is left behind its byte-order mark, if it has one."""
+    line = file.readline(10_000)
+    start = len(codecs.BOM_UTF8) if line.startswith(codecs.BOM_UTF8) else 0
+    file.seek(start)
+    return next(csv.reader([line[start:].decode(errors="replace")]), [])

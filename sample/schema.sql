@@ -1,0 +1,139 @@
+-- The shop: an old operational database. Text columns and no primary keys, so every kind of bad row can be stored.
+-- Safe to run again. `updated_at` is the database's, unless the writer gives it.
+
+select pg_advisory_xact_lock(hashtext('sample/schema.sql'));  -- two at once would trip over the catalog
+
+create schema if not exists sales;
+
+create table if not exists sales.customers (
+    customer_id text,
+    customer_unique_id text,
+    customer_zip_code_prefix text,
+    customer_city text,
+    customer_state text,
+    updated_at timestamptz not null default now()
+);
+
+create table if not exists sales.sellers (
+    seller_id text,
+    seller_zip_code_prefix text,
+    seller_city text,
+    seller_state text,
+    updated_at timestamptz not null default now()
+);
+
+create table if not exists sales.products (
+    product_id text,
+    product_category_name text,
+    product_name_lenght text,
+    product_description_lenght text,
+    product_photos_qty text,
+    product_weight_g text,
+    product_length_cm text,
+    product_height_cm text,
+    product_width_cm text,
+    updated_at timestamptz not null default now()
+);
+
+create table if not exists sales.product_category_name_translation (
+    product_category_name text,
+    product_category_name_english text,
+    updated_at timestamptz not null default now()
+);
+
+create table if not exists sales.geolocation (
+    geolocation_zip_code_prefix text,
+    geolocation_lat text,
+    geolocation_lng text,
+    geolocation_city text,
+    geolocation_state text,
+    updated_at timestamptz not null default now(),
+    geolocation_id bigint generated always as identity
+);
+
+create table if not exists sales.orders (
+    order_id text,
+    customer_id text,
+    order_status text,
+    order_purchase_timestamp text,
+    order_approved_at text,
+    order_delivered_carrier_date text,
+    order_delivered_customer_date text,
+    order_estimated_delivery_date text,
+    updated_at timestamptz not null default now()
+);
+
+create table if not exists sales.order_items (
+    order_id text,
+    order_item_id text,
+    product_id text,
+    seller_id text,
+    shipping_limit_date text,
+    price text,
+    freight_value text,
+    updated_at timestamptz not null default now()
+);
+
+create table if not exists sales.order_payments (
+    order_id text,
+    payment_sequential text,
+    payment_type text,
+    payment_installments text,
+    payment_value text,
+    updated_at timestamptz not null default now()
+);
+
+create table if not exists sales.order_reviews (
+    review_id text,
+    order_id text,
+    review_score text,
+    review_comment_title text,
+    review_comment_message text,
+    review_creation_date text,
+    review_answer_timestamp text,
+    updated_at timestamptz not null default now()
+);
+
+create index if not exists customers_updated_at on sales.customers (updated_at);
+create index if not exists sellers_updated_at on sales.sellers (updated_at);
+create index if not exists products_updated_at on sales.products (updated_at);
+create index if not exists translation_updated_at on sales.product_category_name_translation (updated_at);
+create index if not exists geolocation_updated_at on sales.geolocation (updated_at);
+create index if not exists orders_updated_at on sales.orders (updated_at);
+create index if not exists order_items_updated_at on sales.order_items (updated_at);
+create index if not exists order_payments_updated_at on sales.order_payments (updated_at);
+create index if not exists order_reviews_updated_at on sales.order_reviews (updated_at);
+
+-- The open orders, which the trading shop moves on: few, however many orders there are.
+create index if not exists orders_open on sales.orders (updated_at)
+where order_status in ('created', 'approved', 'invoiced', 'processing', 'shipped');
+
+create or replace function sales.touch() returns trigger language plpgsql as $$
+begin
+    new.updated_at := now();
+    return new;
+end
+$$;
+
+do $$
+declare
+    name text;
+begin
+    for name in select tablename from pg_tables where schemaname = 'sales' loop
+        execute format(
+            'create or replace trigger touch_insert before insert on sales.%1$I for each row'
+            ' when (new.updated_at is null) execute function sales.touch()', name
+        );
+        execute format(
+            'create or replace trigger touch_update before update on sales.%1$I for each row'
+            ' when (new.updated_at is not distinct from old.updated_at or new.updated_at is null)'
+            ' execute function sales.touch()', name
+        );
+    end loop;
+    if exists (select from pg_roles where rolname = 'source_reader') then
+        grant usage on schema sales to source_reader;
+        grant select on all tables in schema sales to source_reader;
+        alter default privileges in schema sales grant select on tables to source_reader;
+    end if;
+end
+$$;

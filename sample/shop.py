@@ -1,0 +1,119 @@
+"""The shop's database: where it is, what its tables are, and how to reach it."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import psycopg2
+from psycopg2.extensions import connection, cursor
+from rich.console import Console
+from rich.table import Table
+
+# Table -> natural key, in the order in which rows are written: parents first.
+TABLES = {
+    "geolocation": ("geolocation_id",),
+    "product_category_name_translation": ("product_category_name",),
+    "products": ("product_id",),
+    "sellers": ("seller_id",),
+    "customers": ("customer_id",),
+    "orders": ("order_id",),
+    "order_items": ("order_id", "order_item_id"),
+    "order_payments": ("order_id", "payment_sequential"),
+    "order_reviews": ("review_id", "order_id"),
+}
+
+
+def sql(name: str) -> str:
+    """Return the text of the SQL file `name` of this package."""
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
+
+
+def connect() -> connection:
+    """Connect to the shop that the environment's SOURCE_URL names, with the session in UTC.
+
+    Raises click.ClickException when SOURCE_URL is not set or malformed, psycopg2.OperationalError when there is
+    no answer.
+    """
+    url = os.environ.get("SOURCE_URL")
+    if not url:
+        raise click.ClickException(
+            "SOURCE_URL is not set. It is the shop's address, postgresql://user:password@host:port/shop; "
+            'in the project\'s folder, eval "$(make -s env)" sets it.'
+        )
+    try:
+        return psycopg2.connect(
+            url, connect_timeout=10, application_name="sample", options="-c TimeZone=UTC -c DateStyle=ISO"
+        )
+    except psycopg2.ProgrammingError:
+        # Its message repeats the address, which may hold a password.
+        raise click.ClickException(
+            "SOURCE_URL is malformed. It must be postgresql://user:password@host:port/shop, "
+            "with special characters of the password percent-encoded."
+        ) from None
+
+
+@contextmanager
+def clear_errors() -> Iterator[None]:
+    """Turn the database's errors into click.ClickException: no answer, no tables yet, a refused statement."""
+    try:
+        yield
+    except psycopg2.errors.UndefinedTable as error:
+        raise click.ClickException(
+            f"{error.diag.message_primary}. Fill the shop first: load or generate."
+        ) from error
+    except psycopg2.Error as error:
+        raise click.ClickException(f"The shop at SOURCE_URL failed: {str(error).strip()}") from error
+
+
+@contextmanager
+def transaction() -> Iterator[cursor]:
+    """Yield a cursor in one transaction at the shop: committed at the end, rolled back on any error.
+
+    Raises click.ClickException when the shop can't be reached, has no tables yet, or refuses a statement.
+    """
+    with clear_errors(), closing(connect()) as shop, shop, shop.cursor() as cur:
+        yield cur
+
+
+def make_empty(cur: cursor, replace: bool) -> None:
+    """Create what is missing of the schema and leave all nine tables empty, identities at 1.
+
+    Raises click.ClickException when there are rows and `replace` is false.
+    """
+    cur.execute(sql("schema.sql"))
+    filled = [table for table in TABLES if rows(cur, f"select 1 from sales.{table} limit 1")]
+    if filled and not replace:
+        raise click.ClickException(
+            f"The shop holds rows already ({', '.join(filled)}). Nothing was changed; --replace empties it."
+        )
+    # Identities start again, so that the same data gets the same keys.
+    cur.execute(f"truncate {', '.join(f'sales.{table}' for table in TABLES)} restart identity")
+
+
+def rows(cur: cursor, query: str, params: Any = None) -> list[tuple[Any, ...]]:
+    """Run `query` and return its rows."""
+    cur.execute(query, params)
+    return cur.fetchall()
+
+
+def show(title: str) -> None:
+    """Refresh the planner's statistics of the nine tables and print their row counts."""
+    with transaction() as cur:
+        for table in TABLES:
+            cur.execute(f"analyze sales.{table}")
+        counts = {
+            f"sales.{table}": rows(cur, f"select count(*) from sales.{table}")[0][0] for table in TABLES
+        }
+    print_counts(title, "table", counts)
+
+
+def print_counts(title: str, header: str, counts: Mapping[str, int]) -> None:
+    """Print a table of names, under `header`, and how many rows each has."""
+    summary = Table(header, title=title)
+    summary.add_column("rows", justify="right")
+    for name, count in counts.items():
+        summary.add_row(name, f"{count:,}")
+    Console().print(summary)

@@ -1,0 +1,84 @@
+"""Keeps the shop trading: a burst of changes at once, or a steady trickle until told to stop."""
+
+import logging
+import signal
+import time
+from collections import Counter
+from contextlib import closing, suppress
+from threading import Event
+
+import click
+import psycopg2
+from psycopg2.extensions import cursor
+from tenacity import (
+    RetryError,
+    Retrying,
+    before_sleep_log,
+    retry_if_exception_type,
+    stop_when_event_set,
+    wait_exponential,
+)
+from tenacity.nap import sleep_using_event
+
+from sample import shop
+
+log = logging.getLogger("trade")
+
+
+def change(cur: cursor, orders: int, deletes: bool = False) -> Counter[str]:
+    """Place about `orders` new orders, move open ones on, review some, change a few customers and products.
+
+    With `deletes`, delete some rows first. The time is the shop's. Returns how many rows each change wrote.
+    """
+    done = shop.rows(cur, shop.sql("deletes.sql"), {"orders": orders}) if deletes else []
+    return Counter(dict(done + shop.rows(cur, shop.sql("trade.sql"), {"orders": orders})))
+
+
+def live(orders: int, deletes: bool) -> None:
+    """Apply one burst in one transaction and print what was done.
+
+    Raises click.ClickException when the shop is empty.
+    """
+    with shop.transaction() as cur:
+        done = change(cur, orders, deletes)
+        if not done.total():
+            raise click.ClickException("The shop is empty. Fill it first: load or generate.")
+    shop.print_counts("Changed at the shop", "change", done)
+
+
+def trade(every: float, orders: int) -> None:
+    """Apply a small change every `every` seconds until SIGTERM or SIGINT, through restarts of the database.
+
+    Logs the sum of the changes once a minute. Raises click.ClickException when SOURCE_URL is not set or malformed
+    and when the shop refuses a change.
+    """
+    stop = Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    done: Counter[str] = Counter()
+    logged = time.monotonic()
+    log.info("Trading every %g seconds.", every)
+    # A restart of the database is waited out, and so is a shop that has not been filled yet.
+    retrying = Retrying(
+        retry=retry_if_exception_type(
+            (psycopg2.OperationalError, psycopg2.InterfaceError, psycopg2.errors.UndefinedTable)
+        ),
+        wait=wait_exponential(max=30),
+        stop=stop_when_event_set(stop),
+        sleep=sleep_using_event(stop),
+        before_sleep=before_sleep_log(log, logging.WARNING),
+    )
+    while not stop.is_set():
+        with suppress(RetryError), shop.clear_errors():  # RetryError: told to stop while waiting
+            for attempt in retrying:
+                with attempt, closing(shop.connect()) as connection, connection, connection.cursor() as cur:
+                    done += change(cur, orders)
+        if time.monotonic() - logged >= 60:
+            log.info(
+                "In the last minute: %s.",
+                ", ".join(f"{count} {name}" for name, count in done.items()) or "nothing",
+            )
+            done.clear()
+            logged = time.monotonic()
+        stop.wait(every)
+    log.info("Stopped.")

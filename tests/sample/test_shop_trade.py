@@ -1,0 +1,134 @@
+"""The shop at work: bursts and the steady trickle."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from typing import IO, Any
+
+import pytest
+from expected import expected_from_source
+from postgres import Query, Server, query
+
+from tests.sample.cli import ROOT, sample
+
+STEPS = ["created", "approved", "invoiced", "processing", "shipped", "delivered"]
+
+
+@pytest.fixture
+def filled(shop: Query) -> Query:
+    """A generated shop, as of a while ago."""
+    assert sample("generate", "--orders", 2000, "--until", "2025-01-15").exit_code == 0
+    return shop
+
+
+def changed(shop: Query, table: str) -> int:
+    """Return how many rows of the table were written since the shop was generated, all of them just now."""
+    ages = shop(f"select now() - updated_at < '1 minute' from sales.{table} where updated_at > '2025-01-15'")
+    assert all(fresh for (fresh,) in ages)
+    return len(ages)
+
+
+def test_a_burst(filled: Query, server: Server) -> None:
+    before: dict[str, str] = dict(filled("select order_id, order_status from sales.orders"))
+    result = sample("live", "--orders", 30)
+    assert result.exit_code == 0
+    after: dict[str, str] = dict(filled("select order_id, order_status from sales.orders"))
+    new = after.keys() - before.keys()
+    moved = {order for order in before if after[order] != before[order]}
+    assert len(new) == 30
+    assert {after[order] for order in new} == {"created"}
+    assert 0 < len(moved) <= 60
+    for order in moved:
+        assert after[order] in ("canceled", STEPS[STEPS.index(before[order]) + 1])
+    assert changed(filled, "orders") == len(new) + len(moved)
+    for table in ("order_items", "order_payments", "order_reviews", "customers", "products"):
+        assert changed(filled, table) > 0
+    assert changed(filled, "order_payments") == 30
+    # What was added has its parents, breaks no rule, and is paid to the cent.
+    expected = expected_from_source(server.url("shop", "shop"))
+    assert expected.quarantine() == []
+    assert expected.flags() == []
+    assert filled(
+        "select count(*) from sales.order_items as i where not exists"
+        " (select from sales.orders as o join sales.customers using (customer_id)"
+        " where o.order_id = i.order_id)"
+    ) == [(0,)]
+    assert filled(
+        "select sum(payment_value::numeric) = (select sum(price::numeric + freight_value::numeric)"
+        " from sales.order_items where updated_at > '2025-01-15')"
+        " from sales.order_payments where updated_at > '2025-01-15'"
+    ) == [(True,)]
+
+
+def test_bad_rows_are_not_copied(shop: Query, server: Server) -> None:
+    assert sample("generate", "--orders", 2000, "--anomalies", "all").exit_code == 0
+    shop("insert into sales.orders (order_status) values ('delivered')")  # just now: a review is due
+    before = Counter(expected_from_source(server.url("shop", "shop")).quarantine())
+    for _ in range(3):
+        assert sample("live", "--orders", 500).exit_code == 0
+    # Trade may mend a row, such as a customer's state who moves; it spoils none.
+    assert Counter(expected_from_source(server.url("shop", "shop")).quarantine()) <= before
+
+
+def test_deletes_only_on_request(filled: Query) -> None:
+    def keys(table: str) -> set[tuple[Any, ...]]:
+        return set(filled(f"select order_id from sales.{table}"))
+
+    tables = ("orders", "order_items", "order_payments", "order_reviews")
+    before = {table: keys(table) for table in tables}
+    sample("live", "--orders", 20)
+    assert all(before[table] <= keys(table) for table in tables)
+    sample("live", "--orders", 20, "--deletes")
+    gone = before["orders"] - keys("orders")
+    assert gone
+    for table in tables[1:]:
+        assert not gone & keys(table)
+
+
+def test_an_empty_shop_says_so(shop: Query) -> None:
+    assert "Fill the shop first" in sample("live").output
+    assert sample("schema").exit_code == 0
+    result = sample("live")
+    assert result.exit_code == 1
+    assert "Fill it first" in result.output
+
+
+@pytest.fixture
+def trading(filled: Query) -> Iterator[subprocess.Popen[str]]:
+    """The trickle as a process of its own, several changes a second."""
+    command = [sys.executable, "-m", "sample", "trade", "--every", "0.2"]
+    with subprocess.Popen(command, cwd=ROOT, env=os.environ, stderr=subprocess.PIPE, text=True) as process:
+        yield process
+        process.kill()
+
+
+def wait_for_line(log: IO[str] | None, text: str) -> None:
+    """Read the log up to a line that contains `text`; the log's end is a failure."""
+    assert log
+    assert any(text in line for line in log), text
+
+
+def test_the_trickle_goes_on_through_a_restart_and_ends_on_request(
+    trading: subprocess.Popen[str], server: Server
+) -> None:
+    wait_for_line(trading.stderr, "Trading")
+    server.stop()
+    wait_for_line(trading.stderr, "Retrying")
+    server.start()
+    # The statement waits at the server, a minute at most, for an order placed after the restart.
+    query(
+        server.url("shop", "shop"),
+        "do $$ begin for try in 1..600 loop"
+        " exit when exists (select from sales.orders where updated_at > pg_postmaster_start_time());"
+        " perform pg_sleep(0.1); end loop; end $$",
+    )
+    assert query(
+        server.url("shop", "shop"),
+        "select count(*) > 0 from sales.orders where updated_at > pg_postmaster_start_time()",
+    ) == [(True,)]
+    trading.send_signal(signal.SIGTERM)
+    wait_for_line(trading.stderr, "Stopped")
+    assert trading.wait(timeout=20) == 0
