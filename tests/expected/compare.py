@@ -1,0 +1,73 @@
+"""A short readable difference of two tables."""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import zip_longest
+from typing import Any
+
+Row = tuple[Any, ...]
+
+
+def canonical_key(text: str) -> str:
+    """Write a raw key (JSON array) in one form, whatever the engine: each part a string or null."""
+    parts = [part if part is None or isinstance(part, str) else str(part) for part in json.loads(text)]
+    return json.dumps(parts, ensure_ascii=False, separators=(",", ":"))
+
+
+def _same(expected: Any, actual: Any) -> bool:
+    """Whether two cells are equal in type, value and decimal places (floats: in 12 digits)."""
+    if isinstance(expected, float) and isinstance(actual, float):
+        return math.isclose(expected, actual, rel_tol=1e-12)
+    return repr(expected) == repr(actual)
+
+
+def _some(title: str, lines: Sequence[str], limit: int) -> list[str]:
+    """A titled list, cut after `limit` lines."""
+    if not lines:
+        return []
+    rest = [f"  ... and {len(lines) - limit} more"] if len(lines) > limit else []
+    return [f"{title}: {len(lines)}", *(f"  {line}" for line in lines[:limit]), *rest]
+
+
+def compare(
+    expected_rows: Iterable[Sequence[Any]],
+    actual_rows: Iterable[Sequence[Any]],
+    columns: Sequence[str] = (),
+    key: int = 1,
+    limit: int = 5,
+) -> str:
+    """Return how `actual_rows` differ from `expected_rows`, in any order of rows; empty where they are equal.
+
+    The first `key` columns tell rows apart; `columns` gives the names to print; `limit` rows are shown of
+    each kind (missing, extra, more than once, differing cells). Types count: 1 is not Decimal('1').
+    """
+    expected = [tuple(row) for row in expected_rows]
+    actual = [tuple(row) for row in actual_rows]
+    theirs = {row[:key]: row for row in actual}
+    ours = {row[:key]: row for row in expected}
+    if len(ours) < len(expected):
+        raise ValueError(f"the first {key} columns are no key of the expected rows: pass a longer `key`")
+
+    width = max((len(row) for row in expected), default=0)
+    names = columns or [f"column {i}" for i in range(width)]
+    differing = []
+    for row_key, row in ours.items():
+        cells = [
+            f"{column}: expected {want!r}, got {have!r}"
+            for column, want, have in zip_longest(names, row, theirs.get(row_key, row), fillvalue="nothing")
+            if not _same(want, have)
+        ]
+        if cells:
+            differing.append(f"{row_key!r}: {'; '.join(cells)}")
+    twice = [
+        f"{row_key!r}: {n} times" for row_key, n in Counter(row[:key] for row in actual).items() if n > 1
+    ]
+    lines = [
+        *_some("missing rows", sorted(repr(row) for k, row in ours.items() if k not in theirs), limit),
+        *_some("extra rows", sorted(repr(row) for k, row in theirs.items() if k not in ours), limit),
+        *_some("rows more than once", sorted(twice), limit),
+        *_some("differing rows", sorted(differing), limit),
+    ]
+    return "\n".join([f"expected {len(expected)} rows, got {len(actual)}", *lines] if lines else [])
