@@ -1,0 +1,161 @@
+{#-
+  Materialization `captured`: the changelog of a source table. Merges the row versions that the source shows in
+  the window into bronze, one commit a chunk of the window. The model is a plain select from the source.
+
+  A version is (natural key, updated_at, _op, _hash); the hash covers the key and updated_at, so that equal
+  hashes mean equal versions even where a key is null. A version that is there already changes nothing, unless
+  another one overtook it in bronze while the source shows this one: then it is stamped with the new batch.
+
+  Configs: natural_key (list of columns), partitioning.
+-#}
+{% materialization captured, adapter='trino' %}
+    {%- set source_relation = source(*model.sources[0]) -%}
+    {%- set source_columns = adapter.get_columns_in_relation(source_relation) -%}
+    {%- set columns = changelog_columns(source_columns) -%}
+    {{ run_hooks(pre_hooks) }}
+    {% do ensure_table(columns) %}
+    {% for start, end in window_chunks(source_relation) %}
+        {% call statement('main') %}
+            {{ merge_into(columns, captured_versions(sql, source_columns, start, end), ["target.updated_at >= " ~ start, "target.updated_at < " ~ end]) }}
+            when matched then update set _batch = incoming._batch
+            when not matched then {{ insert_row(columns) }}
+        {% endcall %}
+        {{ log(this ~ ': ' ~ loop.index ~ '/' ~ loop.length ~ ' captured from ' ~ start ~ ' to ' ~ end, info=true) }}
+    {% endfor %}
+    {{ run_hooks(post_hooks) }}
+    {{ return({'relations': [this.incorporate(type='table')]}) }}
+{% endmaterialization %}
+
+{#-
+  The window as half-open pairs of UTC literals. One longer than a day is cut at month ends, so that each piece
+  holds about `chunk_rows` rows and fewer months than Trino opens partitions for a writer (100).
+-#}
+{% macro window_chunks(source_relation) -%}
+    {%- set parse = modules.datetime.datetime.fromisoformat -%}
+    {%- set start, end = parse(run_context().extract_from), parse(run_context().extract_to) -%}
+    {%- set edges = [start] -%}
+    {%- if end - start > modules.datetime.timedelta(days=1) -%}
+        {%- set months -%}
+            select month, row_count from table({{ source_relation.database }}.system.query(query => '
+                select date_trunc(''month'', updated_at at time zone ''UTC'') as month, count(*) as row_count
+                from {{ source_relation.schema }}.{{ source_relation.identifier }}
+                where updated_at >= ''{{ start }}+00'' and updated_at < ''{{ end }}+00''
+                group by 1
+            ')) order by month
+        {%- endset -%}
+        {%- set piece = namespace(rows=0, months=0) -%}
+        {%- for month in run_query(months) -%}
+            {%- if piece.months and (piece.rows + month.row_count > run_context().chunk_rows or piece.months == 90) -%}
+                {%- do edges.append(parse(month.month | string)) -%}
+                {%- set piece.rows = 0 -%}
+                {%- set piece.months = 0 -%}
+            {%- endif -%}
+            {%- set piece.rows = piece.rows + month.row_count -%}
+            {%- set piece.months = piece.months + 1 -%}
+        {%- endfor -%}
+    {%- endif -%}
+    {%- do edges.append(end) -%}
+    {%- set chunks = [] -%}
+    {%- for edge in edges[:-1] -%}
+        {%- do chunks.append(("timestamp '%s UTC'" % edge, "timestamp '%s UTC'" % edges[loop.index])) -%}
+    {%- endfor -%}
+    {{ return(chunks) }}
+{%- endmacro %}
+
+{#- The source's columns in types that Iceberg holds, then the bookkeeping columns that the YAML describes. -#}
+{% macro changelog_columns(source_columns) -%}
+    {%- set columns = [] -%}
+    {%- for column in source_columns -%}
+        {%- do columns.append({
+            'name': column.name,
+            'data_type': iceberg_type(column.data_type),
+            'description': model.columns.get(column.name, {}).get('description', 'Column of the source, not modelled yet.'),
+        }) -%}
+    {%- endfor -%}
+    {{ return(columns + (model.columns.values() | selectattr('name', 'in', ['_op', '_hash', '_extracted_at', '_batch']) | list)) }}
+{%- endmacro %}
+
+{% macro iceberg_type(data_type) -%}
+    {%- set kept = ['boolean', 'integer', 'bigint', 'real', 'double', 'date', 'uuid'] -%}
+    {%- if data_type in kept or data_type.startswith('decimal') -%}
+        {{ return(data_type) }}
+    {%- elif data_type.startswith('timestamp') -%}
+        {{ return('timestamp(6) with time zone' if data_type.endswith('time zone') else 'timestamp(6)') }}
+    {%- elif data_type in ['smallint', 'tinyint'] -%}
+        {{ return('integer') }}
+    {%- endif -%}
+    {{ return('varchar') }}
+{%- endmacro %}
+
+{% macro captured_versions(source_sql, source_columns, start, end) -%}
+    {%- set names = source_columns | map(attribute='name') | list -%}
+    {%- set key -%}
+        json_format(cast(array[{% for name in config.meta_require('natural_key') %}cast({{ name }} as varchar){{ ', ' if not loop.last }}{% endfor %}] as json))
+    {%- endset -%}
+    with source as (
+        {{ source_sql }}
+    ),
+
+    captured as (
+        select distinct
+            {% for column in source_columns %}cast({{ column.name }} as {{ iceberg_type(column.data_type) }}) as {{ column.name }},
+            {% endfor -%}
+            {{ key }} as _key,
+            'upsert' as _op,
+            lower(to_hex(md5(to_utf8(json_format(cast(map_filter(
+                map(
+                    array[{% for name in names %}'{{ name }}'{{ ', ' if not loop.last }}{% endfor %}],
+                    array[{% for name in names %}cast({{ name }} as varchar){{ ', ' if not loop.last }}{% endfor %}]
+                ),
+                (name, value) -> value is not null
+            ) as json)))))) as _hash
+        from source
+        where updated_at >= {{ start }} and updated_at < {{ end }}
+    ),
+
+    present as (
+        select
+            {{ key }} as _key,
+            updated_at,
+            _op,
+            _hash,
+            row_number() over (
+                partition by {{ config.meta_require('natural_key') | join(', ') }}, updated_at
+                order by _batch desc, _op, _hash desc
+            ) as age
+        from {{ this }}
+        where updated_at >= {{ start }} and updated_at < {{ end }}
+    ),
+
+    -- Keys whose deciding version is not what the source shows now.
+    overtaken as (
+        select present._key, present.updated_at
+        from present
+        left join captured
+            on present.updated_at = captured.updated_at
+            and present._op = captured._op
+            and present._hash = captured._hash
+        where present.age = 1 and captured._hash is null
+    ),
+
+    final as (
+        select
+            {% for name in names %}captured.{{ name }},
+            {% endfor -%}
+            captured._op,
+            captured._hash,
+            current_timestamp(6) as _extracted_at,
+            {{ batch() }} as _batch
+        from captured
+        left join present
+            on captured.updated_at = present.updated_at
+            and captured._op = present._op
+            and captured._hash = present._hash
+        left join overtaken
+            on captured._key = overtaken._key
+            and captured.updated_at = overtaken.updated_at
+        where present._hash is null or overtaken._key is not null
+    )
+
+    select * from final
+{%- endmacro %}

@@ -1,0 +1,8 @@
+{#- What dbt puts in the place of a generic test's `model`: its rows in scope, cut by the test's `where`. -#}
+{% macro get_where_subquery(relation) -%}
+    (
+        select * from {{ relation }}
+        where {{ config.get('where') or 'true' }}
+        {%- if not config.meta_get('whole_table') %} and {{ tested_rows() }}{% endif %}
+    ) as tested
+{%- endmacro %}

@@ -1,0 +1,37 @@
+{#-
+  What the run passes by the variable MEDALLION_RUN (see plugins/medallion/run_state.py), read as a model runs:
+  a new window forces no new parse. Without it, by hand, layers are compared whole and all rows are tested.
+-#}
+{% macro run_context() -%}
+    {{ return(fromjson(env_var('MEDALLION_RUN', '{"batch": 0, "published_batch": 0, "compare_whole": "silver", "tested_rows": "all", "snapshots": {}}'))) }}
+{%- endmacro %}
+
+{% macro batch() -%}
+    cast({{ run_context().batch }} as bigint)
+{%- endmacro %}
+
+{#- Whether this model's layer is compared whole: after a rebuild, or where nothing was published yet. -#}
+{% macro compares_whole() -%}
+    {%- set layers = {'none': [], 'gold': ['gold'], 'silver': ['silver', 'gold']} -%}
+    {{ return(model.schema in layers[run_context().compare_whole]) }}
+{%- endmacro %}
+
+{#- A predicate: the row was written after the last publication. -#}
+{% macro is_changed() -%}
+    {{ 'true' if compares_whole() else '_batch > ' ~ run_context().published_batch }}
+{%- endmacro %}
+
+{#- A relation as it was at the last publication; empty where the layer is compared whole. -#}
+{% macro as_published(relation) -%}
+    {%- if compares_whole() -%}
+        (select * from {{ relation }} where false)
+    {%- else -%}
+        {%- set snapshot = run_context().snapshots[relation.schema ~ '.' ~ relation.identifier] -%}
+        (select * from {{ relation }} {{ 'for ' if target.type == 'trino' }}version as of {{ snapshot }})
+    {%- endif -%}
+{%- endmacro %}
+
+{#- A predicate: the row is to be tested; hourly those written since the last publication, by hand all. -#}
+{% macro tested_rows() -%}
+    {{ 'true' if run_context().tested_rows == 'all' else '_batch > ' ~ run_context().published_batch }}
+{%- endmacro %}

@@ -1,0 +1,118 @@
+{#-
+  CTEs that every gold table of sales starts from, one row per sale: a `fact_sales` row whose order is neither
+  canceled nor unavailable, joined to its product's category and its customer.
+
+  Gives `changed_sales`: the sales touched since the last publication, as they are now and as they were then, so
+  that the keys a sale left are known too; and `sales`: all of them now.
+-#}
+{% macro sales_ctes(reviewed=false) -%}
+changed_orders as (
+    {{ changed_orders() }}
+    {%- if reviewed %}
+    union
+    select order_id from {{ ref('stg_order_reviews') }} where {{ is_changed() }}
+    {%- endif %}
+),
+
+changed_products as (
+    select product_id from {{ ref('stg_products') }} where {{ is_changed() }}
+    union
+    select product_id from {{ ref('dim_products') }} where {{ is_changed() }}
+),
+
+changed_customers as (
+    select customer_id from {{ ref('stg_customers') }} where {{ is_changed() }}
+),
+
+sales as (
+    {{ sales_of(ref('fact_sales'), ref('dim_products'), ref('stg_customers')) }}
+),
+
+published_sales as (
+    {{ sales_of(as_published(ref('fact_sales')), as_published(ref('dim_products')), as_published(ref('stg_customers'))) }}
+),
+
+changed_sales as (
+    {% for state in ['sales', 'published_sales'] -%}
+    select * from {{ state }}
+    where
+        order_id in (select order_id from changed_orders)
+        or product_id in (select product_id from changed_products)
+        or customer_id in (select customer_id from changed_customers)
+    {{ 'union all' if not loop.last }}
+    {% endfor -%}
+)
+{%- endmacro %}
+
+{% macro sales_of(facts, products, customers) -%}
+    select
+        facts.order_id,
+        facts.order_item_id,
+        facts.product_id,
+        facts.seller_id,
+        facts.customer_id,
+        facts.order_status,
+        facts.order_purchase_timestamp,
+        facts.order_delivered_customer_date,
+        facts.order_estimated_delivery_date,
+        facts.price,
+        facts.freight_value,
+        facts.payment_value,
+        cast(date_trunc('month', facts.order_purchase_timestamp) as date) as month,
+        cast(facts.order_purchase_timestamp as date) as day,
+        coalesce(
+            products.product_category_name_english,
+            products.product_category_name,
+            'unknown'
+        ) as category,
+        customers.customer_unique_id,
+        coalesce(customers.customer_state, 'unknown') as state
+    from {{ facts }} as facts
+    left join {{ products }} as products
+        on facts.product_id = products.product_id
+    left join {{ customers }} as customers
+        on facts.customer_id = customers.customer_id and customers._state = 'current'
+    where facts.order_status not in ('canceled', 'unavailable')
+{%- endmacro %}
+
+{#- The valid reviews of the sale orders that hold the entity, each pair of review and order once. -#}
+{% macro average_review_score(entity) -%}
+    select
+        held.{{ entity }},
+        {{ quotient('sum(reviews.review_score)', 'count(*)', 2) }} as average_review_score
+    from (select distinct {{ entity }}, order_id from affected_sales) as held
+    inner join {{ ref('stg_order_reviews') }} as reviews
+        on held.order_id = reviews.order_id and reviews._state = 'current'
+    group by held.{{ entity }}
+{%- endmacro %}
+
+{#-
+  a / b for whole numbers and decimals(…, 2), exact, rounded once, half away from zero; null where b is 0.
+  Trino rounds a decimal division half up at the scale of its operands, so the dividend is widened first.
+-#}
+{% macro quotient(dividend, divisor, scale) -%}
+    cast(
+        cast({{ dividend }} as decimal(30, {{ scale }})) / nullif(cast({{ divisor }} as decimal(18, 0)), 0)
+        as decimal(18, {{ scale }})
+    )
+{%- endmacro %}
+
+{#- One row per accepted order that was delivered, with or without items. -#}
+{% macro deliveries_of(orders, customers) -%}
+    select
+        orders.order_id,
+        orders.customer_id,
+        coalesce(customers.customer_state, 'unknown') as state,
+        cast(date_trunc('month', orders.order_purchase_timestamp) as date) as month,
+        date_diff(
+            'second', orders.order_purchase_timestamp, orders.order_delivered_customer_date
+        ) as seconds,
+        orders.order_delivered_customer_date > orders.order_estimated_delivery_date as is_late
+    from {{ orders }} as orders
+    left join {{ customers }} as customers
+        on orders.customer_id = customers.customer_id and customers._state = 'current'
+    where
+        orders._state = 'current'
+        and orders.order_status = 'delivered'
+        and orders.order_delivered_customer_date is not null
+{%- endmacro %}

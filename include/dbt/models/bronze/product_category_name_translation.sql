@@ -1,0 +1,1 @@
+select * from {{ source('sales', 'product_category_name_translation') }}

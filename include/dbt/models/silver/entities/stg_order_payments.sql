@@ -1,0 +1,2 @@
+-- Written by include/spark_jobs/silver.py from:
+select * from {{ ref('order_payments') }}
