@@ -1,0 +1,80 @@
+-- State of the pipeline, in the database of the gold tables. Safe to run again.
+create schema if not exists audit;
+create schema if not exists staging;
+create schema if not exists gold;
+
+-- One row: what is published, who may write, what is asked for.
+create table if not exists audit.pipeline (
+    only_row boolean primary key default true check (only_row),
+    watermark timestamptz,
+    published_batch bigint not null default 0,
+    published_snapshots jsonb not null default '{}',
+    last_batch bigint not null default 0,
+    lease_dag_id text,
+    lease_run_id text,
+    lease_batch bigint,
+    lease_taken_at timestamptz,
+    rebuild text not null default 'none' check (rebuild in ('none', 'gold', 'silver'))
+);
+insert into audit.pipeline default values on conflict do nothing;
+
+-- The window of each run, resolved once.
+create table if not exists audit.runs (
+    dag_id text not null,
+    run_id text not null,
+    kind text not null,
+    window_start timestamptz,
+    window_end timestamptz,
+    extract_from timestamptz,
+    resolved_at timestamptz not null default now(),
+    primary key (dag_id, run_id)
+);
+
+-- One row per try of a task.
+create table if not exists audit.data_pipeline_runs (
+    run_id text not null,
+    model_name text not null,
+    start_time timestamptz not null,
+    end_time timestamptz,
+    status text not null,
+    records_processed bigint,
+    dag_id text not null,
+    task_id text not null,
+    try_number integer not null,
+    batch bigint,
+    error text,
+    primary key (dag_id, run_id, task_id, try_number)
+);
+
+-- What became of the row versions that a run read, per entity.
+create table if not exists audit.entity_accounts (
+    batch bigint not null,
+    entity text not null,
+    read bigint not null,
+    current bigint not null,
+    deleted bigint not null,
+    superseded bigint not null,
+    quarantined bigint not null,
+    latest bigint not null,
+    rejected_latest bigint not null,
+    primary key (batch, entity)
+);
+
+-- The tables' Iceberg snapshots that a publication was made from.
+create table if not exists audit.snapshots (
+    batch bigint not null,
+    table_name text not null,
+    snapshot_id bigint not null,
+    committed_at timestamptz not null,
+    total_records bigint,
+    primary key (batch, table_name)
+);
+
+-- One row: what the tables of this schema show.
+create table if not exists gold.publication (
+    run_id text not null,
+    batch bigint not null,
+    window_end timestamptz,
+    published_at timestamptz not null
+);
+create unique index if not exists publication_one_row on gold.publication ((true));

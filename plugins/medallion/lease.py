@@ -1,0 +1,100 @@
+"""The lease: one writing run at a time over all our DAGs. Its row is `audit.pipeline`."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from airflow.sdk.exceptions import AirflowFailException
+from psycopg import ClientCursor as Cursor
+
+from medallion.database import transaction
+
+
+class LeaseHeldError(AirflowFailException):
+    """Another run writes; the message names it."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    dag_id: str
+    run_id: str
+
+
+def is_finished(ti: Any, holder: Holder) -> bool:
+    """Whether the holder's run can write no more: it ended or was deleted, or its DAG is paused with no task running.
+
+    `ti` is the running task instance, through which Airflow 3 answers (tasks have no metadata database).
+    """
+    unfinished = ti.get_dr_count(holder.dag_id, run_ids=[holder.run_id], states=["queued", "running"])
+    if not unfinished:
+        return True
+    if not ti.get_dag(holder.dag_id).is_paused:
+        return False
+    states = ti.get_task_states(holder.dag_id, run_ids=[holder.run_id]).get(holder.run_id, {})
+    return not {"running", "deferred", "queued"} & {str(state) for state in states.values()}
+
+
+def try_lease(ti: Any) -> Holder | None:
+    """Takes the lease for the run of `ti` under a new batch, or keeps it where it has it.
+
+    Returns None when the run holds it, else the run that does.
+    """
+    while True:
+        with transaction() as cursor:
+            holder = _locked_holder(cursor)
+            if holder == Holder(ti.dag_id, ti.run_id):
+                return None
+            if holder is None:
+                _take(cursor, ti)
+                return None
+        # Not under the row's lock: these questions go to Airflow's API.
+        if not is_finished(ti, holder):
+            return holder
+        with transaction() as cursor:
+            if _locked_holder(cursor) == holder:
+                _take(cursor, ti)
+                return None
+
+
+def _locked_holder(cursor: Cursor) -> Holder | None:
+    cursor.execute("select lease_dag_id, lease_run_id from audit.pipeline for update")
+    row = cursor.fetchone()
+    return Holder(*row) if row and row[0] else None
+
+
+def _take(cursor: Cursor, ti: Any) -> None:
+    cursor.execute(
+        """
+        update audit.pipeline
+        set
+            lease_dag_id = %s,
+            lease_run_id = %s,
+            last_batch = last_batch + 1,
+            lease_batch = last_batch + 1,
+            lease_taken_at = now()
+        """,
+        (ti.dag_id, ti.run_id),
+    )
+
+
+def hold_lease(ti: Any) -> None:
+    """Makes sure that the run of `ti` holds the lease: takes it again where it is free.
+
+    Raises LeaseHeldError where another run holds it.
+    """
+    if holder := try_lease(ti):
+        raise LeaseHeldError(
+            f"run {holder.run_id} of {holder.dag_id} writes now: when it has ended, clear this task again"
+        )
+
+
+def release(ti: Any) -> None:
+    """Gives the lease back; nothing where the run does not hold it."""
+    with transaction() as cursor:
+        cursor.execute(
+            """
+            update audit.pipeline
+            set lease_dag_id = null, lease_run_id = null, lease_batch = null, lease_taken_at = null
+            where lease_dag_id = %s and lease_run_id = %s
+            """,
+            (ti.dag_id, ti.run_id),
+        )

@@ -1,0 +1,67 @@
+"""What a team may set: environment variables `MEDALLION_<NAME>`, all with working defaults."""
+
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PROJECT = Path(__file__).resolve().parents[2]
+DBT_PROJECT = PROJECT / "include" / "dbt"
+SQL = PROJECT / "include" / "sql"
+SPARK_JOBS = PROJECT / "include" / "spark_jobs"
+
+TRINO_CONNECTION = "medallion_trino"
+THRIFT_CONNECTION = "medallion_thrift"
+SPARK_CONNECTION = "medallion_spark"
+SOURCE_CONNECTION = "medallion_source"
+GOLD_CONNECTION = "medallion_gold"
+
+
+def as_utc(moment: datetime) -> datetime:
+    """The moment in UTC; a naive one is taken as UTC."""
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="MEDALLION_")
+
+    schedule: str = Field("0 * * * *", description="Cron expression of medallion_hourly, UTC.")
+    history_start: Annotated[datetime, AfterValidator(as_utc)] | None = Field(
+        None, description="Where the first window begins; default: the smallest updated_at at the source."
+    )
+    lookback: timedelta = Field(
+        timedelta(minutes=15), description="How far extraction reaches back for transactions that commit late."
+    )
+    chunk_rows: int = Field(
+        1_000_000, ge=1, description="A long window is extracted in chunks of about so many rows."
+    )
+    lease_poll: timedelta = Field(
+        timedelta(seconds=15), description="How often a waiting run looks whether the lease is free."
+    )
+    max_rejected_share: float = Field(
+        0.05, ge=0, le=1, description="Above this share of rejected rows a run stops before it publishes."
+    )
+    max_rejected_from: int = Field(
+        100, ge=1, description="The share is looked at from so many rows of an entity upwards."
+    )
+    max_gold_age: timedelta = Field(
+        timedelta(hours=3), description="A run that has not published by then raises a deadline alert."
+    )
+    notifier: str | None = Field(
+        None, description="Import path of an Airflow notifier, called when a task or a deadline fails."
+    )
+    notifier_arguments: dict[str, str] = Field(
+        default_factory=dict, description="Its arguments, a JSON object; values may be Jinja templates."
+    )
+
+
+@cache
+def settings() -> Settings:
+    """The settings of this process.
+
+    Raises pydantic.ValidationError naming the variable where a value does not parse.
+    """
+    return Settings()

@@ -1,0 +1,90 @@
+"""Which stretch of the source's time a run covers. Pure: no database, no Airflow."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from medallion.settings import as_utc
+
+
+class WindowError(ValueError):
+    """The window asked for makes no sense; the message says what to change."""
+
+
+class RunKind(StrEnum):
+    RANGED = "ranged"
+    BACKFILL = "backfill"
+    SCHEDULED = "scheduled"
+    MANUAL = "manual"
+
+
+@dataclass(frozen=True)
+class Window:
+    """Half-open, in UTC: start is in it, end is not."""
+
+    start: datetime
+    end: datetime
+
+
+def parse_moment(name: str, value: str) -> datetime:
+    """A parameter in ISO 8601 as UTC; without an offset it means UTC.
+
+    Raises WindowError naming the parameter.
+    """
+    try:
+        return as_utc(datetime.fromisoformat(value))
+    except ValueError:
+        raise WindowError(
+            f"{name} = {value!r} is not a date or time: write it as 2026-01-31 or 2026-01-31T10:00:00+00:00"
+        ) from None
+
+
+def asked_window(start: str | None, end: str | None) -> Window | None:
+    """The window of the parameters `window_start` and `window_end`; None where neither is given.
+
+    Raises WindowError where one is missing or unparsable, or start is not before end.
+    """
+    if not start and not end:
+        return None
+    if not start or not end:
+        missing = "window_end" if start else "window_start"
+        raise WindowError(f"{missing} is missing: give both window_start and window_end, or neither")
+    window = Window(parse_moment("window_start", start), parse_moment("window_end", end))
+    if window.start >= window.end:
+        raise WindowError(
+            f"window_start {window.start:%Y-%m-%d %H:%M:%S} is not before window_end {window.end:%Y-%m-%d %H:%M:%S} (UTC)"
+        )
+    return window
+
+
+def resolve_window(
+    kind: RunKind, asked: Window | None, interval: Window | None, covered_to: datetime, source_now: datetime
+) -> Window | None:
+    """The window of a run; None where nothing is left to extract.
+
+    `asked` comes from the parameters (RANGED), `interval` is the run's data interval (BACKFILL, SCHEDULED),
+    `covered_to` the watermark or where the history starts, `source_now` the source's clock: no window ends
+    after it. Raises WindowError where a kind lacks what it is made from.
+    """
+    match kind:
+        case RunKind.RANGED if asked:
+            window = asked
+        case RunKind.BACKFILL if interval:
+            window = interval
+        case RunKind.SCHEDULED if interval:
+            window = Window(min(interval.start, covered_to), interval.end)
+        case RunKind.MANUAL:
+            window = Window(covered_to, source_now)
+        case _:
+            raise WindowError(f"a {kind} run came without its window")
+    if window.start == window.end and kind in (RunKind.BACKFILL, RunKind.SCHEDULED):
+        raise WindowError(
+            "the data interval is empty: schedule the DAG by CronDataIntervalTimetable, not by a bare cron string"
+        )
+    end = min(window.end, source_now)
+    return Window(window.start, end) if window.start < end else None
+
+
+def iso(moment: datetime) -> str:
+    """UTC without an offset, to the microsecond: how the window is passed to the engines."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
