@@ -14,16 +14,15 @@ it again, tests them, and publishes all gold tables in one transaction. Any run 
 from datetime import UTC, datetime, timedelta
 
 from airflow.providers.common.sql.operators.sql import SQLExecuteQueryOperator
-from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TaskGroup, chain, task
-from cosmos import DbtTaskGroup
-from cosmos.operators.local import DbtTestLocalOperator
-
+from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param, TaskGroup, chain, task
 from medallion import audit, lease, publish
 from medallion.begin import BeginRunOperator
-from medallion.dbt import dbt_arguments, dbt_layer, profile
+from medallion.dbt import dbt_layer, entity_tests, source_freshness
 from medallion.defaults import DEFAULT_ARGS, MACROS
+from medallion.engines import cancel_on_kill
 from medallion.gold import gold_tables
-from medallion.settings import DBT_PROJECT, SQL, TRINO_CONNECTION, settings
+from medallion.notify import deadline
+from medallion.settings import SQL, TRINO_CONNECTION, settings
 from medallion.spark import entity_job
 
 # One submit a line; an entity can be given a submit of its own.
@@ -32,6 +31,9 @@ ENTITY_JOBS = {
     "orders": ["orders", "order_items", "order_payments", "order_reviews"],
 }
 
+# What BI tools and other DAGs wait for.
+GOLD = Asset(name="gold", uri="medallion://gold")
+
 with DAG(
     "medallion_hourly",
     schedule=CronDataIntervalTimetable(settings().schedule, timezone="UTC"),
@@ -39,6 +41,7 @@ with DAG(
     catchup=False,
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=12),
+    deadline=deadline(),
     doc_md=__doc__,
     tags=["medallion", "hourly"],
     default_args=DEFAULT_ARGS,
@@ -48,11 +51,15 @@ with DAG(
         "window_start": Param(
             None,
             type=["null", "string"],
-            description="Start of the window, ISO 8601, UTC unless it has an offset. With window_end: any range in one run.",
+            description="Start of the window: ISO 8601, UTC unless it has an offset. Give both, or neither.",
         ),
-        "window_end": Param(None, type=["null", "string"], description="End of the window, itself not in it."),
+        "window_end": Param(
+            None, type=["null", "string"], description="End of the window, itself not in it."
+        ),
         "rebuild": Param(
-            "none", enum=["none", "gold", "silver"], description="Make this layer and those above again from bronze."
+            "none",
+            enum=["none", "gold", "silver"],
+            description="Make this layer and those above again from bronze.",
         ),
         "up_to": Param(
             "publish", enum=["bronze", "silver", "gold", "publish"], description="Stop after this layer."
@@ -64,43 +71,38 @@ with DAG(
 ):
     begin = BeginRunOperator(task_id="begin").as_setup()
 
-    bronze = DbtTaskGroup(group_id="bronze", **dbt_layer("trino", "path:models/bronze"))
+    # A teardown, whose failure does not fail the run: an old source is told, and holds nothing back.
+    freshness = source_freshness().as_teardown(setups=begin)
 
-    with TaskGroup("entities") as entities:
+    bronze = dbt_layer("bronze", "trino", "path:models/bronze")
+
+    with TaskGroup("entities"):
         jobs = [entity_job(name, names) for name, names in ENTITY_JOBS.items()]
+        tested = entity_tests()
         for job, names in zip(jobs, ENTITY_JOBS.values(), strict=True):
-            [bronze[name] for name in names] >> job
-        tested = DbtTestLocalOperator(
-            task_id="test",
-            project_dir=DBT_PROJECT,
-            profile_config=profile("trino"),
-            select="tag:entity",
-            indirect_selection="cautious",
-            **dbt_arguments("trino"),
-        )
-        jobs >> tested
+            [bronze[name] for name in names] >> job >> tested
 
-    silver = DbtTaskGroup(group_id="silver", **dbt_layer("spark", "path:models/silver/marts"))
+    silver = dbt_layer("silver", "spark", "path:models/silver/marts")
 
-    gold = DbtTaskGroup(group_id="gold", **dbt_layer("trino", "path:models/gold"))
+    gold = dbt_layer("gold", "trino", "path:models/gold")
 
-    audited = task(audit.audit_run, task_id="audit")(allow_rejected="{{ params.allow_rejected }}")
+    audited = task(audit.audit_run, task_id="audit")(entity_jobs=ENTITY_JOBS)
 
     with TaskGroup("stage") as stage:
         for table in gold_tables():
-            SQLExecuteQueryOperator(
+            staged = SQLExecuteQueryOperator(
                 task_id=table.name,
                 conn_id=TRINO_CONNECTION,
-                sql="stage.sql",
+                sql=["drop_staging.sql", "stage.sql"],
                 params={"table": {"name": table.name, "key": table.key, "columns": list(table.columns)}},
-                split_statements=True,
             )
+            cancel_on_kill(staged)
 
-    published = task(publish.publish, task_id="publish")()
+    published = task(publish.publish, task_id="publish", outlets=[GOLD])(audited=audited)
 
     end = task(lease.release, task_id="end")().as_teardown(setups=begin)
 
     begin >> bronze
     chain(tested, silver, gold, audited, stage, published)
     # Whatever writes ends before the lease is given back.
-    [bronze, entities, silver, gold, audited, stage, published] >> end
+    [bronze, *jobs, tested, silver, gold, audited, stage, published] >> end

@@ -1,10 +1,13 @@
 """What Airflow loads from this folder: the listener that writes the audit."""
 
-from airflow.plugins_manager import AirflowPlugin
+from typing import ClassVar
 
+from airflow.plugins_manager import AirflowPlugin
 from medallion.audit import TryListener
 
 
 class MedallionPlugin(AirflowPlugin):
+    """Registers the listener."""
+
     name = "medallion"
-    listeners = [TryListener()]
+    listeners: ClassVar = [TryListener()]

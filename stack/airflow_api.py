@@ -56,7 +56,8 @@ class AirflowApi:
     def wait_dag(self, dag: str, seconds: float = 120) -> None:
         """Wait until Airflow has parsed `dag`. Raises StackError with the import errors where it does not."""
         deadline = time.monotonic() + seconds
-        while self.client.get(f"/api/v2/dags/{dag}").is_error:
+        # A stale one was parsed once, and no longer.
+        while (known := self.client.get(f"/api/v2/dags/{dag}")).is_error or known.json()["is_stale"]:
             errors = self.call("GET", "/api/v2/importErrors")["import_errors"]
             if errors:
                 raise StackError("\n".join(f"{each['filename']}:\n{each['stack_trace']}" for each in errors))

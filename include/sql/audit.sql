@@ -14,7 +14,8 @@ create table if not exists audit.pipeline (
     lease_run_id text,
     lease_batch bigint,
     lease_taken_at timestamptz,
-    rebuild text not null default 'none' check (rebuild in ('none', 'gold', 'silver'))
+    rebuild text not null default 'none' check (rebuild in ('none', 'gold', 'silver')),
+    rebuild_batch bigint not null default 0
 );
 insert into audit.pipeline default values on conflict do nothing;
 
@@ -70,7 +71,7 @@ create table if not exists audit.snapshots (
     primary key (batch, table_name)
 );
 
--- One row: what the tables of this schema show.
+-- One row: what the tables of this schema show; all that the source knew before `window_end`, if it is set.
 create table if not exists gold.publication (
     run_id text not null,
     batch bigint not null,

@@ -1,16 +1,21 @@
 {#- PostgreSQL, one transaction: all gold tables become what the run staged. -#}
 {% for table in tables %}
 {%- set staging = 'staging.' ~ table.name ~ '_' ~ batch %}
-create table if not exists gold.{{ table.name }} (
+{%- if table.name not in present %}
+create table gold.{{ table.name }} (
     {% for name, type in table.columns.items() %}{{ name }} {{ type }},
     {% endfor -%}
     primary key ({{ table.key | join(', ') }})
 );
-{% for name, type in table.columns.items() %}
-alter table gold.{{ table.name }} add column if not exists {{ name }} {{ type }};
-{% endfor %}
+{%- else -%}
+{#- Only where one is missing: it locks out readers. -#}
+{%- for name, type in table.columns.items() if name not in present[table.name] %}
+alter table gold.{{ table.name }} add column {{ name }} {{ type }};
+{%- endfor %}
+{%- endif %}
+
 delete from gold.{{ table.name }} as published
-{% if table.name in whole -%}
+{% if 'gold.' ~ table.name not in base_snapshots -%}
 where not exists (
     select from {{ staging }} as staged
     where {% for column in table.key %}{{ 'and ' if not loop.first }}staged.{{ column }} = published.{{ column }} {% endfor %}
@@ -27,16 +32,7 @@ set {% for column in table.columns if column not in table.key %}{{ column }} = e
 where
     ({% for column in table.columns %}published.{{ column }}{{ ', ' if not loop.last }}{% endfor %})
     is distinct from ({% for column in table.columns %}excluded.{{ column }}{{ ', ' if not loop.last }}{% endfor %});
-
-drop table {{ staging }};
 {% endfor %}
-
-grant usage on schema gold to bi_reader;
-grant select on all tables in schema gold to bi_reader;
-
-delete from gold.publication;
-insert into gold.publication (run_id, batch, window_end, published_at)
-values (%(run_id)s, %(batch)s, %(window_end)s, now());
 
 update audit.pipeline
 set
@@ -44,4 +40,9 @@ set
     published_snapshots = %(snapshots)s,
     -- Only an extraction that joins up with what is covered leaves no gap.
     watermark = case when %(window_start)s <= watermark then greatest(watermark, %(window_end)s) else watermark end,
-    rebuild = 'none';
+    -- A request stays until every layer was made under it.
+    rebuild = case when %(read_batch)s >= rebuild_batch then 'none' else rebuild end;
+
+delete from gold.publication;
+insert into gold.publication (run_id, batch, window_end, published_at)
+select %(run_id)s, %(batch)s, watermark, now() from audit.pipeline;

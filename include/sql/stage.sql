@@ -1,21 +1,20 @@
-{#- Trino: what may differ between a gold table and what is published of it, into this run's staging table. -#}
-{%- set run = run_state(ti) -%}
+{#- Trino: what differs between a gold table as audited and as published, into this batch's staging table. -#}
+{%- set audited = ti.xcom_pull(task_ids='audit') -%}
 {%- set table = params.table -%}
-{%- set staging = 'postgres_gold.staging.' ~ table.name ~ '_' ~ run.batch -%}
-{%- set snapshot = run.published_snapshot('gold.' ~ table.name) -%}
-drop table if exists {{ staging }};
-
-create table {{ staging }} as
+{%- set snapshot = audited.snapshots.get('gold.' ~ table.name) -%}
+{%- set base_snapshot = audited.base_snapshots.get('gold.' ~ table.name) -%}
+/* {{ tag(ti) }} */
+create table postgres_gold.staging.{{ table.name }}_{{ audited.batch }} as
 with gold as (
-    select * from lake.gold.{{ table.name }}
+    select * from lake.gold.{{ table.name }}{{ ' for version as of ' ~ snapshot if snapshot }}
 ),
 
 changed as (
     select {{ table.columns | join(', ') }}, false as _deleted
     from gold
-    {% if snapshot %}where _batch > {{ run.published_batch }}{% endif %}
+    {% if base_snapshot %}where _batch > {{ audited.base_batch }}{% endif %}
 )
-{%- if snapshot %},
+{%- if base_snapshot %},
 
 vanished as (
     select
@@ -23,7 +22,7 @@ vanished as (
         {{ 'published.' ~ column if column in table.key else 'null as ' ~ column }},
         {% endfor -%}
         true as _deleted
-    from lake.gold.{{ table.name }} for version as of {{ snapshot }} as published
+    from lake.gold.{{ table.name }} for version as of {{ base_snapshot }} as published
     left join gold
         on {% for column in table.key %}{{ 'and ' if not loop.first }}published.{{ column }} = gold.{{ column }} {% endfor %}
     where gold.{{ table.key[0] }} is null
@@ -32,7 +31,7 @@ vanished as (
 
 final as (
     select * from changed
-    {% if snapshot -%}
+    {% if base_snapshot -%}
     union all
     select * from vanished
     {%- endif %}

@@ -7,13 +7,15 @@ from typing import Any
 from airflow.listeners import hookimpl
 from airflow.sdk.exceptions import AirflowFailException
 
-from medallion.database import transaction
+from medallion.database import Cursor, transaction
 from medallion.run_state import run_state
 from medallion.settings import settings
 
 log = logging.getLogger(__name__)
 
 TAG = "medallion"
+LAYERS = ("bronze", "silver", "gold")
+ACCOUNTS = "silver.entity_accounts"  # written by the Spark jobs where a run read anything
 
 
 class TryListener:
@@ -21,6 +23,7 @@ class TryListener:
 
     @hookimpl
     def on_task_instance_running(self, previous_state: Any, task_instance: Any) -> None:
+        """Open the try's row; earlier tries that are still open died."""
         if not _is_ours(task_instance):
             return
         with transaction() as cursor:
@@ -36,7 +39,7 @@ class TryListener:
                 insert into audit.data_pipeline_runs
                     (dag_id, run_id, task_id, try_number, model_name, start_time, status, batch)
                 select
-                    %(dag)s, %(run)s, %(task)s, %(try)s, %(task)s, now(), 'running',
+                    %(dag)s, %(run)s, %(task)s, %(try)s, %(model)s, now(), 'running',
                     case when lease_dag_id = %(dag)s and lease_run_id = %(run)s then lease_batch end
                 from audit.pipeline
                 on conflict (dag_id, run_id, task_id, try_number)
@@ -47,14 +50,17 @@ class TryListener:
 
     @hookimpl
     def on_task_instance_success(self, previous_state: Any, task_instance: Any) -> None:
+        """Close the try's row."""
         _close(task_instance, "success")
 
     @hookimpl
     def on_task_instance_skipped(self, previous_state: Any, task_instance: Any) -> None:
+        """Close the try's row."""
         _close(task_instance, "skipped")
 
     @hookimpl
     def on_task_instance_failed(self, previous_state: Any, task_instance: Any, error: Any) -> None:
+        """Close the try's row with the error."""
         _close(task_instance, "failed", error)
 
 
@@ -64,7 +70,13 @@ def _is_ours(ti: Any) -> bool:
 
 
 def _identity(ti: Any) -> dict[str, Any]:
-    return {"dag": ti.dag_id, "run": ti.run_id, "task": ti.task_id, "try": ti.try_number}
+    return {
+        "dag": ti.dag_id,
+        "run": ti.run_id,
+        "task": ti.task_id,
+        "try": ti.try_number,
+        "model": ti.task_id.rpartition(".")[2],
+    }
 
 
 def _close(ti: Any, status: str, error: Any = None) -> None:
@@ -81,42 +93,66 @@ def _close(ti: Any, status: str, error: Any = None) -> None:
         )
 
 
-def audit_run(ti: Any, allow_rejected: bool) -> dict[str, dict[str, int]]:
+def record_processed(cursor: Cursor, ti: Any, records: dict[str, int]) -> None:
+    """Completes the last tries of tasks (task id -> records) of the run of `ti`."""
+    cursor.executemany(
+        """
+        update audit.data_pipeline_runs as tries
+        set records_processed = %(records)s
+        where
+            dag_id = %(dag)s and run_id = %(run)s and task_id = %(task)s
+            and try_number = (
+                select max(try_number) from audit.data_pipeline_runs as later
+                where later.dag_id = tries.dag_id and later.run_id = tries.run_id and later.task_id = tries.task_id
+            )
+        """,
+        [_identity(ti) | {"task": task, "records": count} for task, count in records.items()],
+    )
+
+
+def audit_run(ti: Any, params: dict[str, Any], entity_jobs: dict[str, list[str]]) -> dict[str, Any]:
     """Records what the run left in the lake, read by pyiceberg, and stops it where too much was rejected.
 
-    Writes `audit.snapshots` and `audit.entity_accounts`; returns the accounts of this run per entity. Raises
-    AirflowFailException naming the entity where the share of rejected rows is above the setting, unless allowed.
+    `entity_jobs`: Spark task -> its entities. Writes `audit.snapshots`, `audit.entity_accounts` and the records that
+    the tasks processed. What it returns is what is staged and published: `batch`, `snapshots` (table -> id), and
+    the publication to which they are compared, `base_batch` and `base_snapshots`; beside them `accounts` per entity.
+    Raises AirflowFailException naming the entity where the share of rejected rows is above the setting, unless allowed.
     """
-    from pyiceberg.catalog import load_catalog  # a second of imports that only this task needs
+    # A second of imports that this task alone needs.
+    from pyiceberg.catalog import load_catalog
+    from pyiceberg.table.snapshots import ancestors_of
 
     run = run_state(ti)
     catalog = load_catalog("lake")
-    snapshots = []
-    for layer in ("bronze", "silver", "gold"):
+    snapshots, written = [], {}
+    for layer in LAYERS:
         for identifier in catalog.list_tables(layer):
-            if snapshot := catalog.load_table(identifier).current_snapshot():
-                summary = snapshot.summary
-                snapshots.append(
-                    (
-                        run.batch,
-                        ".".join(identifier),
-                        snapshot.snapshot_id,
-                        datetime.fromtimestamp(snapshot.timestamp_ms / 1000, UTC),
-                        int((summary and summary["total-records"]) or 0),
-                    )
-                )
-    accounts = (
-        catalog.load_table("silver.entity_accounts")
-        .scan(row_filter=f"batch > {run.published_batch}")
-        .to_arrow()
-        .to_pylist()
-    )
+            name = ".".join(identifier)
+            metadata = catalog.load_table(identifier).metadata
+            if not (current := metadata.current_snapshot()):
+                continue
+            committed_at = datetime.fromtimestamp(current.timestamp_ms / 1000, UTC)
+            total = _figure(current, "total-records")
+            snapshots.append((run.batch, name, current.snapshot_id, committed_at, total))
+            written[name] = 0
+            for snapshot in ancestors_of(current, metadata):
+                if snapshot.snapshot_id == run.snapshots.get(name):
+                    break
+                written[name] += _figure(snapshot, "added-records")
+    accounts = []
+    if catalog.table_exists(ACCOUNTS):
+        unpublished = catalog.load_table(ACCOUNTS).scan(row_filter=f"batch > {run.published_batch}")
+        accounts = unpublished.to_arrow().to_pylist()
+    read = {row["entity"]: row["read"] for row in accounts if row["batch"] == run.batch}
+    for job, entities in entity_jobs.items():
+        written[f"entities.{job}"] = sum(read.get(entity, 0) for entity in entities)
     with transaction() as cursor:
         cursor.executemany(
             """
             insert into audit.snapshots values (%s, %s, %s, %s, %s)
-            on conflict (batch, table_name) do update
-            set snapshot_id = excluded.snapshot_id, committed_at = excluded.committed_at, total_records = excluded.total_records
+            on conflict (batch, table_name) do update set
+                snapshot_id = excluded.snapshot_id, committed_at = excluded.committed_at,
+                total_records = excluded.total_records
             """,
             snapshots,
         )
@@ -133,8 +169,19 @@ def audit_run(ti: Any, allow_rejected: bool) -> dict[str, dict[str, int]]:
             """,
             accounts,
         )
-    check_rejected_share(accounts, allow_rejected)
-    return {row["entity"]: row for row in accounts if row["batch"] == run.batch}
+        record_processed(cursor, ti, written)
+    check_rejected_share(accounts, params["allow_rejected"])
+    return {
+        "batch": run.batch,
+        "snapshots": {name: snapshot_id for _, name, snapshot_id, *_ in snapshots},
+        "base_batch": run.published_batch,
+        "base_snapshots": run.base_snapshots,
+        "accounts": {row["entity"]: row for row in accounts if row["batch"] == run.batch},
+    }
+
+
+def _figure(snapshot: Any, name: str) -> int:
+    return int((snapshot.summary and snapshot.summary[name]) or 0)
 
 
 def check_rejected_share(accounts: list[dict[str, Any]], allowed: bool) -> None:

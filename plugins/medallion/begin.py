@@ -1,47 +1,73 @@
-"""The first task of a writing run: takes the lease and resolves the window."""
+"""The first task of a writing run: checks what it depends on, takes the lease, resolves the window."""
 
 from datetime import datetime
 from typing import Any, cast
 
 from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
-from airflow.sdk import BaseOperator, Context
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk import BaseHook, BaseOperator, Context
+from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException, DownstreamTasksSkipped
 
 from medallion.database import create_audit_tables, source_clock, transaction
 from medallion.lease import hold_lease, try_lease
-from medallion.settings import settings
+from medallion.settings import CONNECTIONS, settings
+from medallion.source_contract import SourceContractError, check_source
 from medallion.window import RunKind, Window, WindowError, asked_window, resolve_window
+
+LAYERS = ("bronze", "entities", "silver", "gold", "audit", "stage", "publish")
 
 
 class BeginRunOperator(BaseOperator):
     """Waits, deferred, until no other run writes; then keeps the run's window in `audit.runs`.
 
-    Pushes the XCom `window`: what the UI shows of it. Fails at once on a window that makes no sense.
+    Pushes the XCom `window`: what the UI shows of it. Fails at once on what a retry can't mend: a window that makes no
+    sense, a missing connection, a source that lost a column. Skips the tasks that the run has no need of.
     """
 
     ui_color = "#cde"
 
-    def execute(self, context: Context, event: Any = None) -> dict[str, str | None]:
+    def execute(self, context: Context, event: Any = None) -> None:
+        """Do it all; also what is called again as the task is resumed."""
         ti = cast("Any", context["ti"])
         try:
+            check_connections()
             kind, asked = requested(context)
-        except WindowError as error:
+            check_source()
+        except (WindowError, SourceContractError, AirflowNotFoundException) as error:
             raise AirflowFailException(str(error)) from error
         create_audit_tables()
         if holder := try_lease(ti):
             self.log.info("Run %s of %s writes; waiting for its lease.", holder.run_id, holder.dag_id)
-            poll = settings().lease_poll
-            self.defer(trigger=TimeDeltaTrigger(poll), method_name="execute")
+            self.defer(trigger=TimeDeltaTrigger(settings().lease_poll), method_name="execute")
         request_rebuild(context["params"].get("rebuild", "none"))
-        return keep_window(ti, kind, asked, data_interval(context))
+        window = keep_window(ti, kind, asked, data_interval(context))
+        self.log.info("Window %(window_start)s to %(window_end)s", window)
+        ti.xcom_push("window", window)
+        if skipped := tasks_to_skip(ti.task.dag.task_ids, kind, context["params"].get("up_to", LAYERS[-1])):
+            raise DownstreamTasksSkipped(tasks=skipped)  # type: ignore[no-untyped-call]
+
+
+def check_connections() -> None:
+    """Raises AirflowNotFoundException naming each connection that Airflow lacks."""
+    missing = []
+    for name in CONNECTIONS:
+        try:
+            BaseHook.get_connection(name)
+        except AirflowNotFoundException:
+            missing.append(name)
+    if missing:
+        raise AirflowNotFoundException(
+            f"Airflow has no connection {', '.join(missing)}: add what is missing (Admin > Connections, or the variable"
+            f" AIRFLOW_CONN_{missing[0].upper()}); the README's table of connections says what belongs into each."
+        )
 
 
 def requested(context: Context) -> tuple[RunKind, Window | None]:
     """What kind of run this is, and the window its parameters ask for. Raises WindowError."""
     params = context["params"]
-    asked = asked_window(params.get("window_start"), params.get("window_end"))
-    if asked:
+    if asked := asked_window(params.get("window_start"), params.get("window_end")):
         return RunKind.RANGED, asked
+    if params.get("rebuild", "none") != "none":
+        return RunKind.REBUILD, None
     run_type = str(getattr(context["dag_run"], "run_type", "manual"))
     return {
         "backfill": RunKind.BACKFILL,
@@ -57,24 +83,44 @@ def data_interval(context: Context) -> Window | None:
     return Window(run.data_interval_start, run.data_interval_end)
 
 
+def tasks_to_skip(task_ids: list[str], kind: RunKind, up_to: str) -> list[str]:
+    """The tasks of the layers after `up_to`; and the look at the source's age, for a run that is not about now."""
+    # The entities and the marts are both silver.
+    later = LAYERS[LAYERS.index(up_to) + 1 :]
+    skipped = [name for name in task_ids if name.partition(".")[0] in later]
+    return skipped + ([] if kind in (RunKind.SCHEDULED, RunKind.MANUAL) else ["freshness"])
+
+
 def request_rebuild(layer: str) -> None:
     """Keeps a rebuild of the layer beside the lease until it is published; the deeper of two requests stays."""
     with transaction() as cursor:
         cursor.execute(
-            "update audit.pipeline set rebuild = %(layer)s"
-            " where %(layer)s <> 'none' and rebuild <> 'silver'",
+            """
+            update audit.pipeline
+            set rebuild_batch = lease_batch, rebuild = case when rebuild = 'silver' then rebuild else %(layer)s end
+            where %(layer)s <> 'none'
+            """,
             {"layer": layer},
         )
 
 
-def keep_window(ti: Any, kind: RunKind, asked: Window | None, interval: Window | None) -> dict[str, str | None]:
-    """Resolves the run's window once, UTC; a run whose tasks were cleared finds the one it had."""
+def keep_window(
+    ti: Any, kind: RunKind, asked: Window | None, interval: Window | None
+) -> dict[str, str | None]:
+    """Resolves the run's window once, UTC; a run whose tasks were cleared finds the one it had.
+
+    Sets the watermark where there is none yet and the source has rows.
+    """
     hold_lease(ti)
     clock = source_clock()
     with transaction() as cursor:
-        cursor.execute("select watermark from audit.pipeline")
-        row: Any = cursor.fetchone()
-        covered_to: datetime | None = row.watermark or settings().history_start or clock.oldest
+        cursor.execute(
+            "update audit.pipeline set watermark = coalesce(watermark, %s::timestamptz, %s::timestamptz)"
+            " where %s::timestamptz is not null returning watermark",
+            (settings().history_start, clock.oldest, clock.oldest),
+        )
+        row = cursor.fetchone()
+        covered_to: datetime | None = row and row.watermark
         window = resolve_window(kind, asked, interval, covered_to, clock.now) if covered_to else None
         cursor.execute(
             """

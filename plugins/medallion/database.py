@@ -2,26 +2,28 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 from airflow.providers.postgres.hooks.postgres import PostgresHook
-from psycopg import ClientCursor as Cursor
+from psycopg import ClientCursor, Connection
 from psycopg.rows import namedtuple_row
 
 from medallion.settings import GOLD_CONNECTION, SOURCE_CONNECTION, SQL
+
+# Its rows are named tuples, one class a statement: for a type checker they are anything.
+Cursor = ClientCursor[Any]
 
 
 @contextmanager
 def transaction(connection_id: str = GOLD_CONNECTION) -> Iterator[Cursor]:
     """A cursor in one transaction: committed at the end, rolled back when the block raises. Rows are named tuples."""
-    connection = PostgresHook(connection_id).get_conn()
-    # Bound here, not by the server: a script of several statements may have parameters.
-    connection.cursor_factory, connection.row_factory = Cursor, namedtuple_row
-    try:
-        with connection, connection.cursor() as cursor:
-            yield cursor
-    finally:
-        connection.close()
+    connection = cast("Connection[Any]", PostgresHook(connection_id).get_conn())
+    # Parameters are bound here, not by the server: a script of several statements may have them.
+    connection.cursor_factory = ClientCursor
+    connection.row_factory = namedtuple_row
+    # At its end psycopg commits or rolls back, and closes the connection.
+    with connection, connection.cursor() as cursor:
+        yield cast("Cursor", cursor)
 
 
 def create_audit_tables() -> None:
@@ -29,11 +31,11 @@ def create_audit_tables() -> None:
     with transaction() as cursor:
         # Two runs may begin at once: "if not exists" alone would let both create.
         cursor.execute("select pg_advisory_xact_lock(hashtext('medallion audit tables'))")
-        cursor.execute((SQL / "audit.sql").read_text())
+        cursor.execute((SQL / "audit.sql").read_bytes())
 
 
 def source_clock() -> Any:
     """The source's `now` and the `oldest` updated_at over its tables (None where there is no row), both UTC."""
     with transaction(SOURCE_CONNECTION) as cursor:
-        cursor.execute((SQL / "source_clock.sql").read_text())
+        cursor.execute((SQL / "source_clock.sql").read_bytes())
         return cursor.fetchone()

@@ -1,22 +1,35 @@
 """What all our tasks share: owner, retries, timeouts, macros, notification."""
 
+import re
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
-from pydantic import ImportString, TypeAdapter
+from airflow.sdk import Context, RetryDecision, RetryPolicy
 
+from medallion.engines import end_earlier_try, tag
+from medallion.notify import notifiers
 from medallion.run_state import run_state
-from medallion.settings import settings
+
+# What the engines and dbt say of an error that comes again however often it is tried.
+PERMANENT = re.compile(
+    r"Got \d+ results?, configured to fail|Compilation Error|SYNTAX_ERROR|COLUMN_NOT_FOUND|FUNCTION_NOT_FOUND"
+    r"|TYPE_MISMATCH|UNRESOLVED_COLUMN|UNRESOLVED_ROUTINE|MULTIPLE_MATCHES|violates foreign key|invalid contract"
+)
 
 
-def notifiers() -> list[Any]:
-    """The notifier that the settings name, as a list of callbacks; empty where none is set.
+class FailFast(RetryPolicy):
+    """Retries everything but what a retry can't mend: a failed data test, bad SQL.
 
-    Raises ImportError where the path leads nowhere.
+    By message and not by type: Cosmos raises one type for all.
     """
-    path = settings().notifier
-    return [TypeAdapter(ImportString).validate_python(path)(**settings().notifier_arguments)] if path else []
+
+    def evaluate(
+        self, exception: BaseException, try_number: int, max_tries: int, context: Context | None = None
+    ) -> RetryDecision:
+        """Decide from the exception's text."""
+        if found := PERMANENT.search(str(exception)):
+            return RetryDecision.fail(f"{found[0]}: a retry would end the same")
+        return RetryDecision.default()
 
 
 DEFAULT_ARGS: dict[str, Any] = {
@@ -26,8 +39,10 @@ DEFAULT_ARGS: dict[str, Any] = {
     "retry_delay": timedelta(seconds=10),
     "retry_exponential_backoff": 2.0,
     "max_retry_delay": timedelta(minutes=5),
+    "retry_policy": FailFast(),
     "execution_timeout": timedelta(hours=2),
     "on_failure_callback": notifiers(),
+    "pre_execute": end_earlier_try,
 }
 
-MACROS = {"run_state": run_state}
+MACROS = {"run_state": run_state, "tag": tag}

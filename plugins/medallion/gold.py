@@ -1,13 +1,18 @@
 """The gold tables as their dbt contracts describe them: the one place that publishing reads columns from."""
 
-import json
 from dataclasses import dataclass
 from functools import cache
 
-from medallion.settings import DBT_PROJECT
+from medallion.manifest import manifest
 
 # Trino's names of the types that a contract may use, in PostgreSQL.
-POSTGRES_TYPES = {"varchar": "text", "bigint": "bigint", "date": "date", "timestamp(6)": "timestamp", "double": "double precision"}
+POSTGRES_TYPES = {
+    "varchar": "text",
+    "bigint": "bigint",
+    "date": "date",
+    "timestamp(6)": "timestamp",
+    "double": "double precision",
+}
 
 
 @dataclass(frozen=True)
@@ -17,15 +22,11 @@ class GoldTable:
     name: str
     key: list[str]
     columns: dict[str, str]
-    description: str
 
 
 @cache
 def gold_tables() -> list[GoldTable]:
-    """The models of the gold layer, by name.
-
-    Raises FileNotFoundError, saying how to build it, where the manifest is missing.
-    """
+    """The models of the gold layer. Raises ManifestError where the manifest is missing."""
     return [
         GoldTable(
             name=node["name"],
@@ -35,23 +36,14 @@ def gold_tables() -> list[GoldTable]:
                 for column in node["columns"].values()
                 if column["name"] != "_batch"
             },
-            description=node["description"],
         )
         for node in manifest()["nodes"].values()
         if node["resource_type"] == "model" and node["schema"] == "gold"
     ]
 
 
-@cache
-def manifest() -> dict:
-    path = DBT_PROJECT / "target" / "trino" / "manifest.json"
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path} is missing: build it with `make manifest`") from None
-
-
 def postgres_type(trino_type: str) -> str:
+    """A contract's type in PostgreSQL's words. Raises KeyError for one that no contract may use."""
     if trino_type.startswith("decimal"):
         return trino_type.replace("decimal", "numeric")
     return POSTGRES_TYPES[trino_type]

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow.sdk.exceptions import AirflowFailException
-from psycopg import ClientCursor as Cursor
 
-from medallion.database import transaction
+from medallion.database import Cursor, transaction
+from medallion.engines import end_all_leftovers
 
 
 class LeaseHeldError(AirflowFailException):
@@ -15,6 +15,8 @@ class LeaseHeldError(AirflowFailException):
 
 @dataclass(frozen=True)
 class Holder:
+    """The run that holds the lease."""
+
     dag_id: str
     run_id: str
 
@@ -62,6 +64,8 @@ def _locked_holder(cursor: Cursor) -> Holder | None:
 
 
 def _take(cursor: Cursor, ti: Any) -> None:
+    # First, so that nothing of an earlier batch is written after this one is drawn.
+    end_all_leftovers()
     cursor.execute(
         """
         update audit.pipeline

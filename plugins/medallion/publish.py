@@ -4,10 +4,11 @@ import json
 import logging
 from typing import Any
 
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from medallion.database import transaction
+from medallion.audit import record_processed
+from medallion.database import Cursor, transaction
 from medallion.gold import gold_tables
 from medallion.run_state import run_state
 from medallion.settings import SQL
@@ -15,64 +16,74 @@ from medallion.settings import SQL
 log = logging.getLogger(__name__)
 
 
-def publish(ti: Any) -> dict[str, Any]:
-    """Applies what the run staged to the `gold` tables; returns batch and row counts per table.
+def publish(ti: Any, audited: dict[str, Any]) -> dict[str, int]:
+    """Applies what the run staged to the `gold` tables; returns each table's count of rows.
 
-    Skips where a later batch is published already: that publication holds this run's rows too.
+    `audited` is what `audit_run` returned, and what was staged. Skips where a later batch is published already: that
+    publication holds this run's rows too. Raises AirflowFailException where an earlier one came between.
     """
-    run = run_state(ti)
-    templates = Environment(loader=FileSystemLoader(SQL), undefined=StrictUndefined)  # noqa: S701 - SQL, not HTML
-    tables = gold_tables()
+    run_state(ti)  # holds the lease
+    batch, tables = audited["batch"], gold_tables()
     with transaction() as cursor:
         cursor.execute("select published_batch from audit.pipeline for update")
-        published: Any = cursor.fetchone()
-        staged = staged_batch(cursor, ti)
-        if staged <= published.published_batch:
-            raise AirflowSkipException(
-                f"batch {staged} was staged, but {published.published_batch} is published already"
+        pipeline: Any = cursor.fetchone()
+        published = pipeline.published_batch
+        if batch <= published:
+            raise AirflowSkipException(f"batch {published} is published already, {batch} is older")
+        if published != audited["base_batch"]:
+            raise AirflowFailException(
+                f"batch {published} was published after this run was audited:"
+                " clear its task `audit` with all downstream"
             )
+        cursor.execute(
+            " union all ".join(
+                f"select 'stage.{table.name}' as task_id, count(*) as records from staging.{table.name}_{batch}"
+                for table in tables
+            ).encode()
+        )
+        record_processed(cursor, ti, dict(cursor.fetchall()))
         cursor.execute(
             "select window_start, window_end from audit.runs where dag_id = %s and run_id = %s",
             (ti.dag_id, ti.run_id),
         )
         window: Any = cursor.fetchone()
-        cursor.execute("select table_name, snapshot_id from audit.snapshots where batch = %s", (staged,))
         cursor.execute(
-            templates.get_template("publish.sql").render(
-                tables=tables,
-                batch=staged,
-                whole=[table.name for table in tables if not run.published_snapshot(f"gold.{table.name}")],
+            "select table_name, array_agg(column_name::text) as columns from information_schema.columns"
+            " where table_schema = 'gold' group by table_name"
+        )
+        present = dict(cursor.fetchall())
+        cursor.execute(
+            _publication(
+                batch=batch, tables=tables, present=present, base_snapshots=audited["base_snapshots"]
             ),
             {
                 "run_id": ti.run_id,
-                "batch": staged,
+                "batch": batch,
                 "read_batch": read_batch(cursor, ti),
                 "window_start": window.window_start,
                 "window_end": window.window_end,
-                "snapshots": json.dumps(snapshots(cursor, staged)),
+                "snapshots": json.dumps(audited["snapshots"]),
             },
         )
-        counts = {}
-        for table in tables:
-            cursor.execute(f"select count(*) as rows from gold.{table.name}")  # noqa: S608 - names from our contracts
-            counts[table.name] = cursor.fetchone().rows
-            log.info("gold.%s: %d rows", table.name, counts[table.name])
-    return {"batch": staged, "rows": counts}
+        drop_staging(cursor)
+        cursor.execute(
+            " union all ".join(
+                f"select '{table.name}' as name, count(*) as rows from gold.{table.name}" for table in tables
+            ).encode()
+        )
+        counts = dict(cursor.fetchall())
+    for name, count in counts.items():
+        log.info("gold.%s: %d rows", name, count)
+    return counts
 
 
-def staged_batch(cursor: Any, ti: Any) -> int:
-    """The batch that the run's last stage tasks wrote their tables under."""
-    cursor.execute(
-        """
-        select max(batch) as batch from audit.data_pipeline_runs
-        where dag_id = %s and run_id = %s and task_id like 'stage.%%' and status = 'success'
-        """,
-        (ti.dag_id, ti.run_id),
-    )
-    return cursor.fetchone().batch
+def _publication(**variables: Any) -> bytes:
+    # SQL is not HTML: nothing to escape.
+    templates = Environment(loader=FileSystemLoader(SQL), undefined=StrictUndefined)  # noqa: S701
+    return templates.get_template("publish.sql").render(variables).encode()
 
 
-def read_batch(cursor: Any, ti: Any) -> int:
+def read_batch(cursor: Cursor, ti: Any) -> int:
     """The batch up to which every task of the run read its input: the smallest over the tasks' last successes."""
     cursor.execute(
         """
@@ -81,15 +92,18 @@ def read_batch(cursor: Any, ti: Any) -> int:
             select distinct on (task_id) batch
             from audit.data_pipeline_runs
             where dag_id = %s and run_id = %s and status = 'success'
-            order by task_id, start_time desc
+            order by task_id, try_number desc
         ) as last_successes
         """,
         (ti.dag_id, ti.run_id),
     )
-    return cursor.fetchone().batch
+    smallest: Any = cursor.fetchone()
+    return int(smallest.batch)
 
 
-def snapshots(cursor: Any, batch: int) -> dict[str, int]:
-    """Table (`layer.name`) -> Iceberg snapshot that the run of this batch left."""
-    cursor.execute("select table_name, snapshot_id from audit.snapshots where batch = %s", (batch,))
-    return {row.table_name: row.snapshot_id for row in cursor.fetchall()}
+def drop_staging(cursor: Cursor) -> None:
+    """Drops all staging tables, those of runs that ended too early as well: what they hold is published now."""
+    cursor.execute(
+        "select format('staging.%I', tablename) as name from pg_tables where schemaname = 'staging'"
+    )
+    cursor.execute(f"drop table {', '.join(row.name for row in cursor.fetchall())}".encode())

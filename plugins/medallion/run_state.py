@@ -16,7 +16,8 @@ class RunState:
 
     batch: what the run's rows carry; rows above published_batch are not published yet. extract_from, extract_to:
     UTC, half-open, the lookback included; null where nothing is extracted. snapshots: table -> snapshot id of the
-    last publication. compare_whole: none, gold or silver, the layer from which on nothing is incremental.
+    last publication. rebuild: what is asked for. compare_whole: none, gold or silver, the layer from which on
+    nothing is incremental. tested_rows: changed or all.
     """
 
     batch: int
@@ -25,15 +26,17 @@ class RunState:
     extract_to: str | None
     chunk_rows: int
     snapshots: dict[str, int]
-    compare_whole: str
     rebuild: str
+    compare_whole: str
     tested_rows: str = "changed"
 
-    def published_snapshot(self, table: str) -> int | None:
-        """The snapshot of `layer.table` last published; None where it must be compared whole."""
-        return None if self.rebuild != "none" else self.snapshots.get(table)
+    @property
+    def base_snapshots(self) -> dict[str, int]:
+        """The snapshots that this run's difference is taken from; none for what must be compared whole."""
+        return self.snapshots if self.rebuild == "none" else {}
 
     def json(self) -> str:
+        """All of it in one line."""
         return json.dumps(asdict(self))
 
 
@@ -60,9 +63,9 @@ def run_state(ti: Any) -> RunState:
         extract_to=iso(row.window_end) if row.window_end else None,
         chunk_rows=settings().chunk_rows,
         snapshots=row.published_snapshots,
+        rebuild=row.rebuild,
         # No snapshot recorded: nothing was published yet.
         compare_whole=row.rebuild if row.published_snapshots else "silver",
-        rebuild=row.rebuild,
     )
 
 

@@ -18,6 +18,7 @@ THRIFT_CONNECTION = "medallion_thrift"
 SPARK_CONNECTION = "medallion_spark"
 SOURCE_CONNECTION = "medallion_source"
 GOLD_CONNECTION = "medallion_gold"
+CONNECTIONS = (TRINO_CONNECTION, THRIFT_CONNECTION, SPARK_CONNECTION, SOURCE_CONNECTION, GOLD_CONNECTION)
 
 
 def as_utc(moment: datetime) -> datetime:
@@ -26,6 +27,8 @@ def as_utc(moment: datetime) -> datetime:
 
 
 class Settings(BaseSettings):
+    """Read from the environment."""
+
     model_config = SettingsConfigDict(env_prefix="MEDALLION_")
 
     schedule: str = Field("0 * * * *", description="Cron expression of medallion_hourly, UTC.")
@@ -33,7 +36,8 @@ class Settings(BaseSettings):
         None, description="Where the first window begins; default: the smallest updated_at at the source."
     )
     lookback: timedelta = Field(
-        timedelta(minutes=15), description="How far extraction reaches back for transactions that commit late."
+        timedelta(minutes=15),
+        description="How far extraction reaches back for transactions that commit late.",
     )
     chunk_rows: int = Field(
         1_000_000, ge=1, description="A long window is extracted in chunks of about so many rows."

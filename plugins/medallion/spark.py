@@ -11,14 +11,16 @@ def entity_job(name: str, entities: list[str]) -> SparkSubmitOperator:
         task_id=name,
         conn_id=SPARK_CONNECTION,
         application=str(SPARK_JOBS / "silver.py"),
-        name="medallion {{ ti.dag_id }}.{{ ti.task_id }}",
+        name="{{ tag(ti) }}",
         application_args=[
             "--entities",
             ",".join(entities),
             "--batch",
             "{{ run_state(ti).batch }}",
             "--published-batch",
-            "{{ 0 if run_state(ti).rebuild == 'silver' else run_state(ti).published_batch }}",
+            "{{ run_state(ti).published_batch }}",
+            "--rebuild",
+            "{{ run_state(ti).rebuild }}",
         ],
         max_active_tis_per_dag=1,
     )

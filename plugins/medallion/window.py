@@ -12,10 +12,13 @@ class WindowError(ValueError):
 
 
 class RunKind(StrEnum):
+    """Why a run was made, which decides where its window comes from."""
+
     RANGED = "ranged"
     BACKFILL = "backfill"
     SCHEDULED = "scheduled"
     MANUAL = "manual"
+    REBUILD = "rebuild"
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,8 @@ def asked_window(start: str | None, end: str | None) -> Window | None:
     window = Window(parse_moment("window_start", start), parse_moment("window_end", end))
     if window.start >= window.end:
         raise WindowError(
-            f"window_start {window.start:%Y-%m-%d %H:%M:%S} is not before window_end {window.end:%Y-%m-%d %H:%M:%S} (UTC)"
+            f"window_start {window.start:%Y-%m-%d %H:%M:%S} is not before"
+            f" window_end {window.end:%Y-%m-%d %H:%M:%S} (UTC)"
         )
     return window
 
@@ -67,6 +71,8 @@ def resolve_window(
     after it. Raises WindowError where a kind lacks what it is made from.
     """
     match kind:
+        case RunKind.REBUILD:
+            return None
         case RunKind.RANGED if asked:
             window = asked
         case RunKind.BACKFILL if interval:

@@ -27,10 +27,13 @@
 {% endmaterialization %}
 
 {#-
-  The window as half-open pairs of UTC literals. One longer than a day is cut at month ends, so that each piece
+  The window as half-open pairs of UTC literals; none where nothing is extracted. One longer than a day is cut at month ends, so that each piece
   holds about `chunk_rows` rows and fewer months than Trino opens partitions for a writer (100).
 -#}
 {% macro window_chunks(source_relation) -%}
+    {%- if not run_context().extract_from -%}
+        {{ return([]) }}
+    {%- endif -%}
     {%- set parse = modules.datetime.datetime.fromisoformat -%}
     {%- set start, end = parse(run_context().extract_from), parse(run_context().extract_to) -%}
     {%- set edges = [start] -%}

@@ -3,7 +3,10 @@
   a new window forces no new parse. Without it, by hand, layers are compared whole and all rows are tested.
 -#}
 {% macro run_context() -%}
-    {{ return(fromjson(env_var('MEDALLION_RUN', '{"batch": 0, "published_batch": 0, "compare_whole": "silver", "tested_rows": "all", "snapshots": {}}'))) }}
+    {%- set by_hand -%}
+        {"batch": 0, "published_batch": 0, "extract_from": null, "snapshots": {}, "compare_whole": "silver", "tested_rows": "all"}
+    {%- endset -%}
+    {{ return(fromjson(env_var('MEDALLION_RUN', by_hand))) }}
 {%- endmacro %}
 
 {% macro batch() -%}

@@ -1,0 +1,28 @@
+"""The dbt project as dbt parsed it beforehand: what is drawn, published and expected of the source."""
+
+import json
+from functools import cache
+from typing import Any
+
+from medallion.settings import DBT_PROJECT
+
+MANIFESTS = DBT_PROJECT / "target"
+
+
+class ManifestError(Exception):
+    """There is no manifest; the message says how to build it."""
+
+
+@cache
+def manifest() -> dict[str, Any]:
+    """The manifest for Trino, dbt's JSON. Raises ManifestError where it was not built."""
+    path = MANIFESTS / "trino" / "manifest.json"
+    try:
+        return dict(json.loads(path.read_bytes()))
+    except FileNotFoundError:
+        raise ManifestError(f"{path} is missing: build it with `make manifest`") from None
+
+
+def source_columns() -> dict[str, set[str]]:
+    """Table of the source -> the columns that our models know."""
+    return {source["name"]: set(source["columns"]) for source in manifest()["sources"].values()}
