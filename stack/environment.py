@@ -39,7 +39,7 @@ def class_archive(settings: Settings) -> Path:
         version("pyspark"),
         *jars(settings),
     ]
-    return settings.home / "spark" / f"classes-{hashlib.sha256(''.join(parts).encode()).hexdigest()[:12]}.jsa"
+    return Path(sys.prefix) / f"classes-{hashlib.sha256(''.join(parts).encode()).hexdigest()[:12]}.jsa"
 
 
 def jars(settings: Settings) -> list[str]:

@@ -153,6 +153,11 @@ def counted(findings: Sequence[Found]) -> list[Outcome]:
     return [Outcome(found, by_entity[found.entity.name]) for found in findings]
 
 
+def names(outcomes: Sequence[Outcome]) -> str:
+    """Return the entities' names as SQL literals."""
+    return ", ".join(repr(each.entity.name) for each in outcomes)
+
+
 def write_quarantine(run: Run, outcomes: list[Outcome]) -> None:
     """Bring the quarantine up to date: one commit for all entities of the submit."""
     news = [each for each in outcomes if each.counts.news_to is not None or run.rebuild]
@@ -163,7 +168,7 @@ def write_quarantine(run: Run, outcomes: list[Outcome]) -> None:
         DataFrame.unionAll, (versions.quarantine(each.found.rows, each.entity, run.batch) for each in news)
     )
     # Literal names keep another submit's commit apart from this one, literal times keep old files out of it.
-    bounds = f"quarantine.entity in ({', '.join(repr(each.entity.name) for each in news)})"
+    bounds = f"quarantine.entity in ({names(news)})"
     if not run.rebuild:
         first = min(each.counts.news_from for each in news)
         last = max(each.counts.news_to for each in news)
@@ -191,11 +196,12 @@ def write_entity(run: Run, outcome: Outcome) -> None:
 
 def write_accounts(run: Run, outcomes: list[Outcome]) -> None:
     """Write how many versions of each entity this run read, and what they were: one commit."""
-    tables.ensure_table(run.spark, tables.ACCOUNTS, tables.ACCOUNTS_COLUMNS, None)
+    # By entity, with the names as literals: another submit's commit is no conflict.
+    tables.ensure_table(run.spark, tables.ACCOUNTS, tables.ACCOUNTS_COLUMNS, "entity")
     accounts = {
         (run.batch, each.entity.name, *(each.counts[name] for name in versions.ACCOUNTS)) for each in outcomes
     }
-    bounds = f"entity_accounts.batch = {run.batch}"
+    bounds = f"entity_accounts.batch = {run.batch} and entity_accounts.entity in ({names(outcomes)})"
     held = run.spark.table(tables.ACCOUNTS).where(bounds).select(*tables.ACCOUNTS_COLUMNS)
     if pending := accounts - {tuple(row) for row in held.collect()}:
         schema = ", ".join(f"{name} {sql_type}" for name, (sql_type, _) in tables.ACCOUNTS_COLUMNS.items())
@@ -225,7 +231,8 @@ def bring_up_to_date(run: Run, entities: Sequence[Entity]) -> None:
         outcomes = counted(findings)
         write_quarantine(run, outcomes)
         list(pool.map(each_written, outcomes))
-        write_accounts(run, [each for each in outcomes if each.counts.read or run.rebuild])
+        if accounted := [each for each in outcomes if each.counts.read or run.rebuild]:
+            write_accounts(run, accounted)
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from airflow.sdk import Asset
 from cosmos import DbtTaskGroup, ExecutionConfig, ProfileConfig, ProjectConfig, RenderConfig
+from cosmos import settings as cosmos_settings
 from cosmos.constants import ExecutionMode, InvocationMode, LoadMode, TestBehavior
 from cosmos.operators.local import DbtSourceLocalOperator, DbtTestLocalOperator
 
@@ -39,6 +40,11 @@ def profile(engine: Engine) -> ProfileConfig:
 def common_arguments(engine: Engine) -> dict[str, Any]:
     """Arguments that every dbt operator of the engine shares."""
     return {
+        "invocation_mode": InvocationMode.DBT_RUNNER,
+        # Where the parsed project is kept from task to task; a group has a place of its own.
+        "cache_dir": cosmos_settings.cache_dir / engine,
+        # Ours have the tables' names, and need no lineage library.
+        "emit_datasets": False,
         "append_env": True,
         "env": CONNECTION_ENVIRONMENT[engine],
         "install_deps": False,
@@ -76,7 +82,6 @@ def dbt_layer(layer: str, engine: Engine, select: str) -> DbtTaskGroup:
             select=[select],
             test_behavior=TestBehavior.BUILD,
             normalize_task_id=lambda node: node.name,
-            # Ours have the tables' names, and need no lineage library.
             emit_datasets=False,
         ),
         operator_args=writing_arguments(engine),
@@ -101,7 +106,6 @@ def entity_tests() -> DbtTestLocalOperator:
         select="tag:entity",
         # Not those that look at a model made later, too.
         indirect_selection="cautious",
-        invocation_mode=InvocationMode.DBT_RUNNER,
         **writing_arguments("trino"),
     )
     cancel_on_kill(task)
@@ -114,6 +118,5 @@ def source_freshness() -> DbtSourceLocalOperator:
         task_id="freshness",
         project_dir=DBT_PROJECT,
         profile_config=profile("trino"),
-        invocation_mode=InvocationMode.DBT_RUNNER,
         **common_arguments("trino"),
     )
