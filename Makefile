@@ -3,6 +3,8 @@ PYTHON ?= python3
 OLIST ?=
 ORDERS ?= 50000
 ANOMALIES ?=
+MANIFEST ?=
+REPLACE ?=
 DELETES ?=
 FROM ?=
 TO ?=
@@ -49,11 +51,12 @@ logs: venv ## Follow the logs (SERVICE=name for one)
 env: venv ## Print URLs and logins for a shell:  eval "$(make -s env)"
 	@$(stack) env
 
-load: venv ## Load the nine real CSVs into the empty shop: OLIST=DIR
-	@$(if $(OLIST),,$(error Say where the CSVs are: make load OLIST=DIR))$(in_stack) python -m sample load '$(OLIST)'
+load: venv ## Load the nine real CSVs into the shop: OLIST=DIR (REPLACE=1: empty it first)
+	@$(if $(OLIST),,$(error Say where the CSVs are: make load OLIST=DIR))$(in_stack) python -m sample load '$(OLIST)' $(if $(REPLACE),--replace)
 
-sample: venv ## Generate a shop: ORDERS=N [ANOMALIES=all|kind,…]
-	@$(in_stack) python -m sample generate --orders $(ORDERS) $(if $(ANOMALIES),--anomalies '$(ANOMALIES)')
+sample: venv ## Generate a shop: ORDERS=N [ANOMALIES=all|kind,… MANIFEST=FILE] (REPLACE=1: empty it first)
+	@$(in_stack) python -m sample generate --orders $(ORDERS) \
+	    $(if $(ANOMALIES),--anomalies '$(ANOMALIES)') $(if $(MANIFEST),--manifest '$(MANIFEST)') $(if $(REPLACE),--replace)
 
 seed: sample ## The same as sample
 
@@ -82,7 +85,7 @@ dbt-test: venv ## Run every dbt test over whole tables
 	@$(stack) dbt-test
 
 test: lint manifest ## Everything: lint, then every test (starts the engines it needs)
-	@$(bin)/pytest tests
+	@$(bin)/pytest
 
 test-dags: manifest ## The DAG tests: no engine, seconds
 	@$(bin)/pytest tests/dags

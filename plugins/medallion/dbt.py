@@ -37,28 +37,31 @@ def profile(engine: Engine) -> ProfileConfig:
     )
 
 
-def common_arguments(engine: Engine) -> dict[str, Any]:
-    """Arguments that every dbt operator of the engine shares."""
+# Arguments that every dbt operator shares.
+ARGUMENTS: dict[str, Any] = {
+    "append_env": True,
+    "invocation_mode": InvocationMode.DBT_RUNNER,
+    # Ours have the tables' names, and need no lineage library.
+    "emit_datasets": False,
+    "dbt_cmd_global_flags": ["--no-version-check"],
+}
+# Those of the operators that write or look at what is written: a table has one writer, never two tries of one model
+# at a time, over runs and backfills.
+WRITING = ARGUMENTS | {"max_active_tis_per_dag": 1}
+
+
+def run_environment(engine: Engine) -> dict[str, str]:
+    """The environment of a task that belongs to a run; rendering it takes the lease."""
+    return CONNECTION_ENVIRONMENT[engine] | DBT_RUN_ENVIRONMENT
+
+
+def on_trino() -> dict[str, Any]:
+    """Arguments of an operator outside of a layer's group."""
     return {
-        "invocation_mode": InvocationMode.DBT_RUNNER,
-        # Where the parsed project is kept from task to task; a group has a place of its own.
-        "cache_dir": cosmos_settings.cache_dir / engine,
-        # Ours have the tables' names, and need no lineage library.
-        "emit_datasets": False,
-        "append_env": True,
-        "env": CONNECTION_ENVIRONMENT[engine],
-        "install_deps": False,
-        "dbt_cmd_global_flags": ["--no-version-check"],
-    }
-
-
-def writing_arguments(engine: Engine) -> dict[str, Any]:
-    """Arguments of the operators that belong to a run, and take its lease."""
-    arguments = common_arguments(engine)
-    return arguments | {
-        "env": arguments["env"] | DBT_RUN_ENVIRONMENT,
-        # A table has one writer: never two tries of one model at a time, over runs and backfills.
-        "max_active_tis_per_dag": 1,
+        "project_dir": DBT_PROJECT,
+        "profile_config": profile("trino"),
+        # Where the parsed project is kept from run to run; a group has a place of its own.
+        "cache_dir": cosmos_settings.cache_dir / "trino",
     }
 
 
@@ -70,6 +73,7 @@ def dbt_layer(layer: str, engine: Engine, select: str) -> DbtTaskGroup:
             dbt_project_path=DBT_PROJECT,
             manifest_path=MANIFESTS / engine / "manifest.json",
             install_dbt_deps=False,
+            env_vars=run_environment(engine),
         ),
         profile_config=profile(engine),
         execution_config=ExecutionConfig(
@@ -82,13 +86,14 @@ def dbt_layer(layer: str, engine: Engine, select: str) -> DbtTaskGroup:
             select=[select],
             test_behavior=TestBehavior.BUILD,
             normalize_task_id=lambda node: node.name,
+            normalize_task_display_name=lambda node: node.name,
             emit_datasets=False,
         ),
-        operator_args=writing_arguments(engine),
+        operator_args=WRITING,
     )
     for task in group:
         cancel_on_kill(task)
-        task.outlets = [lake_table(layer, task.label)]
+        task.outlets = [lake_table(layer, task.task_id.rpartition(".")[2])]
     return group
 
 
@@ -101,12 +106,12 @@ def entity_tests() -> DbtTestLocalOperator:
     """The tests of the tables that the Spark jobs make."""
     task = DbtTestLocalOperator(
         task_id="test",
-        project_dir=DBT_PROJECT,
-        profile_config=profile("trino"),
         select="tag:entity",
         # Not those that look at a model made later, too.
         indirect_selection="cautious",
-        **writing_arguments("trino"),
+        env=run_environment("trino"),
+        **on_trino(),
+        **WRITING,
     )
     cancel_on_kill(task)
     return task
@@ -116,7 +121,7 @@ def source_freshness() -> DbtSourceLocalOperator:
     """Fails where the source has had no change for long; the limits stand in the source's YAML."""
     return DbtSourceLocalOperator(
         task_id="freshness",
-        project_dir=DBT_PROJECT,
-        profile_config=profile("trino"),
-        **common_arguments("trino"),
+        env=CONNECTION_ENVIRONMENT["trino"],
+        **on_trino(),
+        **ARGUMENTS,
     )

@@ -1,0 +1,89 @@
+"""What holds for every task of every DAG."""
+
+import ast
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk import CronDataIntervalTimetable
+from airflow.serialization.serialized_objects import DagSerialization
+
+from .conftest import DAGS
+
+EXPECTED = {"medallion_hourly"}
+
+
+def tasks(dag_bag: DagBag) -> Iterator[Any]:
+    return (task for dag in dag_bag.dags.values() for task in dag.tasks)
+
+
+def test_every_file_loads(dag_bag: DagBag) -> None:
+    assert dag_bag.import_errors == {}
+    assert set(dag_bag.dags) == EXPECTED
+
+
+def test_one_file_a_dag_named_like_it() -> None:
+    assert {path.stem for path in DAGS.glob("*.py")} == EXPECTED
+
+
+def test_dags_do_not_import_one_another() -> None:
+    for path in DAGS.glob("*.py"):
+        imported = {
+            alias.name.partition(".")[0]
+            if isinstance(node, ast.Import)
+            else (node.module or "").partition(".")[0]
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for alias in node.names
+        }
+        assert not imported & (EXPECTED | {"dags"}), path
+
+
+def test_dags_serialise(dag_bag: DagBag) -> None:
+    for dag in dag_bag.dags.values():
+        assert DagSerialization.to_dict(dag)["dag"]["dag_id"] == dag.dag_id
+
+
+def test_dags_are_described_and_never_overlap(dag_bag: DagBag) -> None:
+    for dag in dag_bag.dags.values():
+        assert dag.doc_md and "medallion" in dag.tags
+        assert isinstance(dag.timetable, CronDataIntervalTimetable)
+        assert (dag.catchup, dag.max_active_runs) == (False, 1)
+        assert dag.dagrun_timeout and dag.deadline
+        for name in dag.params:
+            assert dag.params.get_param(name).description, f"param {name} of {dag.dag_id}"
+
+
+def test_tasks_are_retried_with_backoff_and_end_in_time(dag_bag: DagBag) -> None:
+    for task in tasks(dag_bag):
+        assert task.retries >= 3, task.task_id
+        assert task.retry_exponential_backoff > 1, task.task_id
+        assert timedelta() < task.retry_delay < task.max_retry_delay <= timedelta(minutes=10), task.task_id
+        assert task.execution_timeout <= timedelta(hours=2), task.task_id
+        assert task.has_retry_policy if hasattr(task, "has_retry_policy") else task.retry_policy, task.task_id
+
+
+def test_tasks_have_an_owner(dag_bag: DagBag) -> None:
+    assert {task.owner for task in tasks(dag_bag)} == {"data-platform"}
+
+
+def test_a_later_try_ends_what_the_earlier_one_left(dag_bag: DagBag) -> None:
+    from medallion.engines import end_earlier_try
+
+    assert {task._pre_execute_hook for task in tasks(dag_bag)} == {end_earlier_try}
+
+
+def test_notifier_of_the_settings_is_called_on_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    from medallion import notify
+    from medallion.settings import settings
+
+    monkeypatch.setenv("MEDALLION_NOTIFIER", "airflow.providers.smtp.notifications.smtp.SmtpNotifier")
+    monkeypatch.setenv("MEDALLION_NOTIFIER_ARGUMENTS", '{"to": "team@example.org"}')
+    settings.cache_clear()
+    try:
+        [notifier] = notify.notifiers()
+        assert notifier.to == "team@example.org"
+    finally:
+        settings.cache_clear()

@@ -1,0 +1,114 @@
+"""A stack of the tests' own, beside the one you may have running: other ports, another folder."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import psycopg2
+import pytest
+import trino
+from expected import Expected, expected_from_csv, expected_from_source
+
+from stack.bootstrap import HOME
+from stack.environment import exports
+from stack.settings import ROOT, Settings
+
+OLIST = ROOT.parent / "shared" / "olist"
+MINUTES = 15
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A running stack; `environment` tells its commands which."""
+
+    settings: Settings
+    environment: dict[str, str]
+
+    def run(self, *arguments: str, status: int = 0) -> str:
+        """Run `python -m stack ARGUMENTS`, check its exit status and return what it printed."""
+        command = [sys.executable, "-m", "stack", *arguments]
+        done = subprocess.run(
+            command,
+            cwd=ROOT,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=MINUTES * 60,
+            check=False,
+        )
+        print(done.stdout)  # pytest shows it where the test fails
+        assert done.returncode == status, f"{command[2:]} ended with {done.returncode}"
+        return done.stdout
+
+    @cached_property
+    def urls(self) -> dict[str, str]:
+        """What `make env` prints."""
+        return exports(self.settings)
+
+    def rows(self, url: str, statement: str) -> list[tuple[Any, ...]]:
+        """Return the rows of a statement on a PostgreSQL of `urls`, in UTC."""
+        with psycopg2.connect(self.urls[url], options="-c timezone=UTC") as connection:
+            cursor = connection.cursor()
+            cursor.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+
+    def gold(self, statement: str) -> list[tuple[Any, ...]]:
+        """Return the rows of a statement as a BI tool would read them."""
+        return self.rows("GOLD_URL", statement)
+
+    def lake(self, statement: str) -> list[tuple[Any, ...]]:
+        """Return the rows of a statement on Trino, in UTC."""
+        with trino.dbapi.Connection(
+            "127.0.0.1", self.settings.trino_port, "tests", catalog="lake", timezone="UTC"
+        ) as connection:
+            return [tuple(row) for row in connection.cursor().execute(statement).fetchall()]
+
+    def audit(self, statement: str) -> list[tuple[Any, ...]]:
+        """Return the rows of a statement on the audit, which BI may not read."""
+        return self.lake(f"select * from table(postgres_gold.system.query(query => '{statement}'))")
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that nobody listens on, all different."""
+    with ExitStack() as held:
+        servers = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [server.getsockname()[1] for server in servers]
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """The stack, with nothing in it. It ends with the tests; its logs stay until the next ones."""
+    home = HOME / "test"
+    names = list(Settings().ports)
+    settings = Settings(home=home, shop="off", **dict(zip(names, free_ports(len(names)), strict=True)))
+    chosen = {f"STACK_{name.upper()}": str(value) for name, value in settings if value is not None}
+    stack = Stack(settings, {**os.environ, **chosen})
+    stack.run("down")  # what tests that were killed left
+    shutil.rmtree(home, ignore_errors=True)
+    stack.run("up")
+    yield stack
+    stack.run("down")
+
+
+@pytest.fixture(scope="session")
+def history(stack: Stack) -> Expected:
+    """The shop is filled: from Olist's CSVs where they are, else generated. What must come of it."""
+    if OLIST.is_dir():
+        stack.run("exec", "--", "python", "-m", "sample", "load", str(OLIST))
+        return expected_from_csv(OLIST)
+    stack.run("exec", "--", "python", "-m", "sample", "generate", "--orders", "3000", "--anomalies", "all")
+    return expected_from_source(stack.urls["SOURCE_URL"])
+
+
+@pytest.fixture(scope="session")
+def first_run(stack: Stack, history: Expected) -> str:
+    """What `make run` printed: the history in one run, then a burst of changes in another."""
+    return stack.run("run")

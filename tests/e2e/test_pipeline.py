@@ -1,0 +1,191 @@
+"""From nothing to published gold, and on: every figure is held against what DuckDB makes of the same source.
+
+The tests build on one another, in the order they stand here.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from expected import ENTITIES, GOLD, Expected, canonical_key, expected_from_source
+from expected.model import DIMS
+
+from stack import supervisor
+
+from .conftest import Stack
+
+MODELS = ("fact_sales", *DIMS)
+
+
+def at_first_publication(stack: Stack, table: str) -> str:
+    """A table of the lake as the first published run left it."""
+    [(snapshot,)] = stack.audit(
+        "select snapshot_id from audit.snapshots"
+        f" where table_name = ''{table}'' and batch = (select min(batch) from audit.snapshots)"
+    )
+    return f"{table} for version as of {snapshot}"
+
+
+def columns(expected: Expected, table: str) -> str:
+    return ", ".join(expected.columns(table))
+
+
+def keys(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    return sorted((entity, canonical_key(key), value) for entity, key, value in rows)
+
+
+@pytest.mark.parametrize("table", GOLD)
+def test_gold_of_the_history(stack: Stack, first_run: str, history: Expected, table: str) -> None:
+    actual = stack.lake(
+        f"select {columns(history, table)} from {at_first_publication(stack, f'gold.{table}')}"
+    )
+    assert history.diff(table, actual) == ""
+
+
+@pytest.mark.parametrize("table", MODELS)
+def test_silver_of_the_history(stack: Stack, first_run: str, history: Expected, table: str) -> None:
+    actual = stack.lake(
+        f"select {columns(history, table)} from {at_first_publication(stack, f'silver.{table}')}"
+    )
+    assert history.diff(table, actual) == ""
+
+
+def test_quarantine_of_the_history(stack: Stack, first_run: str, history: Expected) -> None:
+    found = stack.lake(
+        "select entity, key, array_join(array_sort(rules), ',')"
+        f" from {at_first_publication(stack, 'silver.quarantine')} where not superseded"
+    )
+    assert keys(found) == [(entity, key, ",".join(rules)) for entity, key, rules in history.quarantine()]
+
+
+def test_flags_of_the_history(stack: Stack, first_run: str, history: Expected) -> None:
+    found = [
+        (entity, *row)
+        for entity in ENTITIES
+        for row in stack.lake(
+            f"select _raw_key, flag from {at_first_publication(stack, f'silver.stg_{entity}')}"
+            " cross join unnest(_flags) as flags (flag) where _state = 'current'"
+        )
+    ]
+    assert keys(found) == history.flags()
+
+
+@pytest.mark.parametrize("table", GOLD)
+def test_bi_reads_the_source_as_it_is_now(stack: Stack, first_run: str, table: str) -> None:
+    expected = expected_from_source(stack.urls["SOURCE_URL"])
+    assert expected.diff(table, stack.gold(f"select {columns(expected, table)} from gold.{table}")) == ""
+
+
+def test_run_shows_what_it_did(first_run: str) -> None:
+    for table in GOLD:
+        assert re.search(rf"{table} +│ +[1-9]", first_run)
+    assert "Stop everything:  make down" in first_run
+
+
+def test_every_row_version_is_accounted_for(stack: Stack, first_run: str) -> None:
+    accounts = stack.audit("select * from audit.entity_accounts")
+    assert {row[1] for row in accounts} == set(ENTITIES)
+    for _, entity, read, *parts, _, _ in accounts:
+        assert read == sum(parts), entity
+    captured = {entity: stack.lake(f"select count(*) from bronze.{entity}")[0][0] for entity in ENTITIES}
+    assert sum(row[2] for row in accounts) >= sum(captured.values())
+
+
+def test_audit_has_a_row_per_try(stack: Stack, first_run: str) -> None:
+    tries = stack.audit("select run_id, task_id, status, records_processed from audit.data_pipeline_runs")
+    published = [run for run, task, status, _ in tries if task == "publish" and status == "success"]
+    assert len(published) >= 2
+    first = {
+        task: records for run, task, status, records in tries if run == min(published) and status == "success"
+    }
+    assert first["bronze.orders"] == first["entities.orders"] - sum(
+        first[f"bronze.{entity}"] for entity in ("order_items", "order_payments", "order_reviews")
+    )
+    [(days,)] = stack.lake(f"select count(*) from {at_first_publication(stack, 'gold.sales_by_day')}")
+    assert first["gold.sales_by_day"] == first["stage.sales_by_day"] == days
+
+
+def test_publication_tells_its_age(stack: Stack, first_run: str) -> None:
+    [(run_id, window_end, published_at)] = stack.gold(
+        "select run_id, window_end, published_at from gold.publication"
+    )
+    [(newest,)] = stack.rows("SOURCE_URL", "select max(updated_at) from sales.orders")
+    assert run_id.startswith("manual__")
+    assert newest <= window_end <= published_at
+
+
+def test_bi_may_read_gold_alone(stack: Stack, first_run: str) -> None:
+    allowed = "has_schema_privilege('{}', 'usage')"
+    [row] = stack.gold(f"select {', '.join(allowed.format(name) for name in ('gold', 'audit', 'staging'))}")
+    assert row == (True, False, False)
+    assert stack.gold("select has_table_privilege('gold.sales_by_day', 'insert')") == [(False,)]
+
+
+def assert_not_published(stack: Stack, said: str) -> None:
+    """The run that a command spoke of has published nothing; the hourly one may have, meanwhile."""
+    [run_id] = re.findall(r"^Run (\S+):", said, re.MULTILINE)
+    assert stack.audit(f"select count(*) from audit.data_pipeline_runs where run_id = ''{run_id}''") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("window", "message"),
+    [
+        (["--from", "2018-01-01"], "window_end is missing"),
+        (["--from", "2018-01-02", "--to", "2018-01-01"], "is not before window_end"),
+    ],
+)
+def test_senseless_window_ends_the_run_at_once(
+    stack: Stack, first_run: str, window: list[str], message: str
+) -> None:
+    said = stack.run("trigger", *window, status=1)
+    assert message in said
+    assert_not_published(stack, said)
+
+
+def test_lost_column_stops_the_run_by_its_name(stack: Stack, first_run: str) -> None:
+    stack.rows("SOURCE_URL", "alter table sales.orders rename column order_status to status")
+    try:
+        said = stack.run("trigger", status=1)
+    finally:
+        stack.rows("SOURCE_URL", "alter table sales.orders rename column status to order_status")
+    assert "column sales.orders.order_status" in said
+    assert_not_published(stack, said)
+
+
+def test_backfill_hour_by_hour_converges(stack: Stack, first_run: str) -> None:
+    """Meanwhile orders are canceled, and the source got a column, which bronze keeps and nothing else minds."""
+    stack.rows("SOURCE_URL", "alter table sales.orders add column channel text")
+    stack.rows(
+        "SOURCE_URL",
+        "update sales.orders set channel = 'app', order_status = 'canceled'"
+        " where order_id in (select order_id from sales.orders where order_status = 'shipped' limit 5)",
+    )
+    stack.run("backfill", "--from", "2018-01-01T10:00:00", "--to", "2018-01-01T12:00:00")
+    stack.run("trigger")
+    expected = expected_from_source(stack.urls["SOURCE_URL"])
+    for table in GOLD:
+        assert expected.diff(table, stack.gold(f"select {columns(expected, table)} from gold.{table}")) == ""
+    assert stack.lake("select distinct channel from bronze.orders where channel is not null") == [("app",)]
+
+
+def test_empty_window_is_a_green_run(stack: Stack, first_run: str) -> None:
+    totals = "select sum(sales), sum(items) from gold.sales_by_category_month"
+    before = stack.gold(totals)
+    [(published,)] = stack.gold("select window_end from gold.publication")
+    stack.run("trigger", "--from", "2001-01-01", "--to", "2001-01-02")
+    assert stack.gold(totals) == before
+    # A window of the past does not make the data look old.
+    assert stack.gold("select window_end from gold.publication") == [(published,)]
+
+
+def test_rebuild_changes_nothing(stack: Stack, first_run: str) -> None:
+    before = {table: sorted(stack.gold(f"select * from gold.{table}")) for table in GOLD}
+    stack.run("trigger", "--rebuild", "silver")
+    assert {table: sorted(stack.gold(f"select * from gold.{table}")) for table in GOLD} == before
+    assert stack.audit("select rebuild from audit.pipeline") == [("none",)]
+
+
+def test_down_leaves_no_process(stack: Stack, first_run: str) -> None:
+    stack.run("down")
+    assert supervisor.ours(stack.settings) == []
