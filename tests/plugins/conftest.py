@@ -1,0 +1,100 @@
+"""The gold database on a real PostgreSQL, and task instances that Airflow need not run for."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from medallion import lease
+from medallion.database import create_audit_tables
+from medallion.settings import settings
+from postgres import Server, query
+
+
+@pytest.fixture(autouse=True)
+def defaults(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No setting of the machine that runs the tests; those of a test end with it."""
+    for name in type(settings()).model_fields:
+        monkeypatch.delenv(f"MEDALLION_{name.upper()}", raising=False)
+    settings.cache_clear()
+    yield
+    settings.cache_clear()
+
+
+def connection(server: Server, database: str) -> str:
+    """An Airflow connection to a database of the server, as JSON."""
+    return json.dumps(
+        {"conn_type": "postgres", "host": str(server.folder), "login": "postgres", "schema": database}
+    )
+
+
+Gold = Callable[..., list[tuple[Any, ...]]]
+
+
+@pytest.fixture
+def gold(postgres: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gold]:
+    """An empty database for gold, with the audit tables; called with a statement it returns the rows."""
+    query_outside(postgres, "create database bi")
+    monkeypatch.setenv("AIRFLOW_CONN_MEDALLION_GOLD", connection(postgres, "bi"))
+    # There is no engine here on which anything could be left.
+    monkeypatch.setattr(lease, "end_all_leftovers", lambda: None)
+    create_audit_tables()
+    yield lambda statement, parameters=None: query(postgres.url(database="bi"), statement, parameters)
+    query_outside(postgres, "drop database bi with (force)")
+
+
+@pytest.fixture
+def source(postgres: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gold]:
+    """An empty source: the nine tables with no column but `updated_at`."""
+    query_outside(postgres, "create database shop")
+    monkeypatch.setenv("AIRFLOW_CONN_MEDALLION_SOURCE", connection(postgres, "shop"))
+    url = postgres.url(database="shop")
+    query(url, "create schema sales")
+    for table in (
+        "customers", "sellers", "products", "product_category_name_translation", "geolocation",
+        "orders", "order_items", "order_payments", "order_reviews",
+    ):  # fmt: skip
+        query(url, f"create table sales.{table} (updated_at timestamptz not null)")
+    yield lambda statement, parameters=None: query(url, statement, parameters)
+    query_outside(postgres, "drop database shop with (force)")
+
+
+def query_outside(server: Server, statement: str) -> None:
+    """Run a statement that can't be in a transaction."""
+    import psycopg
+
+    with psycopg.connect(server.url(), autocommit=True) as outside:
+        outside.execute(statement)  # type: ignore[call-overload]
+
+
+@dataclass
+class Task:
+    """A task instance as far as the lease and the audit ask it; `airflow` is what Airflow knows of the runs."""
+
+    run_id: str
+    task_id: str = "bronze.orders"
+    try_number: int = 1
+    dag_id: str = "medallion_hourly"
+    airflow: dict[str, str] = field(default_factory=dict)
+    paused: bool = False
+    states: dict[str, str] = field(default_factory=dict)
+    tags: tuple[str, ...] = ("medallion",)
+
+    @property
+    def task(self) -> Any:
+        """Its operator."""
+        return SimpleNamespace(dag=SimpleNamespace(tags=self.tags))
+
+    def get_dr_count(self, dag_id: str, run_ids: list[str], states: list[str]) -> int:
+        """How many of the runs are in one of the states."""
+        return sum(self.airflow.get(run) in states for run in run_ids)
+
+    def get_dag(self, dag_id: str) -> Any:
+        """The DAG."""
+        return SimpleNamespace(is_paused=self.paused)
+
+    def get_task_states(self, dag_id: str, run_ids: list[str]) -> dict[str, dict[str, str]]:
+        """Run -> task -> state."""
+        return {run: self.states for run in run_ids}

@@ -1,0 +1,66 @@
+"""One run writes at a time."""
+
+import pytest
+from medallion.lease import Holder, LeaseHeldError, hold_lease, release, try_lease
+
+from .conftest import Gold, Task
+
+
+def batch(gold: Gold) -> int:
+    return int(gold("select lease_batch from audit.pipeline")[0][0])
+
+
+def test_free_lease_is_taken_with_a_new_batch(gold: Gold) -> None:
+    assert try_lease(Task("a")) is None
+    assert gold("select lease_dag_id, lease_run_id, lease_batch, last_batch from audit.pipeline") == [
+        ("medallion_hourly", "a", 1, 1)
+    ]
+
+
+def test_holder_keeps_lease_and_batch(gold: Gold) -> None:
+    hold_lease(Task("a"))
+    hold_lease(Task("a", task_id="gold.sales_by_day"))
+    assert batch(gold) == 1
+
+
+def test_lease_of_a_running_run_is_refused_by_its_name(gold: Gold) -> None:
+    hold_lease(Task("a"))
+    other = Task("b", airflow={"a": "running"})
+    assert try_lease(other) == Holder("medallion_hourly", "a")
+    with pytest.raises(LeaseHeldError, match="run a of medallion_hourly writes now"):
+        hold_lease(other)
+    assert batch(gold) == 1
+
+
+@pytest.mark.parametrize("state", ["success", "failed", None])
+def test_lease_of_a_run_that_ended_or_is_gone_is_taken_over(gold: Gold, state: str | None) -> None:
+    hold_lease(Task("a"))
+    assert try_lease(Task("b", airflow={"a": state} if state else {})) is None
+    assert batch(gold) == 2
+
+
+def test_lease_of_a_paused_dag_is_free_once_none_of_its_tasks_runs(gold: Gold) -> None:
+    hold_lease(Task("a"))
+    waiting = {"airflow": {"a": "running"}, "paused": True}
+    assert try_lease(Task("b", **waiting, states={"gold.x": "running"})) == Holder("medallion_hourly", "a")
+    assert try_lease(Task("b", **waiting, states={"gold.x": "success", "gold.y": "up_for_retry"})) is None
+
+
+def test_leftovers_are_ended_before_a_batch_is_drawn(gold: Gold, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise ConnectionError("Trino does not answer")
+
+    monkeypatch.setattr("medallion.lease.end_all_leftovers", fail)
+    with pytest.raises(ConnectionError):
+        try_lease(Task("a"))
+    assert gold("select lease_run_id, last_batch from audit.pipeline") == [(None, 0)]
+
+
+def test_only_the_holder_gives_it_back(gold: Gold) -> None:
+    hold_lease(Task("a"))
+    release(Task("b"))
+    assert batch(gold) == 1
+    release(Task("a"))
+    assert gold("select lease_run_id, lease_batch, last_batch from audit.pipeline") == [(None, None, 1)]
+    hold_lease(Task("b"))
+    assert batch(gold) == 2

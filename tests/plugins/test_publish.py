@@ -1,0 +1,165 @@
+"""Publishing, on a real PostgreSQL: all tables in one transaction, never backwards."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import psycopg
+import pytest
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from medallion.audit import TryListener
+from medallion.begin import request_rebuild
+from medallion.gold import gold_tables
+from medallion.lease import hold_lease
+from medallion.publish import publish
+
+from .conftest import Gold, Task
+
+DAYS = "select day::text, orders, freight from gold.sales_by_day order by day"
+
+
+def moment(hour: int) -> datetime:
+    return datetime(2018, 1, 1, hour, tzinfo=UTC)
+
+
+Stage = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def staged(gold: Gold) -> Stage:
+    """Begin run, stage `sales_by_day` as {day: orders, or None where the day vanished} and nothing else.
+
+    Returns what the audit of the run says.
+    """
+
+    def stage(run: str, days: dict[str, int | None], window: tuple[int, int] = (0, 1)) -> dict[str, Any]:
+        [(base_batch, base)] = gold("select published_batch, published_snapshots from audit.pipeline")
+        hold_lease(Task(run))
+        [(batch,)] = gold("select lease_batch from audit.pipeline")
+        gold(
+            "insert into audit.runs values ('medallion_hourly', %s, 'ranged', %s, %s, %s)",
+            (run, *map(moment, window), moment(0)),
+        )
+        for table in gold_tables():
+            columns = ", ".join(f"{name} {kind}" for name, kind in table.columns.items())
+            gold(f"create table staging.{table.name}_{batch} ({columns}, _deleted boolean)")
+            ran(Task(run, task_id=f"stage.{table.name}"))
+        for day, orders in days.items():
+            gold(
+                f"insert into staging.sales_by_day_{batch} (day, orders, freight, _deleted) values (%s, %s, 1.50, %s)",
+                (day, orders, orders is None),
+            )
+        snapshots = {f"gold.{table.name}": batch * 10 for table in gold_tables()}
+        return {"batch": batch, "snapshots": snapshots, "base_batch": base_batch, "base_snapshots": base}
+
+    return stage
+
+
+def ran(task: Task) -> None:
+    """A task ran, and was audited as Airflow has it audited."""
+    TryListener().on_task_instance_running(None, task)
+    TryListener().on_task_instance_success(None, task)
+
+
+def days(*rows: tuple[str, int]) -> list[tuple[Any, ...]]:
+    return [(day, orders, Decimal("1.50")) for day, orders in rows]
+
+
+def test_first_publication_is_whole(gold: Gold, staged: Stage) -> None:
+    counts = publish(Task("a"), staged("a", {"2018-01-01": 3, "2018-01-02": 4}))
+    assert gold(DAYS) == days(("2018-01-01", 3), ("2018-01-02", 4))
+    assert counts == {table.name: 2 if table.name == "sales_by_day" else 0 for table in gold_tables()}
+    assert gold("select run_id, batch from gold.publication") == [("a", 1)]
+
+
+def test_next_publication_applies_the_difference(gold: Gold, staged: Stage) -> None:
+    publish(Task("a"), staged("a", {"2018-01-01": 3, "2018-01-02": 4, "2018-01-03": 5}))
+    publish(Task("b"), staged("b", {"2018-01-02": 9, "2018-01-03": None, "2018-01-04": 1}))
+    assert gold(DAYS) == days(("2018-01-01", 3), ("2018-01-02", 9), ("2018-01-04", 1))
+    assert gold(
+        "select published_batch, published_snapshots ->> 'gold.sales_by_day' from audit.pipeline"
+    ) == [(2, "20")]
+
+
+def test_whole_publication_drops_what_is_not_staged(gold: Gold, staged: Stage) -> None:
+    publish(Task("a"), staged("a", {"2018-01-01": 3}))
+    publish(Task("b"), staged("b", {"2018-01-02": 4}) | {"base_snapshots": {}})
+    assert gold(DAYS) == days(("2018-01-02", 4))
+
+
+def test_older_batch_is_skipped(gold: Gold, staged: Stage) -> None:
+    old = staged("a", {"2018-01-01": 3})
+    publish(Task("b"), staged("b", {"2018-01-02": 4}))
+    with pytest.raises(AirflowSkipException, match="batch 2 is published already, 1 is older"):
+        publish(Task("a"), old)
+    assert gold(DAYS) == days(("2018-01-02", 4))
+
+
+def test_publication_that_came_between_is_refused(gold: Gold, staged: Stage) -> None:
+    first, second = staged("a", {"2018-01-01": 3}), staged("b", {"2018-01-02": 4})
+    publish(Task("a"), first)
+    with pytest.raises(AirflowFailException, match="clear its task `audit`"):
+        publish(Task("b"), second)
+    assert gold(DAYS) == days(("2018-01-01", 3))
+
+
+def test_error_in_the_middle_changes_nothing(gold: Gold, staged: Stage) -> None:
+    publish(Task("a"), staged("a", {"2018-01-01": 3}))
+    before = gold("select * from audit.pipeline"), gold("select * from gold.publication")
+    audited = staged("b", {"2018-01-02": 4})
+    # The last table by name can't take its rows.
+    gold("insert into staging.seller_analytics_2 (seller_id, _deleted) values (null, false)")
+    with pytest.raises(psycopg.errors.NotNullViolation):
+        publish(Task("b"), audited)
+    assert gold(DAYS) == days(("2018-01-01", 3))
+    assert gold("select published_batch, watermark from audit.pipeline")[0][0] == before[0][0][2]
+    assert gold("select * from gold.publication") == before[1]
+
+
+def test_column_new_in_the_contract_is_added(gold: Gold, staged: Stage) -> None:
+    publish(Task("a"), staged("a", {"2018-01-01": 3}))
+    gold("alter table gold.sales_by_day drop column freight")
+    publish(Task("b"), staged("b", {"2018-01-02": 4}))
+    assert gold("select freight from gold.sales_by_day where day = '2018-01-02'") == [(Decimal("1.50"),)]
+
+
+def test_staging_is_dropped_also_that_of_others(gold: Gold, staged: Stage) -> None:
+    staged("killed", {"2018-01-01": 3})
+    publish(Task("b"), staged("b", {}))
+    assert gold("select tablename from pg_tables where schemaname = 'staging'") == []
+
+
+@pytest.mark.parametrize(
+    ("window", "watermark"),
+    [((1, 3), 3), ((2, 4), 4), ((3, 5), 2), ((0, 1), 2)],
+    ids=["overlaps", "joins up", "leaves a gap", "is covered"],
+)
+def test_watermark_moves_where_the_window_joins_up(
+    gold: Gold, staged: Stage, window: tuple[int, int], watermark: int
+) -> None:
+    gold("update audit.pipeline set watermark = %s", (moment(2),))
+    publish(Task("a"), staged("a", {}, window))
+    assert gold("select watermark from audit.pipeline") == [(moment(watermark),)]
+    assert gold("select window_end from gold.publication") == [(moment(watermark),)]
+
+
+def test_rebuild_is_asked_for_until_all_was_made_under_it(gold: Gold, staged: Stage) -> None:
+    audited = staged("a", {})
+    gold("update audit.pipeline set lease_batch = 7")
+    request_rebuild("silver")
+    publish(Task("a"), audited)
+    assert gold("select rebuild from audit.pipeline") == [("silver",)]
+    gold("update audit.pipeline set last_batch = 7, lease_run_id = null, lease_dag_id = null")
+    publish(Task("b"), staged("b", {}))
+    assert gold("select rebuild from audit.pipeline") == [("none",)]
+
+
+def test_published_batch_is_what_every_task_had_read(gold: Gold, staged: Stage) -> None:
+    """A task that ran under an earlier batch may not have seen the later one's rows."""
+    early = Task("a", task_id="gold.sales_by_day")
+    hold_lease(early)
+    ran(early)
+    gold("update audit.pipeline set lease_dag_id = null, lease_run_id = null")
+    publish(Task("a"), staged("a", {}))
+    assert gold("select lease_batch, published_batch from audit.pipeline") == [(2, 1)]
