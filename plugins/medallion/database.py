@@ -5,9 +5,11 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 from airflow.providers.postgres.hooks.postgres import PostgresHook
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from psycopg import ClientCursor, Connection
 from psycopg.rows import namedtuple_row
 
+from medallion.manifest import source_columns
 from medallion.settings import GOLD_CONNECTION, SOURCE_CONNECTION, SQL
 
 # Its rows are named tuples, one class a statement: for a type checker they are anything.
@@ -26,16 +28,23 @@ def transaction(connection_id: str = GOLD_CONNECTION) -> Iterator[Cursor]:
         yield cast("Cursor", cursor)
 
 
+def rendered(name: str, **variables: Any) -> bytes:
+    """A statement of `include/sql`. Raises jinja2.UndefinedError where it lacks a variable."""
+    # SQL is not HTML: nothing to escape.
+    templates = Environment(loader=FileSystemLoader(SQL), undefined=StrictUndefined)  # noqa: S701
+    return templates.get_template(name).render(variables).encode()
+
+
 def create_audit_tables() -> None:
     """Creates the schemas and tables of `include/sql/audit.sql` where they are missing."""
     with transaction() as cursor:
         # Two runs may begin at once: "if not exists" alone would let both create.
         cursor.execute("select pg_advisory_xact_lock(hashtext('medallion audit tables'))")
-        cursor.execute((SQL / "audit.sql").read_bytes())
+        cursor.execute(rendered("audit.sql"))
 
 
 def source_clock() -> Any:
     """The source's `now` and the `oldest` updated_at over its tables (None where there is no row), both UTC."""
     with transaction(SOURCE_CONNECTION) as cursor:
-        cursor.execute((SQL / "source_clock.sql").read_bytes())
+        cursor.execute(rendered("source_clock.sql", tables=sorted(source_columns())))
         return cursor.fetchone()

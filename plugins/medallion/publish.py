@@ -5,13 +5,11 @@ import logging
 from typing import Any
 
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from medallion.audit import record_processed
-from medallion.database import Cursor, transaction
+from medallion.database import Cursor, rendered, transaction
 from medallion.gold import gold_tables
 from medallion.run_state import run_state
-from medallion.settings import SQL
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +51,12 @@ def publish(ti: Any, audited: dict[str, Any]) -> dict[str, int]:
         )
         present = dict(cursor.fetchall())
         cursor.execute(
-            _publication(
-                batch=batch, tables=tables, present=present, base_snapshots=audited["base_snapshots"]
+            rendered(
+                "publish.sql",
+                batch=batch,
+                tables=tables,
+                present=present,
+                base_snapshots=audited["base_snapshots"],
             ),
             {
                 "run_id": ti.run_id,
@@ -75,12 +77,6 @@ def publish(ti: Any, audited: dict[str, Any]) -> dict[str, int]:
     for name, count in counts.items():
         log.info("gold.%s: %d rows", name, count)
     return counts
-
-
-def _publication(**variables: Any) -> bytes:
-    # SQL is not HTML: nothing to escape.
-    templates = Environment(loader=FileSystemLoader(SQL), undefined=StrictUndefined)  # noqa: S701
-    return templates.get_template("publish.sql").render(variables).encode()
 
 
 def read_batch(cursor: Cursor, ti: Any) -> int:
