@@ -21,15 +21,10 @@ from medallion.dbt import dbt_layer, entity_tests, source_freshness
 from medallion.defaults import DEFAULT_ARGS, MACROS
 from medallion.engines import cancel_on_kill
 from medallion.gold import gold_tables
+from medallion.manifest import entity_jobs
 from medallion.notify import deadline
 from medallion.settings import SQL, TRINO_CONNECTION, settings
 from medallion.spark import entity_job
-
-# One submit a line; an entity can be given a submit of its own.
-ENTITY_JOBS = {
-    "reference": ["customers", "sellers", "products", "product_category_name_translation", "geolocation"],
-    "orders": ["orders", "order_items", "order_payments", "order_reviews"],
-}
 
 # What BI tools and other DAGs wait for.
 GOLD = Asset(name="gold", uri="medallion://gold")
@@ -77,16 +72,17 @@ with DAG(
     bronze = dbt_layer("bronze", "trino", "path:models/bronze")
 
     with TaskGroup("entities"):
-        jobs = [entity_job(name, names) for name, names in ENTITY_JOBS.items()]
+        jobs = []
         tested = entity_tests()
-        for job, names in zip(jobs, ENTITY_JOBS.values(), strict=True):
-            [bronze[name] for name in names] >> job >> tested
+        for name, names in entity_jobs().items():
+            jobs.append(job := entity_job(name, names))
+            [bronze[each] for each in names] >> job >> tested
 
     silver = dbt_layer("silver", "spark", "path:models/silver/marts")
 
     gold = dbt_layer("gold", "trino", "path:models/gold")
 
-    audited = task(audit.audit_run, task_id="audit")(entity_jobs=ENTITY_JOBS)
+    audited = task(audit.audit_run, task_id="audit")(entity_jobs=entity_jobs())
 
     with TaskGroup("stage") as stage:
         for table in gold_tables():

@@ -23,6 +23,15 @@ def manifest() -> dict[str, Any]:
         raise ManifestError(f"{path} is missing: build it with `make manifest`") from None
 
 
+def entity_jobs() -> dict[str, list[str]]:
+    """Spark submit -> the silver entities that it makes, as the entities' YAML says (`meta.job`)."""
+    jobs: dict[str, list[str]] = {}
+    for node in manifest()["nodes"].values():
+        if job := node["resource_type"] == "model" and node["config"]["meta"].get("job"):
+            jobs.setdefault(job, []).append(node["name"].removeprefix("stg_"))
+    return {job: sorted(entities) for job, entities in sorted(jobs.items())}
+
+
 def source_columns() -> dict[str, set[str]]:
     """Table of the source -> the columns that our models know."""
     return {source["name"]: set(source["columns"]) for source in manifest()["sources"].values()}

@@ -172,7 +172,7 @@ def test_spark_gets_batch_by_arguments(rendered: Any) -> None:
     task = rendered("entities.orders")
     arguments = dict(zip(task.application_args[::2], task.application_args[1::2], strict=True))
     assert arguments == {
-        "--entities": "orders,order_items,order_payments,order_reviews",
+        "--entities": "order_items,order_payments,order_reviews,orders",
         "--batch": "7",
         "--published-batch": "5",
         "--rebuild": "none",
