@@ -1,7 +1,6 @@
 """The DAGs as Airflow's dag-processor loads them: no engine, no network, no database."""
 
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,12 +15,12 @@ def forbidden(*arguments: object, **options: object) -> None:
 
 
 @pytest.fixture(scope="session")
-def dag_bag() -> Iterator[DagBag]:
+def dag_bag() -> DagBag:
     """All DAGs, loaded while nothing may be connected to or started."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("socket.socket.connect", forbidden)
         patch.setattr(subprocess, "Popen", forbidden)
-        yield DagBag(DAGS)
+        return DagBag(DAGS)
 
 
 @pytest.fixture(scope="session")
