@@ -22,7 +22,9 @@ Values = dict[str, Any]
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """The stack's Spark with its configuration, but for a catalog that needs no server."""
-    found = environment(Settings())
+    home = tmp_path_factory.mktemp("home")
+    (home / "airflow").mkdir()
+    found = environment(Settings(home=home))
     with pytest.MonkeyPatch.context() as patch:
         for name, value in found.items():
             if name in ("JAVA_HOME", "SPARK_SUBMIT_OPTS") or name.startswith(("SPARK_", "PYSPARK_")):
