@@ -5,10 +5,11 @@ statements as a comment at their start, Spark drivers as their application's nam
 ends by itself: the server closes the session of a client whose connection broke, and cancels its statements.
 """
 
+from contextlib import suppress
 from typing import Any
 
 import psutil
-from airflow.providers.trino.hooks.trino import TrinoHook
+from airflow.providers.trino.hooks.trino import TrinoException, TrinoHook
 from airflow.sdk import BaseOperator
 from tenacity import retry, retry_if_result, stop_after_delay, wait_fixed
 
@@ -26,6 +27,10 @@ where state not in ('FINISHED', 'FAILED') and regexp_like(query, '^\s*/\* {tag} 
 SECONDS = 60
 
 
+class EngineDownError(Exception):
+    """An engine does not answer; the message says which, and where."""
+
+
 def tag(ti: Any) -> str:
     """What marks the statements of a task, from its instance or its operator."""
     return TAG.format(dag_id=ti.dag_id, task_id=ti.task_id)
@@ -35,14 +40,21 @@ def tag(ti: Any) -> str:
 def end_statements(tag_pattern: str) -> list[str]:
     """Ends the Trino statements whose tag matches, and waits until they are gone.
 
-    Raises tenacity.RetryError when they still run after a minute, trino's errors when Trino does not answer.
+    Raises tenacity.RetryError when they still run after a minute, EngineDownError when Trino does not answer.
     """
     trino: Any = TrinoHook(TRINO_CONNECTION)  # type: ignore[no-untyped-call]
-    running = [query_id for (query_id,) in trino.get_records(UNFINISHED.format(tag=tag_pattern))]
+    try:
+        running = [query_id for (query_id,) in trino.get_records(UNFINISHED.format(tag=tag_pattern))]
+    except TrinoException as error:
+        where = trino.get_connection(TRINO_CONNECTION)
+        raise EngineDownError(
+            f"Trino does not answer at {where.host}:{where.port} (connection {TRINO_CONNECTION}). Is it up? {error}"
+        ) from error
     for query_id in running:
-        trino.run(
-            f"call system.runtime.kill_query(query_id => '{query_id}', message => 'left by an earlier try')"
-        )
+        with suppress(TrinoException):  # it has just ended by itself
+            trino.run(
+                f"call system.runtime.kill_query(query_id => '{query_id}', message => 'left by an earlier try')"
+            )
     return running
 
 

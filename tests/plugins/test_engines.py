@@ -1,0 +1,68 @@
+"""What is said when an engine does not answer, and which processes are ended."""
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from medallion.engines import EngineDownError, end_earlier_try, end_spark_drivers, end_statements
+
+from .conftest import Task
+
+
+@pytest.fixture
+def nobody_listens(monkeypatch: pytest.MonkeyPatch) -> int:
+    """The Trino connection leads to a port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = int(server.getsockname()[1])
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_MEDALLION_TRINO",
+        json.dumps({"conn_type": "trino", "host": "127.0.0.1", "port": port, "login": "medallion"}),
+    )
+    return port
+
+
+def test_trino_that_is_down_is_named_with_its_place(nobody_listens: int) -> None:
+    with pytest.raises(EngineDownError, match=f"127.0.0.1:{nobody_listens} .connection medallion_trino"):
+        end_statements("medallion .*")
+
+
+def test_first_try_has_nothing_to_end(nobody_listens: int) -> None:
+    end_earlier_try({"ti": Task("a", try_number=1)})
+    with pytest.raises(EngineDownError):
+        end_earlier_try({"ti": Task("a", try_number=2)})
+
+
+@pytest.fixture
+def drivers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
+    """Processes that look like drivers: one of ours by each name, one of another project."""
+    wait = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    monkeypatch.setattr("medallion.engines.SPARK_JOBS", tmp_path)
+    jobs = {
+        "medallion dag.orders": str(tmp_path / "silver.py"),
+        "medallion dag.reference": str(tmp_path / "silver.py"),
+        "another project": "/srv/other/silver.py",
+    }
+    started = {
+        name: subprocess.Popen([*wait, "--name", name, job], stdin=subprocess.PIPE)
+        for name, job in jobs.items()
+    }
+    yield started
+    for process in started.values():
+        process.kill()
+        process.communicate()
+
+
+def test_driver_of_the_task_alone_is_ended(drivers: dict[str, subprocess.Popen[bytes]]) -> None:
+    end_spark_drivers("medallion dag.orders")
+    assert [name for name, process in drivers.items() if process.poll() is not None] == [
+        "medallion dag.orders"
+    ]
+
+
+def test_all_drivers_of_ours_are_ended_and_no_other(drivers: dict[str, subprocess.Popen[bytes]]) -> None:
+    end_spark_drivers(None)
+    assert [name for name, process in drivers.items() if process.poll() is None] == ["another project"]
