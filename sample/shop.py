@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 import psycopg2
-from psycopg2.extensions import connection, cursor
+from psycopg2.extensions import connection, cursor, parse_dsn
 from rich.console import Console
 from rich.table import Table
 
@@ -43,16 +43,27 @@ def connect() -> connection:
             "SOURCE_URL is not set. It is the shop's address, postgresql://user:password@host:port/shop; "
             'in the project\'s folder, eval "$(make -s env)" sets it.'
         )
-    try:
-        return psycopg2.connect(
-            url, connect_timeout=10, application_name="sample", options="-c TimeZone=UTC -c DateStyle=ISO"
-        )
-    except psycopg2.ProgrammingError:
-        # Its message repeats the address, which may hold a password.
+    if not is_well_formed(url):
         raise click.ClickException(
             "SOURCE_URL is malformed. It must be postgresql://user:password@host:port/shop, "
             "with special characters of the password percent-encoded."
-        ) from None
+        )
+    return psycopg2.connect(
+        url, connect_timeout=10, application_name="sample", options="-c TimeZone=UTC -c DateStyle=ISO"
+    )
+
+
+def is_well_formed(url: str) -> bool:
+    """Return whether libpq finds an address in `url`, and no piece of a password in its other parts.
+
+    Errors repeat those parts: a bare / or @ in the password ends up in port, host or database.
+    """
+    try:
+        parts = parse_dsn(url)
+    except psycopg2.ProgrammingError:
+        return False
+    ports = parts.get("port", "0").replace(",", "")  # of several hosts
+    return ports.isdigit() and "@" not in parts.get("host", "") + parts.get("dbname", "")
 
 
 @contextmanager

@@ -33,9 +33,14 @@ class Server:
         subprocess.run(command, check=True, timeout=60, cwd="/", stdout=subprocess.DEVNULL)
 
     def start(self) -> None:
-        """Start the server and wait until it answers."""
+        """Start the server and wait until it answers; its log is shown where it does not."""
         options = f"-k {self.folder} -c listen_addresses='' -c fsync=off"
-        self.run("pg_ctl", "start", "-w", "-l", str(self.folder / "log"), "-o", options)
+        log = self.folder / "log"
+        try:
+            self.run("pg_ctl", "start", "-w", "-l", str(log), "-o", options)
+        except subprocess.SubprocessError as error:
+            error.add_note(log.read_text() if log.exists() else "It wrote no log.")
+            raise
 
     def stop(self) -> None:
         """Stop the server as a crash would."""
@@ -51,11 +56,13 @@ def postgres_server() -> Iterator[Server]:
         if os.geteuid() == 0:
             os.chown(folder, 65534, 65534)  # as in RUN
         server.run("initdb", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
-        server.start()
         try:
+            server.start()
             yield server
         finally:
-            server.stop()
+            # A test may have stopped it; one that started late is stopped, too.
+            if (server.folder / "data" / "postmaster.pid").exists():
+                server.stop()
 
 
 def query(url: str, statement: str, parameters: Any = None) -> list[tuple[Any, ...]]:

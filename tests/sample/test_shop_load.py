@@ -180,7 +180,15 @@ def test_a_shop_that_is_not_there(folder: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize(
-    "url", ["postgresql//shop:secret@localhost/shop", "postgresql://shop:secret%zz@localhost/shop"]
+    "url",
+    [
+        "postgresql//shop:secret@localhost/shop",
+        "postgresql://shop:secret%zz@localhost/shop",
+        # libpq takes a piece of the password for the port, the host or the database.
+        "postgresql://shop:secret/1@localhost/shop",
+        "postgresql://shop:1@secret@localhost/shop",
+        "postgresql://shop:1/secret@localhost/shop",
+    ],
 )
 def test_a_malformed_address(url: str, folder: Path) -> None:
     for command in (["load", str(folder)], ["generate"], ["live"], ["trade"]):
