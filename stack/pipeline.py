@@ -22,14 +22,6 @@ from stack.lifecycle import up
 from stack.settings import ROOT, Settings
 
 DAG = "medallion_hourly"
-GOLD = (
-    "sales_by_category_month",
-    "sales_by_day",
-    "customer_analytics",
-    "product_analytics",
-    "seller_analytics",
-    "delivery_by_state_month",
-)
 
 
 def query(url: str, statement: str | sql.Composed) -> list[tuple[Any, ...]]:
@@ -105,7 +97,10 @@ def show_results(settings: Settings) -> None:
     """Print the gold tables' row counts and the best months, as BI reads them."""
     url = exports(settings)["GOLD_URL"]
     counts = Table("table", "rows", title="PostgreSQL, schema gold")
-    for name in GOLD:
+    tables = query(
+        url, "select table_name from information_schema.tables where table_schema = 'gold' order by 1"
+    )
+    for (name,) in tables:
         [(count,)] = query(url, sql.SQL("select count(*) from gold.{}").format(sql.Identifier(name)))
         counts.add_row(name, f"{count:,}")
     console.print(counts)
