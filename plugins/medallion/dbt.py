@@ -47,7 +47,11 @@ ARGUMENTS: dict[str, Any] = {
 }
 # Those of the operators that write or look at what is written: a table has one writer, never two tries of one model
 # at a time, over runs and backfills.
-WRITING = ARGUMENTS | {"max_active_tis_per_dag": 1}
+WRITING = ARGUMENTS | {
+    "max_active_tis_per_dag": 1,
+    # They prove the models once, before a deployment; not every hour.
+    "dbt_cmd_flags": ["--exclude-resource-type", "unit_test"],
+}
 
 
 def run_environment(engine: Engine) -> dict[str, str]:

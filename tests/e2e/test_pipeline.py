@@ -184,6 +184,11 @@ def test_empty_window_is_a_green_run_though_trino_is_down_at_its_start(stack: St
     assert stack.gold("select window_end from gold.publication") == [(published,)]
 
 
+def test_every_dbt_test_passes_on_whole_tables_and_on_made_up_rows(stack: Stack, first_run: str) -> None:
+    said = stack.run("dbt-test")
+    assert re.search(r"fact_sales_shares_payments_by_price_and_freight .*PASS", said)
+
+
 def test_rebuild_changes_nothing(stack: Stack, first_run: str) -> None:
     before = {table: sorted(stack.gold(f"select * from gold.{table}")) for table in GOLD}
     stack.run("trigger", "--rebuild", "silver")

@@ -1,0 +1,16 @@
+{#- Some row of the whole table is younger than so many hours. -#}
+{% test recency(model, column_name, hours) %}
+{{ config(meta={'whole_table': true}) }}
+with recent as (
+    select * from {{ model }}
+    where {{ column_name }} > current_timestamp - interval '{{ hours }}' hour
+),
+
+final as (
+    select count(*) as recent_rows
+    from recent
+    having count(*) = 0
+)
+
+select * from final
+{% endtest %}
