@@ -170,9 +170,7 @@ def test_backfill_hour_by_hour_converges(stack: Stack, first_run: str) -> None:
 
 
 def test_empty_window_is_a_green_run_though_trino_is_down_at_its_start(stack: Stack, first_run: str) -> None:
-    [server] = [
-        each for each in supervisor.ours(stack.settings) if "io.trino.server.TrinoServer" in each.cmdline()
-    ]
+    [server] = [each for each in supervisor.ours(stack.settings) if each.name() == "trino-server"]
     server.kill()
     totals = "select sum(sales), sum(items) from gold.sales_by_category_month"
     before = stack.gold(totals)

@@ -29,7 +29,8 @@
 
 {#- Creates the table where it is missing and adds the columns that it lacks. -#}
 {% macro ensure_table(columns) -%}
-    {% call statement('create') %}{{ create_iceberg_table(columns) }}{% endcall %}
+    {#- Named `main`: the one statement that every model has, also where nothing is extracted. -#}
+    {% call statement('main') %}{{ create_iceberg_table(columns) }}{% endcall %}
     {%- set present = adapter.get_columns_in_relation(this) | map(attribute='name') | list -%}
     {% for column in columns if column.name not in present %}
         {{ log(this ~ ': adds the new column ' ~ column.name, info=true) }}
