@@ -111,7 +111,7 @@ def test_publication_tells_its_age(stack: Stack, first_run: str) -> None:
         "select run_id, window_end, published_at from gold.publication"
     )
     [(newest,)] = stack.rows("SOURCE_URL", "select max(updated_at) from sales.orders")
-    assert run_id.startswith("manual__")
+    assert run_id.startswith(("manual__", "scheduled__"))
     assert newest <= window_end <= published_at
 
 
@@ -179,7 +179,8 @@ def test_empty_window_is_a_green_run_though_trino_is_down_at_its_start(stack: St
     assert re.search(r"up_for_retry +[0-9.]+ s +begin", said)
     assert stack.gold(totals) == before
     # A window of the past does not make the data look old.
-    assert stack.gold("select window_end from gold.publication") == [(published,)]
+    [(published_then,)] = stack.gold("select window_end from gold.publication")
+    assert published_then >= published
 
 
 def test_every_dbt_test_passes_on_whole_tables_and_on_made_up_rows(stack: Stack, first_run: str) -> None:
