@@ -138,7 +138,8 @@ def run(settings: Settings, olist: Path | None, orders: int) -> None:
         if start is None:
             raise StackError("The shop is still empty: nothing to run on.")
     before = publication(settings)
-    if before is None:
+    # One without a window was made of an empty shop.
+    if before is None or before[2] is None:
         with step("The whole history, in one run"):
             run_history(settings, start.astimezone(UTC))
         before = publication(settings)
