@@ -141,6 +141,11 @@ def environment(settings: Settings) -> dict[str, str]:
         "STACK_BIND_HOST": HOST,
         "STACK_POSTGRES_HOST": HOST,
         "STACK_TRINO_HOST": HOST,
+        # What include/dbt/profiles.yml asks for, where dbt is called by hand.
+        "TRINO_HOST": HOST,
+        "TRINO_PORT": str(settings.trino_port),
+        "THRIFT_HOST": HOST,
+        "THRIFT_PORT": str(settings.thrift_port),
         "STACK_WAREHOUSE": warehouse,
         "POSTGRES_BIN": str(POSTGRES_BIN),
         "PGSERVICEFILE": str(service),

@@ -115,7 +115,8 @@ def audit_run(ti: Any, params: dict[str, Any], entity_jobs: dict[str, list[str]]
 
     `entity_jobs`: Spark task -> its entities. Writes `audit.snapshots`, `audit.entity_accounts` and the records that
     the tasks processed. What it returns is what is staged and published: `batch`, `snapshots` (table -> id), and
-    the publication to which they are compared, `base_batch` and `base_snapshots`; beside them `accounts` per entity.
+    what they are compared to: the rows up to `base_batch` and the snapshots `base_snapshots`, of the publication by the
+    batch `base_publication`; beside them `accounts` per entity.
     Raises AirflowFailException naming the entity where the share of rejected rows is above the setting, unless allowed.
     """
     # A second of imports that this task alone needs.
@@ -175,6 +176,7 @@ def audit_run(ti: Any, params: dict[str, Any], entity_jobs: dict[str, list[str]]
         "batch": run.batch,
         "snapshots": {name: snapshot_id for _, name, snapshot_id, *_ in snapshots},
         "base_batch": run.published_batch,
+        "base_publication": run.publication,
         "base_snapshots": run.base_snapshots,
         "accounts": {row["entity"]: row for row in accounts if row["batch"] == run.batch},
     }

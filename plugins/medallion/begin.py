@@ -68,7 +68,8 @@ def requested(context: Context) -> tuple[RunKind, Window | None]:
         return RunKind.RANGED, asked
     if params.get("rebuild", "none") != "none":
         return RunKind.REBUILD, None
-    run_type = str(getattr(context["dag_run"], "run_type", "manual"))
+    # An enumeration of Airflow's, whose text is not its value.
+    run_type = cast("Any", context["dag_run"]).run_type.value
     return {
         "backfill": RunKind.BACKFILL,
         "scheduled": RunKind.SCHEDULED,
@@ -134,7 +135,7 @@ def keep_window(
                 kind,
                 window and window.start,
                 window and window.end,
-                window and window.start - settings().lookback,
+                window and window.extract_from(settings().lookback),
             ),
         )
         cursor.execute(

@@ -23,12 +23,14 @@ def publish(ti: Any, audited: dict[str, Any]) -> dict[str, int]:
     run_state(ti)  # holds the lease
     batch, tables = audited["batch"], gold_tables()
     with transaction() as cursor:
-        cursor.execute("select published_batch from audit.pipeline for update")
-        pipeline: Any = cursor.fetchone()
-        published = pipeline.published_batch
+        cursor.execute("select from audit.pipeline for update")
+        # Not the published batch, which a task that had read earlier holds back.
+        cursor.execute("select coalesce(max(batch), 0) as batch from gold.publication")
+        publication: Any = cursor.fetchone()
+        published = publication.batch
         if batch <= published:
             raise AirflowSkipException(f"batch {published} is published already, {batch} is older")
-        if published != audited["base_batch"]:
+        if published != audited["base_publication"]:
             raise AirflowFailException(
                 f"batch {published} was published after this run was audited:"
                 " clear its task `audit` with all downstream"

@@ -16,12 +16,13 @@ class RunState:
 
     batch: what the run's rows carry; rows above published_batch are not published yet. extract_from, extract_to:
     UTC, half-open, the lookback included; null where nothing is extracted. snapshots: table -> snapshot id of the
-    last publication. rebuild: what is asked for. compare_whole: none, gold or silver, the layer from which on
-    nothing is incremental. tested_rows: changed or all.
+    last publication, which the batch `publication` made (0: none yet). rebuild: what is asked for. compare_whole:
+    none, gold or silver, the layer from which on nothing is incremental. tested_rows: changed or all.
     """
 
     batch: int
     published_batch: int
+    publication: int
     extract_from: str | None
     extract_to: str | None
     chunk_rows: int
@@ -49,7 +50,11 @@ def run_state(ti: Any) -> RunState:
     with transaction() as cursor:
         cursor.execute(
             """
-            select pipeline.*, runs.extract_from, runs.window_end
+            select
+                pipeline.*,
+                runs.extract_from,
+                runs.window_end,
+                coalesce((select batch from gold.publication), 0) as publication
             from audit.pipeline
             left join audit.runs on runs.dag_id = %s and runs.run_id = %s
             """,
@@ -59,6 +64,7 @@ def run_state(ti: Any) -> RunState:
     return RunState(
         batch=row.lease_batch,
         published_batch=row.published_batch,
+        publication=row.publication,
         extract_from=iso(row.extract_from) if row.extract_from else None,
         extract_to=iso(row.window_end) if row.window_end else None,
         chunk_rows=settings().chunk_rows,

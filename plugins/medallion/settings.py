@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -66,6 +66,10 @@ class Settings(BaseSettings):
 def settings() -> Settings:
     """The settings of this process.
 
-    Raises pydantic.ValidationError naming the variable where a value does not parse.
+    Raises ValueError naming the variable where a value does not parse.
     """
-    return Settings()
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = [f"MEDALLION_{str(each['loc'][0]).upper()}: {each['msg']}" for each in error.errors()]
+        raise ValueError("; ".join(problems)) from None

@@ -1,7 +1,7 @@
 """Which stretch of the source's time a run covers. Pure: no database, no Airflow."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from medallion.settings import as_utc
@@ -28,6 +28,10 @@ class Window:
     start: datetime
     end: datetime
 
+    def extract_from(self, lookback: timedelta) -> datetime:
+        """Where extraction starts: the lookback before the start, or the calendar's first moment."""
+        return max(self.start, datetime.min.replace(tzinfo=UTC) + lookback) - lookback
+
 
 def parse_moment(name: str, value: str) -> datetime:
     """A parameter in ISO 8601 as UTC; without an offset it means UTC.
@@ -36,7 +40,7 @@ def parse_moment(name: str, value: str) -> datetime:
     """
     try:
         return as_utc(datetime.fromisoformat(value))
-    except ValueError:
+    except (ValueError, OverflowError):
         raise WindowError(
             f"{name} = {value!r} is not a date or time: write it as 2026-01-31 or 2026-01-31T10:00:00+00:00"
         ) from None
@@ -93,4 +97,4 @@ def resolve_window(
 
 def iso(moment: datetime) -> str:
     """UTC without an offset, to the microsecond: how the window is passed to the engines."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds")

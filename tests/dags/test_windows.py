@@ -8,6 +8,7 @@ from typing import Any
 import pendulum
 import pytest
 from airflow.sdk import DAG
+from airflow.utils.types import DagRunType
 from jinja2 import DebugUndefined
 from medallion.begin import data_interval, requested, tasks_to_skip
 from medallion.run_state import RunState
@@ -23,7 +24,7 @@ def hour(number: int) -> datetime:
 
 def context(run_type: str, interval: tuple[datetime, datetime] | None = None, **params: Any) -> Any:
     start, end = interval or (None, None)
-    run = SimpleNamespace(run_type=run_type, data_interval_start=start, data_interval_end=end)
+    run = SimpleNamespace(run_type=DagRunType(run_type), data_interval_start=start, data_interval_end=end)
     return {"params": {"window_start": None, "window_end": None, "rebuild": "none", **params}, "dag_run": run}
 
 
@@ -117,6 +118,7 @@ def test_age_of_the_source_matters_to_runs_about_now(hourly: DAG) -> None:
 STATE = RunState(
     batch=7,
     published_batch=5,
+    publication=6,
     extract_from="2018-05-01 10:45:00.000000",
     extract_to="2018-05-01 12:00:00.000000",
     chunk_rows=1000,

@@ -167,6 +167,10 @@ def test_backfill_hour_by_hour_converges(stack: Stack, first_run: str) -> None:
     expected = expected_from_source(stack.urls["SOURCE_URL"])
     for table in GOLD:
         assert expected.diff(table, stack.gold(f"select {columns(expected, table)} from gold.{table}")) == ""
+    asked = stack.audit(
+        "select window_start, window_end from audit.runs where kind = ''backfill'' order by 1"
+    )
+    assert [(start.hour, end.hour) for start, end in asked] == [(10, 11), (11, 12)]
     assert stack.lake("select distinct channel from bronze.orders where channel is not null") == [("app",)]
 
 

@@ -35,6 +35,7 @@ def staged(gold: Gold) -> Stage:
 
     def stage(run: str, days: dict[str, int | None], window: tuple[int, int] = (0, 1)) -> dict[str, Any]:
         [(base_batch, base)] = gold("select published_batch, published_snapshots from audit.pipeline")
+        [(publication,)] = gold("select coalesce(max(batch), 0) from gold.publication")
         hold_lease(Task(run))
         [(batch,)] = gold("select lease_batch from audit.pipeline")
         gold(
@@ -51,7 +52,13 @@ def staged(gold: Gold) -> Stage:
                 (day, orders, orders is None),
             )
         snapshots = {f"gold.{table.name}": batch * 10 for table in gold_tables()}
-        return {"batch": batch, "snapshots": snapshots, "base_batch": base_batch, "base_snapshots": base}
+        return {
+            "batch": batch,
+            "snapshots": snapshots,
+            "base_batch": base_batch,
+            "base_publication": publication,
+            "base_snapshots": base,
+        }
 
     return stage
 

@@ -1,0 +1,103 @@
+"""What each kind of run covers, with the intervals of the DAG's own schedule and the run that a worker is given."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pendulum
+import pytest
+from airflow.sdk import DAG
+from airflow.sdk.api.datamodels._generated import DagRun
+from airflow.serialization.serialized_objects import DagSerialization
+from airflow.timetables.base import DataInterval, TimeRestriction
+from medallion.begin import data_interval, requested
+from medallion.window import RunKind, Window, resolve_window
+
+NOW = datetime(2018, 5, 1, 12, 3, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+def at(hour: int) -> datetime:
+    return datetime(2018, 5, 1, hour, tzinfo=UTC)
+
+
+@pytest.fixture
+def timetable(hourly: DAG) -> Any:
+    """The schedule as the scheduler has it."""
+    return DagSerialization.from_dict(DagSerialization.to_dict(hourly)).timetable
+
+
+def next_run(timetable: Any, last: datetime | None, catchup: bool, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The run that follows the one whose interval ended at `last`, at 12:03."""
+    monkeypatch.setattr("airflow.timetables.interval.utcnow", lambda: pendulum.instance(NOW))
+    before = last and DataInterval(pendulum.instance(last - HOUR), pendulum.instance(last))
+    earliest = pendulum.datetime(2016, 1, 1)
+    return timetable.next_dagrun_info(
+        last_automated_data_interval=before, restriction=TimeRestriction(earliest, None, catchup)
+    )
+
+
+def context(run_type: str, interval: tuple[datetime, datetime] | None, **params: str) -> Any:
+    """What a task finds: the run in the very class that a worker parses from Airflow's answer."""
+    start, end = interval or (None, None)
+    run = DagRun.model_validate(
+        {
+            **{name: None for name, field in DagRun.model_fields.items() if field.is_required()},
+            "dag_id": "medallion_hourly", "run_id": "r", "run_after": NOW, "state": "running", "conf": {},
+            "consumed_asset_events": [], "run_type": run_type,
+            "data_interval_start": start, "data_interval_end": end,
+        }
+    )  # fmt: skip
+    return {"params": {"window_start": None, "window_end": None, "rebuild": "none", **params}, "dag_run": run}
+
+
+def window(run: Any, covered_to: datetime) -> Window | None:
+    kind, asked = requested(run)
+    return resolve_window(kind, asked, data_interval(run), covered_to, NOW)
+
+
+def test_runs_are_hours_of_utc_that_join_up(timetable: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = next_run(timetable, at(9), False, monkeypatch)
+    assert timetable.serialize()["timezone"] == "UTC"
+    assert (first.data_interval.start, first.data_interval.end, first.run_after) == (at(11), at(12), at(12))
+    following = next_run(timetable, at(12), False, monkeypatch)
+    assert (following.data_interval.start, following.data_interval.end) == (at(12), at(13))
+
+
+def test_backfill_of_a_range_is_a_run_an_hour(hourly: DAG) -> None:
+    scheduler: Any = DagSerialization.from_dict(DagSerialization.to_dict(hourly))
+    infos = scheduler.iter_dagrun_infos_between(pendulum.instance(at(1)), pendulum.instance(at(3)))
+    intervals = [(info.data_interval.start, info.data_interval.end) for info in infos]
+    assert intervals == [(at(1), at(2)), (at(2), at(3)), (at(3), at(4))]
+
+
+@pytest.mark.parametrize(
+    ("run_type", "kind"),
+    [
+        ("scheduled", RunKind.SCHEDULED),
+        ("backfill", RunKind.BACKFILL),
+        ("manual", RunKind.MANUAL),
+        ("operator_triggered", RunKind.MANUAL),
+        ("asset_triggered", RunKind.MANUAL),
+    ],
+)
+def test_kind_of_the_run_that_a_worker_is_given(run_type: str, kind: RunKind) -> None:
+    assert requested(context(run_type, (at(10), at(11)))) == (kind, None)
+
+
+def test_scheduled_run_ends_with_its_hour(timetable: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    hour = next_run(timetable, at(11), False, monkeypatch).data_interval
+    assert window(context("scheduled", (hour.start, hour.end)), at(11)) == Window(at(11), at(12))
+
+
+def test_backfilled_hour_is_extracted_though_the_watermark_is_past_it() -> None:
+    assert window(context("backfill", (at(1), at(2))), at(11)) == Window(at(1), at(2))
+
+
+def test_manual_run_goes_from_the_watermark_to_now() -> None:
+    assert window(context("manual", None), at(9)) == Window(at(9), NOW)
+
+
+@pytest.mark.parametrize("run_type", ["manual", "operator_triggered", "scheduled", "backfill"])
+def test_range_asked_for_goes_before_the_kind_of_run(run_type: str) -> None:
+    run = context(run_type, (at(10), at(11)), window_start="2018-05-01T01:30", window_end="2018-05-01T02:00")
+    assert window(run, at(11)) == Window(at(1) + HOUR / 2, at(2))

@@ -1,0 +1,140 @@
+"""What a run left in the lake: read from a real Iceberg catalog, kept in a real PostgreSQL."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from airflow.sdk.exceptions import AirflowFailException
+from medallion.audit import TryListener, audit_run
+from medallion.lease import hold_lease
+from pyiceberg.catalog.sql import SqlCatalog
+
+from .conftest import Gold, Task
+
+ACCOUNT = (
+    "batch",
+    "entity",
+    "read",
+    "current",
+    "deleted",
+    "superseded",
+    "quarantined",
+    "latest",
+    "rejected_latest",
+)
+JOBS = {"orders": ["orders", "order_items"], "reference": ["sellers"]}
+NOTHING_ALLOWED = {"allow_rejected": False}
+
+
+@pytest.fixture
+def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SqlCatalog]:
+    """An Iceberg catalog of its own: bronze.orders with 3 rows, gold.sales_by_day, and no accounts."""
+    catalog = SqlCatalog("lake", uri=f"sqlite:///{tmp_path}/lake.db", warehouse=f"file://{tmp_path}")
+    monkeypatch.setattr("pyiceberg.catalog.load_catalog", {"lake": catalog}.__getitem__)
+    for layer in ("bronze", "silver", "gold"):
+        catalog.create_namespace(layer)
+    append(catalog, "bronze.orders", 3)
+    append(catalog, "gold.sales_by_day", 1)
+    catalog.create_table("gold.seller_analytics", pa.schema([("n", pa.int64())]))  # never written to
+    yield catalog
+    catalog.close()
+
+
+def append(catalog: SqlCatalog, name: str, rows: int) -> int:
+    """Append rows to a table, made if there is none; returns the snapshot's id."""
+    data = pa.table({"n": pa.array(range(rows), pa.int64())})
+    table = catalog.create_table_if_not_exists(name, data.schema)
+    table.append(data)
+    snapshot = table.current_snapshot()
+    assert snapshot
+    return snapshot.snapshot_id
+
+
+def account(catalog: SqlCatalog, *rows: tuple[Any, ...]) -> None:
+    """Write accounts as the Spark jobs do."""
+    data = pa.table({name: [row[place] for row in rows] for place, name in enumerate(ACCOUNT)})
+    catalog.create_table_if_not_exists("silver.entity_accounts", data.schema).append(data)
+
+
+def audit(run: str = "a", **params: Any) -> dict[str, Any]:
+    return audit_run(Task(run, task_id="audit"), NOTHING_ALLOWED | params, JOBS)
+
+
+def test_snapshots_of_all_layers_are_kept_and_returned(gold: Gold, lake: SqlCatalog) -> None:
+    orders = append(lake, "bronze.orders", 4)
+    days = lake.load_table("gold.sales_by_day").current_snapshot()
+    assert days
+    audited = audit()
+    assert audited["snapshots"] == {"bronze.orders": orders, "gold.sales_by_day": days.snapshot_id}
+    assert (audited["batch"], audited["base_batch"], audited["base_snapshots"]) == (1, 0, {})
+    assert gold("select batch, table_name, snapshot_id, total_records from audit.snapshots order by 2") == [
+        (1, "bronze.orders", orders, 7),
+        (1, "gold.sales_by_day", days.snapshot_id, 1),
+    ]
+
+
+def test_records_are_those_since_the_publication(gold: Gold, lake: SqlCatalog) -> None:
+    published = append(lake, "bronze.orders", 4)
+    gold(
+        "update audit.pipeline set published_snapshots = jsonb_build_object('bronze.orders', %s::bigint)",
+        (published,),
+    )
+    append(lake, "bronze.orders", 5)
+    append(lake, "bronze.orders", 6)
+    for task_id in ("bronze.orders", "gold.sales_by_day"):
+        TryListener().on_task_instance_running(None, Task("a", task_id=task_id))
+    audit()
+    tries = "select task_id, records_processed from audit.data_pipeline_runs order by 1"
+    assert gold(tries) == [("bronze.orders", 11), ("gold.sales_by_day", 1)]
+
+
+def test_records_of_a_spark_task_are_what_its_entities_read_under_this_batch(
+    gold: Gold, lake: SqlCatalog
+) -> None:
+    gold("update audit.pipeline set last_batch = 4")
+    hold_lease(Task("a"))
+    account(lake, (4, "orders", 90, 90, 0, 0, 0, 90, 0), (5, "orders", 7, 7, 0, 0, 0, 7, 0),
+            (5, "order_items", 9, 9, 0, 0, 0, 9, 0), (5, "sellers", 1, 1, 0, 0, 0, 1, 0))  # fmt: skip
+    for job in JOBS:
+        TryListener().on_task_instance_running(None, Task("a", task_id=f"entities.{job}"))
+    assert set(audit()["accounts"]) == {"orders", "order_items", "sellers"}
+    tries = "select task_id, records_processed from audit.data_pipeline_runs order by 1"
+    assert gold(tries) == [("entities.orders", 16), ("entities.reference", 1)]
+
+
+def test_accounts_of_batches_not_yet_published_are_kept(gold: Gold, lake: SqlCatalog) -> None:
+    gold("update audit.pipeline set published_batch = 3, last_batch = 4")
+    account(lake, *[(batch, "orders", batch, 1, 1, 1, 1, 4, 0) for batch in (3, 4, 5)])
+    audit()
+    assert gold("select batch, read from audit.entity_accounts order by 1") == [(4, 4), (5, 5)]
+
+
+def test_audit_may_be_repeated(gold: Gold, lake: SqlCatalog) -> None:
+    account(lake, (1, "orders", 3, 3, 0, 0, 0, 3, 0))
+    audit()
+    later = append(lake, "bronze.orders", 2)
+    assert audit()["snapshots"]["bronze.orders"] == later
+    assert gold(
+        "select snapshot_id, total_records from audit.snapshots where table_name = 'bronze.orders'"
+    ) == [(later, 5)]
+    assert gold("select count(*) from audit.entity_accounts") == [(1,)]
+
+
+def test_too_many_rejected_rows_stop_the_run_with_its_figures_kept(gold: Gold, lake: SqlCatalog) -> None:
+    account(lake, (1, "orders", 200, 180, 0, 0, 20, 200, 20))
+    with pytest.raises(AirflowFailException, match="orders: 20 of 200 rows broke a rule"):
+        audit()
+    assert gold("select entity, quarantined, rejected_latest from audit.entity_accounts") == [
+        ("orders", 20, 20)
+    ]
+    assert audit(allow_rejected=True)["batch"] == 1
+
+
+def test_rebuild_is_compared_with_nothing(gold: Gold, lake: SqlCatalog) -> None:
+    hold_lease(Task("a"))
+    gold("update audit.pipeline set published_snapshots = '{\"gold.sales_by_day\": 42}'")
+    assert audit()["base_snapshots"] == {"gold.sales_by_day": 42}
+    gold("update audit.pipeline set rebuild = 'gold', rebuild_batch = 1")
+    assert audit()["base_snapshots"] == {}

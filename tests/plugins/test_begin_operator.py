@@ -1,0 +1,170 @@
+"""The first task as a whole, between a real shop and a real gold database."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
+from airflow.sdk import DAG, BaseOperator
+from airflow.sdk.exceptions import AirflowFailException, DownstreamTasksSkipped, TaskDeferred
+from airflow.utils.types import DagRunType
+from medallion.begin import BeginRunOperator
+from medallion.lease import try_lease
+from medallion.settings import settings
+from medallion.source_contract import SourceContractError, check_source
+from postgres import Server, query
+
+from .conftest import Gold, Task, connection, query_outside
+
+SCHEMA = Path(__file__).parents[2] / "sample" / "schema.sql"
+TASKS = ("begin", "freshness", "bronze.orders", "entities.orders", "silver.fact_sales", "gold.sales_by_day",
+         "audit", "stage.sales_by_day", "publish", "end")  # fmt: skip
+
+Begin = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def shop(postgres: Server, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The reference shop with one order; called with a statement it runs it."""
+    query_outside(postgres, "create database shop")
+    url = postgres.url(database="shop")
+    query(url, SCHEMA.read_text())
+    query(url, "insert into sales.orders (order_id, updated_at) values ('o', '2018-01-03T10:00Z')")
+    monkeypatch.setenv("AIRFLOW_CONN_MEDALLION_SOURCE", connection(postgres, "shop"))
+    for name in ("TRINO", "THRIFT", "SPARK"):
+        monkeypatch.setenv(f"AIRFLOW_CONN_MEDALLION_{name}", '{"conn_type": "generic"}')
+    yield lambda statement: query(url, statement)
+    query_outside(postgres, "drop database shop with (force)")
+
+
+@pytest.fixture
+def begin(gold: Gold, shop: Any) -> Begin:
+    """Begin a run with parameters; returns the XComs that it pushed."""
+
+    def execute(run: str = "a", airflow: dict[str, str] | None = None, **params: Any) -> dict[str, Any]:
+        with DAG("medallion_hourly", schedule=None) as dag:
+            operator = BeginRunOperator(task_id="begin")
+            for task_id in TASKS[1:]:
+                BaseOperator(task_id=task_id)
+        pushed: dict[str, Any] = {}
+
+        class Instance(Task):
+            task = SimpleNamespace(dag=dag)  # type: ignore[assignment]
+            xcom_push = staticmethod(pushed.__setitem__)
+
+        manual = SimpleNamespace(
+            run_type=DagRunType("manual"), data_interval_start=None, data_interval_end=None
+        )
+        operator.execute(
+            {"ti": Instance(run, task_id="begin", airflow=airflow or {}), "params": params, "dag_run": manual}  # type: ignore[arg-type,typeddict-item]
+        )
+        return pushed
+
+    return execute
+
+
+def test_run_takes_the_lease_and_shows_its_window(gold: Gold, begin: Begin) -> None:
+    shown = begin()["window"]
+    assert shown["window_start"] == "2018-01-03T10:00:00+00:00"
+    assert gold("select lease_run_id, watermark from audit.pipeline") == [
+        ("a", datetime(2018, 1, 3, 10, tzinfo=UTC))
+    ]
+    [(kind, start, end)] = gold("select kind, window_start, window_end from audit.runs where run_id = 'a'")
+    assert (kind, start.isoformat(), end.isoformat()) == (
+        "manual",
+        shown["window_start"],
+        shown["window_end"],
+    )
+
+
+def test_run_waits_deferred_while_another_writes(
+    gold: Gold, begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDALLION_LEASE_POLL", "PT7S")
+    settings.cache_clear()
+    try_lease(Task("other"))
+    with pytest.raises(TaskDeferred) as deferred:
+        begin(airflow={"other": "running"})
+    assert isinstance(deferred.value.trigger, TimeDeltaTrigger)
+    assert 0 < (deferred.value.trigger.moment - datetime.now(UTC)).total_seconds() <= 7
+    assert deferred.value.method_name == "execute"
+    assert gold("select lease_run_id from audit.pipeline") == [("other",)]
+    assert gold("select * from audit.runs") == []
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"window_start": "2018-01-01"}, "window_end is missing"),
+        ({"window_start": "2018-02-01", "window_end": "2018-01-01"}, "is not before"),
+    ],
+)
+def test_senseless_window_fails_at_once_and_takes_nothing(
+    gold: Gold, begin: Begin, params: dict[str, str], message: str
+) -> None:
+    with pytest.raises(AirflowFailException, match=message):
+        begin(**params)
+    assert gold("select lease_run_id, last_batch from audit.pipeline") == [(None, 0)]
+
+
+def test_lost_column_fails_at_once_and_takes_nothing(gold: Gold, begin: Begin, shop: Any) -> None:
+    shop("alter table sales.orders drop column order_status")
+    with pytest.raises(AirflowFailException, match=r"no column sales\.orders\.order_status"):
+        begin()
+    assert gold("select lease_run_id, last_batch from audit.pipeline") == [(None, 0)]
+
+
+def test_lost_table_is_named(shop: Any) -> None:
+    shop("drop table sales.sellers")
+    with pytest.raises(SourceContractError, match=r"The source has no table sales\.sellers, or its reader"):
+        check_source()
+
+
+def test_reference_shop_is_what_the_models_expect(shop: Any, caplog: pytest.LogCaptureFixture) -> None:
+    check_source()
+    shop("alter table sales.orders add column channel text")
+    check_source()
+    assert [record.args for record in caplog.records if "new column" in record.message] == [
+        ("orders", "channel")
+    ]
+
+
+def test_missing_connection_fails_at_once(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AIRFLOW_CONN_MEDALLION_SPARK")
+    with pytest.raises(AirflowFailException, match="no connection medallion_spark"):
+        begin()
+
+
+def test_layers_that_nobody_asked_for_are_skipped(begin: Begin) -> None:
+    with pytest.raises(DownstreamTasksSkipped) as skipped:
+        begin(up_to="silver")
+    assert set(skipped.value.tasks) == {"gold.sales_by_day", "audit", "stage.sales_by_day", "publish"}
+
+
+def test_range_skips_the_age_of_the_source_and_keeps_its_bounds(gold: Gold, begin: Begin) -> None:
+    with pytest.raises(DownstreamTasksSkipped) as skipped:
+        begin(window_start="2018-01-01", window_end="2018-01-02")
+    assert list(skipped.value.tasks) == ["freshness"]
+    assert gold("select kind, window_start, window_end, extract_from from audit.runs") == [
+        (
+            "ranged",
+            datetime(2018, 1, 1, tzinfo=UTC),
+            datetime(2018, 1, 2, tzinfo=UTC),
+            datetime(2017, 12, 31, 23, 45, tzinfo=UTC),
+        )
+    ]
+
+
+def test_rebuild_is_kept_and_has_no_window(gold: Gold, begin: Begin) -> None:
+    with pytest.raises(DownstreamTasksSkipped):
+        begin(rebuild="gold")
+    assert gold("select rebuild, rebuild_batch from audit.pipeline") == [("gold", 1)]
+    assert gold("select kind, window_start, extract_from from audit.runs") == [("rebuild", None, None)]
+
+
+def test_range_from_the_first_day_of_the_calendar_is_taken_or_refused(begin: Begin) -> None:
+    with pytest.raises((DownstreamTasksSkipped, AirflowFailException)):
+        begin(window_start="0001-01-01", window_end="2018-01-01")
