@@ -168,3 +168,14 @@ def test_rebuild_is_kept_and_has_no_window(gold: Gold, begin: Begin) -> None:
 def test_range_from_the_first_day_of_the_calendar_is_taken_or_refused(begin: Begin) -> None:
     with pytest.raises((DownstreamTasksSkipped, AirflowFailException)):
         begin(window_start="0001-01-01", window_end="2018-01-01")
+
+
+def test_run_goes_on_from_the_watermark_and_not_from_the_oldest_row(
+    gold: Gold, begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDALLION_HISTORY_START", "2017-01-01")
+    settings.cache_clear()
+    covered = datetime(2018, 2, 1, tzinfo=UTC)
+    gold("update audit.pipeline set watermark = %s", (covered,))
+    assert begin()["window"]["window_start"] == "2018-02-01T00:00:00+00:00"
+    assert gold("select watermark from audit.pipeline") == [(covered,)]
