@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 
 from airflow.providers.common.sql.operators.sql import SQLExecuteQueryOperator
 from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param, TaskGroup, chain, task
+
 from medallion import audit, lease, publish
 from medallion.begin import BeginRunOperator
 from medallion.dbt import dbt_layer, entity_tests, source_freshness

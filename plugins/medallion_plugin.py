@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from airflow.plugins_manager import AirflowPlugin
+
 from medallion.audit import TryListener
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+
 from postgres import Server, postgres_server
 
 

@@ -19,11 +19,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
 
+from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import functions as F
+
 import tables
 import versions
 from entities import BUCKETS, ENTITIES, Entity
-from pyspark.sql import DataFrame, Row, SparkSession
-from pyspark.sql import functions as F
 
 log = logging.getLogger("silver")
 

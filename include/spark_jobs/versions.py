@@ -8,10 +8,11 @@ from collections.abc import Iterable, Mapping
 from functools import reduce
 from operator import and_
 
-from entities import Entity
-from parsing import stripped
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
+
+from entities import Entity
+from parsing import stripped
 
 BRONZE_BOOKKEEPING = ("_op", "_hash", "_extracted_at", "_batch")
 

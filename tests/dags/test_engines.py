@@ -10,6 +10,7 @@ import pytest
 import yaml
 from airflow.sdk import DAG
 from jinja2 import StrictUndefined
+
 from medallion.run_state import RunState
 
 INCLUDE = Path(__file__).parents[2] / "include"

@@ -9,6 +9,7 @@ from airflow.sdk import DAG
 from airflow.sdk.api.datamodels._generated import DagRun
 from airflow.serialization.serialized_objects import DagSerialization
 from airflow.timetables.base import DataInterval, TimeRestriction
+
 from medallion.begin import data_interval, requested
 from medallion.window import RunKind, Window, resolve_window
 

@@ -10,6 +10,7 @@ import pytest
 from airflow.sdk import DAG
 from airflow.utils.types import DagRunType
 from jinja2 import DebugUndefined
+
 from medallion.begin import data_interval, requested, tasks_to_skip
 from medallion.run_state import RunState
 from medallion.window import RunKind, Window, WindowError, resolve_window

@@ -14,8 +14,8 @@ from typing import Any
 import psycopg2
 import pytest
 import trino
-from expected import Expected, expected_from_csv, expected_from_source
 
+from expected import Expected, expected_from_csv, expected_from_source
 from stack.bootstrap import HOME
 from stack.environment import exports
 from stack.settings import ROOT, Settings

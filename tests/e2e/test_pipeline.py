@@ -9,9 +9,9 @@ from typing import Any
 
 import psutil
 import pytest
+
 from expected import ENTITIES, GOLD, Expected, canonical_key, expected_from_source
 from expected.model import DIMS
-
 from stack import supervisor
 
 from .conftest import Stack

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
 from medallion import lease
 from medallion.database import create_audit_tables
 from medallion.settings import settings

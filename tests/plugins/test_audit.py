@@ -2,6 +2,7 @@
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
+
 from medallion.audit import TryListener, check_rejected_share, record_processed
 from medallion.database import transaction
 from medallion.lease import hold_lease

@@ -7,9 +7,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
+from pyiceberg.catalog.sql import SqlCatalog
+
 from medallion.audit import TryListener, audit_run
 from medallion.lease import hold_lease
-from pyiceberg.catalog.sql import SqlCatalog
 
 from .conftest import Gold, Task
 

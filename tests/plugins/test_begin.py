@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 from airflow.sdk.exceptions import AirflowNotFoundException
+
 from medallion.begin import check_connections, keep_window, request_rebuild
 from medallion.lease import hold_lease
 from medallion.run_state import run_state

@@ -11,6 +11,7 @@ from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
 from airflow.sdk import DAG, BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, DownstreamTasksSkipped, TaskDeferred
 from airflow.utils.types import DagRunType
+
 from medallion.begin import BeginRunOperator
 from medallion.lease import try_lease
 from medallion.settings import settings

@@ -4,11 +4,12 @@ import re
 
 import pytest
 from airflow.sdk import RetryAction
+from pydantic import ValidationError
+
 from medallion.defaults import FailFast
 from medallion.engines import ANY_TAG, tag
 from medallion.gold import gold_tables, postgres_type
 from medallion.settings import Settings
-from pydantic import ValidationError
 
 from .conftest import Task
 

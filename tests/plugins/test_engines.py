@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from medallion.engines import EngineDownError, end_earlier_try, end_spark_drivers, end_statements
 
 from .conftest import Task

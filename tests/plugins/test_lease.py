@@ -1,6 +1,7 @@
 """One run writes at a time."""
 
 import pytest
+
 from medallion.lease import Holder, LeaseHeldError, hold_lease, release, try_lease
 
 from .conftest import Gold, Task

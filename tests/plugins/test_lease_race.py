@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
 import pytest
+
 from medallion.lease import Holder, try_lease
 
 from .conftest import Gold, Task

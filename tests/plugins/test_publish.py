@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
 from medallion.audit import TryListener
 from medallion.begin import request_rebuild
 from medallion.gold import gold_tables

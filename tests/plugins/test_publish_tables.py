@@ -7,6 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
 from medallion.audit import TryListener
 from medallion.gold import gold_tables
 from medallion.lease import hold_lease, release

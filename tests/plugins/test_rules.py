@@ -8,6 +8,7 @@ import pytest
 from airflow.sdk import RetryAction
 from hypothesis import given
 from hypothesis import strategies as st
+
 from medallion.defaults import FailFast
 from medallion.engines import ANY_TAG, UNFINISHED
 from medallion.gold import postgres_type

@@ -9,6 +9,7 @@ import duckdb
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from medallion.database import rendered
 
 # A row of delivery_by_state_month by its key: its orders, and the batch that last changed it.

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from medallion.settings import as_utc
 from medallion.window import RunKind, Window, WindowError, asked_window, iso, resolve_window
 

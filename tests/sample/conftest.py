@@ -4,6 +4,7 @@ from contextlib import closing
 
 import psycopg2
 import pytest
+
 from postgres import Query, Server, query
 
 

@@ -8,9 +8,9 @@ from typing import Any
 from unicodedata import category
 
 import pytest
+
 from expected import ENTITIES, GOLD, canonical_key, expected_from_source
 from postgres import Query, Server
-
 from sample.anomalies import cases
 from tests.sample.cli import sample
 

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+
 from expected import ENTITIES, expected_from_csv, expected_from_source
 from postgres import Query, Server
-
 from tests.sample.cli import ROOT, sample
 
 OLIST = ROOT.parent / "shared" / "olist"

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 import pytest
+
 from expected import expected_from_source
 from postgres import Query, Server, query
-
 from sample.anomalies import PARENTS
 from tests.sample.cli import ROOT, sample
 

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-import silver
-from entities import ENTITIES
 from pyspark.sql import DataFrame, SparkSession
 
+import silver
+from entities import ENTITIES
 from stack.environment import environment
 from stack.settings import Settings
 

@@ -5,9 +5,10 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from parsing import CITY, COORDINATE, DECIMAL, INTEGER, TEXT, TIMESTAMP, ZIP_PREFIX, Kind, stripped
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
+
+from parsing import CITY, COORDINATE, DECIMAL, INTEGER, TEXT, TIMESTAMP, ZIP_PREFIX, Kind, stripped
 
 NBSP, ZERO_WIDTH, BOM, VERTICAL_TAB, NEL, IDEOGRAPHIC = "\u00a0", "\u200b", "\ufeff", "\x0b", "\x85", "\u3000"
 LINE_SEPARATOR, ARABIC_THREE, FULL_WIDTH_ONE = "\u2028", "\u0663", "\uff11"

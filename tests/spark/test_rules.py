@@ -3,9 +3,10 @@
 from typing import Any
 
 import pytest
+from pyspark.sql import SparkSession
+
 from conftest import bronze_frame, version
 from entities import ENTITIES
-from pyspark.sql import SparkSession
 from versions import standardised
 
 NBSP, ZERO_WIDTH = "\u00a0", "\u200b"

@@ -10,10 +10,11 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from pyspark.sql import SparkSession
+
 import silver
 from conftest import Lake, Values, version
 from entities import ENTITIES
-from pyspark.sql import SparkSession
 
 SILVER = (
     "_raw_key, _state, price, _rules, _hash, _version_batch, _first_extracted_at, _flags, _op, updated_at"
