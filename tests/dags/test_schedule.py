@@ -102,3 +102,8 @@ def test_manual_run_goes_from_the_watermark_to_now() -> None:
 def test_range_asked_for_goes_before_the_kind_of_run(run_type: str) -> None:
     run = context(run_type, (at(10), at(11)), window_start="2018-05-01T01:30", window_end="2018-05-01T02:00")
     assert window(run, at(11)) == Window(at(1) + HOUR / 2, at(2))
+
+
+def test_run_that_has_not_published_in_three_hours_is_late(hourly: DAG) -> None:
+    [alert] = hourly.deadline
+    assert alert.interval == 3 * HOUR
