@@ -21,17 +21,24 @@ class BeginRunOperator(BaseOperator):
 
     Pushes the XCom `window`: what the UI shows of it. Fails at once on what a retry can't mend: a window that makes no
     sense, a missing connection, a source that lost a column. Skips the tasks that the run has no need of.
+
+    `kind`: what all runs of the DAG are; without it their parameters and Airflow's run type tell.
     """
 
     ui_color = "#cde"
+
+    def __init__(self, *, kind: RunKind | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.kind = kind
 
     def execute(self, context: Context, event: Any = None) -> None:
         """Do it all; also what is called again as the task is resumed."""
         ti = cast("Any", context["ti"])
         try:
             check_connections()
-            kind, asked = requested(context)
-            check_source()
+            kind, asked = (self.kind, None) if self.kind else requested(context)
+            if kind.reads_source:
+                check_source()
         except (WindowError, SourceContractError, AirflowNotFoundException) as error:
             raise AirflowFailException(str(error)) from error
         create_audit_tables()
@@ -39,9 +46,10 @@ class BeginRunOperator(BaseOperator):
             self.log.info("Run %s of %s writes; waiting for its lease.", holder.run_id, holder.dag_id)
             self.defer(trigger=TimeDeltaTrigger(settings().lease_poll), method_name="execute")
         request_rebuild(context["params"].get("rebuild", "none"))
-        window = keep_window(ti, kind, asked, data_interval(context))
-        self.log.info("Window %(window_start)s to %(window_end)s", window)
-        ti.xcom_push("window", window)
+        if kind.reads_source:
+            window = keep_window(ti, kind, asked, data_interval(context))
+            self.log.info("Window %(window_start)s to %(window_end)s", window)
+            ti.xcom_push("window", window)
         if skipped := tasks_to_skip(ti.task.dag.task_ids, kind, context["params"].get("up_to", LAYERS[-1])):
             raise DownstreamTasksSkipped(tasks=skipped)  # type: ignore[no-untyped-call]
 
@@ -88,8 +96,9 @@ def tasks_to_skip(task_ids: list[str], kind: RunKind, up_to: str) -> list[str]:
     """The tasks of the layers after `up_to`; and the look at the source's age, for a run that is not about now."""
     # The entities and the marts are both silver.
     later = LAYERS[LAYERS.index(up_to) + 1 :]
-    skipped = [name for name in task_ids if name.partition(".")[0] in later]
-    return skipped + ([] if kind in (RunKind.SCHEDULED, RunKind.MANUAL) else ["freshness"])
+    if kind not in (RunKind.SCHEDULED, RunKind.MANUAL):
+        later += ("freshness",)
+    return [name for name in task_ids if name.partition(".")[0] in later]
 
 
 def request_rebuild(layer: str) -> None:

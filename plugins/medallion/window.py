@@ -19,6 +19,14 @@ class RunKind(StrEnum):
     SCHEDULED = "scheduled"
     MANUAL = "manual"
     REBUILD = "rebuild"
+    RECONCILE = "reconcile"
+    MAINTENANCE = "maintenance"
+    ROLLBACK = "rollback"
+
+    @property
+    def reads_source(self) -> bool:
+        """Whether such a run looks at the source; the others work on what is there already."""
+        return self not in (RunKind.MAINTENANCE, RunKind.ROLLBACK)
 
 
 @dataclass(frozen=True)
@@ -75,7 +83,7 @@ def resolve_window(
     after it. Raises WindowError where a kind lacks what it is made from.
     """
     match kind:
-        case RunKind.REBUILD:
+        case RunKind.REBUILD | RunKind.RECONCILE:
             return None
         case RunKind.RANGED if asked:
             window = asked
