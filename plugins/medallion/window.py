@@ -83,7 +83,7 @@ def resolve_window(
     after it. Raises WindowError where a kind lacks what it is made from.
     """
     match kind:
-        case RunKind.REBUILD | RunKind.RECONCILE:
+        case RunKind.REBUILD | RunKind.RECONCILE | RunKind.MAINTENANCE | RunKind.ROLLBACK:
             return None
         case RunKind.RANGED if asked:
             window = asked

@@ -1,9 +1,7 @@
-"""The gold database on a real PostgreSQL, and task instances that Airflow need not run for."""
+"""The gold database and the source, on a real PostgreSQL."""
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -68,34 +66,3 @@ def query_outside(server: Server, statement: str) -> None:
 
     with psycopg.connect(server.url(), autocommit=True) as outside:
         outside.execute(statement)  # type: ignore[call-overload]
-
-
-@dataclass
-class Task:
-    """A task instance as far as the lease and the audit ask it; `airflow` is what Airflow knows of the runs."""
-
-    run_id: str
-    task_id: str = "bronze.orders"
-    try_number: int = 1
-    dag_id: str = "medallion_hourly"
-    airflow: dict[str, str] = field(default_factory=dict)
-    paused: bool = False
-    states: dict[str, str] = field(default_factory=dict)
-    tags: tuple[str, ...] = ("medallion",)
-
-    @property
-    def task(self) -> Any:
-        """Its operator."""
-        return SimpleNamespace(dag=SimpleNamespace(tags=self.tags))
-
-    def get_dr_count(self, dag_id: str, run_ids: list[str], states: list[str]) -> int:
-        """How many of the runs are in one of the states."""
-        return sum(self.airflow.get(run) in states for run in run_ids)
-
-    def get_dag(self, dag_id: str) -> Any:
-        """The DAG."""
-        return SimpleNamespace(is_paused=self.paused)
-
-    def get_task_states(self, dag_id: str, run_ids: list[str]) -> dict[str, dict[str, str]]:
-        """Run -> task -> state."""
-        return {run: self.states for run in run_ids}

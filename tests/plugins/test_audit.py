@@ -7,8 +7,9 @@ from medallion.audit import TryListener, check_rejected_share, record_processed
 from medallion.database import transaction
 from medallion.lease import hold_lease
 from medallion.settings import settings
+from task_instance import Task
 
-from .conftest import Gold, Task
+from .conftest import Gold
 
 TRIES = """
     select task_id, try_number, status, batch, records_processed, error

@@ -11,8 +11,9 @@ from pyiceberg.catalog.sql import SqlCatalog
 
 from medallion.audit import TryListener, audit_run
 from medallion.lease import hold_lease
+from task_instance import Task
 
-from .conftest import Gold, Task
+from .conftest import Gold
 
 ACCOUNT = (
     "batch",

@@ -11,8 +11,9 @@ from medallion.run_state import run_state
 from medallion.settings import settings
 from medallion.source_contract import SourceContractError, compare
 from medallion.window import RunKind, Window
+from task_instance import Task
 
-from .conftest import Gold, Task
+from .conftest import Gold
 
 
 def day(number: int) -> datetime:

@@ -17,8 +17,9 @@ from medallion.lease import try_lease
 from medallion.settings import settings
 from medallion.source_contract import SourceContractError, check_source
 from postgres import Server, query
+from task_instance import Task
 
-from .conftest import Gold, Task, connection, query_outside
+from .conftest import Gold, connection, query_outside
 
 SCHEMA = Path(__file__).parents[2] / "sample" / "schema.sql"
 TASKS = ("begin", "freshness", "bronze.orders", "entities.orders", "silver.fact_sales", "gold.sales_by_day",

@@ -10,8 +10,7 @@ from medallion.defaults import FailFast
 from medallion.engines import ANY_TAG, tag
 from medallion.gold import gold_tables, postgres_type
 from medallion.settings import Settings
-
-from .conftest import Task
+from task_instance import Task
 
 
 @pytest.mark.parametrize(

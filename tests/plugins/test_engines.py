@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from medallion.engines import EngineDownError, end_earlier_try, end_spark_drivers, end_statements
-
-from .conftest import Task
+from task_instance import Task
 
 
 @pytest.fixture

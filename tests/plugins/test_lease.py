@@ -3,8 +3,9 @@
 import pytest
 
 from medallion.lease import Holder, LeaseHeldError, hold_lease, release, try_lease
+from task_instance import Task
 
-from .conftest import Gold, Task
+from .conftest import Gold
 
 
 def batch(gold: Gold) -> int:

@@ -6,8 +6,9 @@ from threading import Barrier
 import pytest
 
 from medallion.lease import Holder, try_lease
+from task_instance import Task
 
-from .conftest import Gold, Task
+from .conftest import Gold
 
 RUNS = [f"run {number}" for number in range(6)]
 

@@ -14,8 +14,9 @@ from medallion.begin import request_rebuild
 from medallion.gold import gold_tables
 from medallion.lease import hold_lease
 from medallion.publish import publish
+from task_instance import Task
 
-from .conftest import Gold, Task
+from .conftest import Gold
 
 DAYS = "select day::text, orders, freight from gold.sales_by_day order by day"
 

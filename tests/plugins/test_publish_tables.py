@@ -13,8 +13,9 @@ from medallion.gold import gold_tables
 from medallion.lease import hold_lease, release
 from medallion.publish import publish
 from postgres import Server
+from task_instance import Task
 
-from .conftest import Gold, Task
+from .conftest import Gold
 
 DELIVERY = "select state, month::text, delivered_orders from gold.delivery_by_state_month order by 1, 2"
 SP, RJ = "SP", "RJ"

@@ -3,8 +3,9 @@
 import pytest
 
 from medallion.run_state import run_state
+from task_instance import Task
 
-from .conftest import Gold, Task
+from .conftest import Gold
 
 
 def published(gold: Gold, by: int, up_to: int) -> None:

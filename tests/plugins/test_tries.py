@@ -2,8 +2,9 @@
 
 from medallion.audit import TryListener
 from medallion.lease import hold_lease
+from task_instance import Task
 
-from .conftest import Gold, Task
+from .conftest import Gold
 
 TRIES = "select run_id, task_id, try_number, status from audit.data_pipeline_runs order by 1, 2, 3"
 

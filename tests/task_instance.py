@@ -1,0 +1,36 @@
+"""Task instances that Airflow need not run for."""
+
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+
+@dataclass
+class Task:
+    """A task instance as far as the lease and the audit ask it; `airflow` is what Airflow knows of the runs."""
+
+    run_id: str
+    task_id: str = "bronze.orders"
+    try_number: int = 1
+    dag_id: str = "medallion_hourly"
+    airflow: dict[str, str] = field(default_factory=dict)
+    paused: bool = False
+    states: dict[str, str] = field(default_factory=dict)
+    tags: tuple[str, ...] = ("medallion",)
+
+    @property
+    def task(self) -> Any:
+        """Its operator."""
+        return SimpleNamespace(dag=SimpleNamespace(tags=self.tags))
+
+    def get_dr_count(self, dag_id: str, run_ids: list[str], states: list[str]) -> int:
+        """How many of the runs are in one of the states."""
+        return sum(self.airflow.get(run) in states for run in run_ids)
+
+    def get_dag(self, dag_id: str) -> Any:
+        """The DAG."""
+        return SimpleNamespace(is_paused=self.paused)
+
+    def get_task_states(self, dag_id: str, run_ids: list[str]) -> dict[str, dict[str, str]]:
+        """Run -> task -> state."""
+        return {run: self.states for run in run_ids}
