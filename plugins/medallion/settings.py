@@ -5,8 +5,9 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated
 
+from croniter import croniter
 from pydantic import AfterValidator, Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 PROJECT = Path(__file__).resolve().parents[2]
 DBT_PROJECT = PROJECT / "include" / "dbt"
@@ -26,24 +27,38 @@ def as_utc(moment: datetime) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
+def as_cron(schedule: str) -> str:
+    """The schedule itself. Raises ValueError where it is no cron expression."""
+    if not croniter.is_valid(schedule):
+        raise ValueError(f"{schedule!r} is no cron expression; every hour is '0 * * * *'")
+    return schedule
+
+
+Cron = Annotated[str, AfterValidator(as_cron)]
+NOTHING = timedelta()
+
+
 class Settings(BaseSettings):
     """Read from the environment."""
 
     model_config = SettingsConfigDict(env_prefix="MEDALLION_")
 
-    schedule: str = Field("0 * * * *", description="Cron expression of medallion_hourly, UTC.")
+    schedule: Cron = Field("0 * * * *", description="Cron expression of medallion_hourly, UTC.")
     history_start: Annotated[datetime, AfterValidator(as_utc)] | None = Field(
         None, description="Where the first window begins; default: the smallest updated_at at the source."
     )
     lookback: timedelta = Field(
         timedelta(minutes=15),
+        ge=NOTHING,
         description="How far extraction reaches back for transactions that commit late.",
     )
     chunk_rows: int = Field(
         1_000_000, ge=1, description="A long window is extracted in chunks of about so many rows."
     )
     lease_poll: timedelta = Field(
-        timedelta(seconds=15), description="How often a waiting run looks whether the lease is free."
+        timedelta(seconds=15),
+        gt=NOTHING,
+        description="How often a waiting run looks whether the lease is free.",
     )
     max_rejected_share: float = Field(
         0.05, ge=0, le=1, description="Above this share of rejected rows a run stops before it publishes."
@@ -52,7 +67,9 @@ class Settings(BaseSettings):
         100, ge=1, description="The share is looked at from so many rows of an entity upwards."
     )
     max_gold_age: timedelta = Field(
-        timedelta(hours=3), description="A run that has not published by then raises a deadline alert."
+        timedelta(hours=3),
+        gt=NOTHING,
+        description="A run that has not published by then raises a deadline alert.",
     )
     notifier: str | None = Field(
         None, description="Import path of an Airflow notifier, called when a task or a deadline fails."
@@ -73,3 +90,6 @@ def settings() -> Settings:
     except ValidationError as error:
         problems = [f"MEDALLION_{str(each['loc'][0]).upper()}: {each['msg']}" for each in error.errors()]
         raise ValueError("; ".join(problems)) from None
+    except SettingsError:
+        # Only a value in JSON is parsed before it is validated, and there is one; the cause may hold a secret.
+        raise ValueError("MEDALLION_NOTIFIER_ARGUMENTS is not a JSON object") from None

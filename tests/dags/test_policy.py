@@ -62,7 +62,7 @@ def test_tasks_are_retried_with_backoff_and_end_in_time(dag_bag: DagBag) -> None
         assert task.retry_exponential_backoff > 1, task.task_id
         assert timedelta() < task.retry_delay < task.max_retry_delay <= timedelta(minutes=10), task.task_id
         assert task.execution_timeout <= timedelta(hours=2), task.task_id
-        assert task.has_retry_policy if hasattr(task, "has_retry_policy") else task.retry_policy, task.task_id
+        assert task.has_retry_policy, task.task_id
 
 
 def test_tasks_have_an_owner(dag_bag: DagBag) -> None:
