@@ -13,19 +13,17 @@ it again, tests them, and publishes all gold tables in one transaction. Any run 
 
 from datetime import UTC, datetime, timedelta
 
-from airflow.providers.common.sql.operators.sql import SQLExecuteQueryOperator
 from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param, TaskGroup, chain, task
 
 from medallion import audit, lease, publish
 from medallion.begin import BeginRunOperator
 from medallion.dbt import dbt_layer, entity_tests, source_freshness
 from medallion.defaults import DEFAULT_ARGS, MACROS
-from medallion.engines import cancel_on_kill
-from medallion.gold import gold_tables
 from medallion.manifest import entity_jobs
 from medallion.notify import deadline
-from medallion.settings import SQL, TRINO_CONNECTION, settings
+from medallion.settings import SQL, settings
 from medallion.spark import entity_job
+from medallion.stage import stage_tables
 
 # What BI tools and other DAGs wait for.
 GOLD = Asset(name="gold", uri="medallion://gold")
@@ -85,15 +83,7 @@ with DAG(
 
     audited = task(audit.audit_run, task_id="audit")(entity_jobs=entity_jobs())
 
-    with TaskGroup("stage") as stage:
-        for table in gold_tables():
-            staged = SQLExecuteQueryOperator(
-                task_id=table.name,
-                conn_id=TRINO_CONNECTION,
-                sql=["drop_staging.sql", "stage.sql"],
-                params={"table": {"name": table.name, "key": table.key, "columns": list(table.columns)}},
-            )
-            cancel_on_kill(staged)
+    stage = stage_tables("audit")
 
     published = task(publish.publish, task_id="publish", outlets=[GOLD])(audited=audited)
 

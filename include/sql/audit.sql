@@ -15,7 +15,9 @@ create table if not exists audit.pipeline (
     lease_batch bigint,
     lease_taken_at timestamptz,
     rebuild text not null default 'none' check (rebuild in ('none', 'gold', 'silver')),
-    rebuild_batch bigint not null default 0
+    rebuild_batch bigint not null default 0,
+    -- The run that rolled gold back: nothing is published until publishing is resumed.
+    held_by text
 );
 insert into audit.pipeline default values on conflict do nothing;
 
@@ -69,6 +71,16 @@ create table if not exists audit.snapshots (
     committed_at timestamptz not null,
     total_records bigint,
     primary key (batch, table_name)
+);
+
+-- Every publication, and what it was made from: what gold can be rolled back to.
+create table if not exists audit.publications (
+    batch bigint primary key,
+    run_id text not null,
+    window_end timestamptz,
+    published_at timestamptz not null,
+    published_batch bigint not null,
+    snapshots jsonb not null
 );
 
 -- One row: what the tables of this schema show; all that the source knew before `window_end`, if it is set.

@@ -1,5 +1,5 @@
 {#- Trino: what differs between a gold table as audited and as published, into this batch's staging table. -#}
-{%- set audited = ti.xcom_pull(task_ids='audit') -%}
+{%- set audited = ti.xcom_pull(task_ids=params.audited_by) -%}
 {%- set table = params.table -%}
 {%- set snapshot = audited.snapshots.get('gold.' ~ table.name) -%}
 {%- set base_snapshot = audited.base_snapshots.get('gold.' ~ table.name) -%}

@@ -18,12 +18,19 @@ def publish(ti: Any, audited: dict[str, Any]) -> dict[str, int]:
     """Applies what the run staged to the `gold` tables; returns each table's count of rows.
 
     `audited` is what `audit_run` returned, and what was staged. Skips where a later batch is published already: that
-    publication holds this run's rows too. Raises AirflowFailException where an earlier one came between.
+    publication holds this run's rows too; and while publishing is held by a roll-back. Raises AirflowFailException
+    where an earlier one came between.
     """
     run_state(ti)  # holds the lease
     batch, tables = audited["batch"], gold_tables()
     with transaction() as cursor:
-        cursor.execute("select from audit.pipeline for update")
+        cursor.execute("select held_by from audit.pipeline for update")
+        pipeline: Any = cursor.fetchone()
+        if pipeline.held_by:
+            raise AirflowSkipException(
+                f"publishing is held since gold was rolled back by {pipeline.held_by}: resume it by a run of"
+                " medallion_rollback without `to_batch` (make resume); the next run then publishes everything since"
+            )
         # Not the published batch, which a task that had read earlier holds back.
         cursor.execute("select coalesce(max(batch), 0) as batch from gold.publication")
         publication: Any = cursor.fetchone()
@@ -48,18 +55,7 @@ def publish(ti: Any, audited: dict[str, Any]) -> dict[str, int]:
         )
         window: Any = cursor.fetchone()
         cursor.execute(
-            "select table_name, array_agg(column_name::text) as columns from information_schema.columns"
-            " where table_schema = 'gold' group by table_name"
-        )
-        present = dict(cursor.fetchall())
-        cursor.execute(
-            rendered(
-                "publish.sql",
-                batch=batch,
-                tables=tables,
-                present=present,
-                base_snapshots=audited["base_snapshots"],
-            ),
+            applying(cursor, "publish.sql", audited),
             {
                 "run_id": ti.run_id,
                 "batch": batch,
@@ -70,12 +66,33 @@ def publish(ti: Any, audited: dict[str, Any]) -> dict[str, int]:
             },
         )
         drop_staging(cursor)
-        cursor.execute(
-            " union all ".join(
-                f"select '{table.name}' as name, count(*) as rows from gold.{table.name}" for table in tables
-            ).encode()
-        )
-        counts = dict(cursor.fetchall())
+        return count_rows(cursor)
+
+
+def applying(cursor: Cursor, name: str, audited: dict[str, Any]) -> bytes:
+    """The statements of `include/sql` that make the gold tables what was staged for `audited`."""
+    cursor.execute(
+        "select table_name, array_agg(column_name::text) as columns from information_schema.columns"
+        " where table_schema = 'gold' group by table_name"
+    )
+    return rendered(
+        name,
+        batch=audited["batch"],
+        tables=gold_tables(),
+        present=dict(cursor.fetchall()),
+        base_snapshots=audited["base_snapshots"],
+    )
+
+
+def count_rows(cursor: Cursor) -> dict[str, int]:
+    """Counts the rows of each gold table, and logs them."""
+    cursor.execute(
+        " union all ".join(
+            f"select '{table.name}' as name, count(*) as rows from gold.{table.name}"
+            for table in gold_tables()
+        ).encode()
+    )
+    counts = dict(cursor.fetchall())
     for name, count in counts.items():
         log.info("gold.%s: %d rows", name, count)
     return counts

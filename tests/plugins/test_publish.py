@@ -14,6 +14,7 @@ from medallion.begin import request_rebuild
 from medallion.gold import gold_tables
 from medallion.lease import hold_lease
 from medallion.publish import publish
+from medallion.rollback import choose_publication, restore
 from task_instance import Task
 
 from .conftest import Gold
@@ -172,3 +173,52 @@ def test_published_batch_is_what_every_task_had_read(gold: Gold, staged: Stage) 
     gold("update audit.pipeline set lease_dag_id = null, lease_run_id = null")
     publish(Task("a"), staged("a", {}))
     assert gold("select lease_batch, published_batch from audit.pipeline") == [(2, 1)]
+
+
+def rolled_back(staged: Stage, days: dict[str, int | None], to_batch: int, run: str = "back") -> None:
+    """Restore the publication by batch `to_batch`, whose days these were."""
+    chosen = staged(run, days) | {
+        "base_snapshots": {},
+        "to_batch": to_batch,
+        "published_batch": to_batch,
+        "published_snapshots": {"gold.sales_by_day": to_batch * 10},
+    }
+    restore(Task(run, dag_id="medallion_rollback"), chosen)
+
+
+def test_roll_back_restores_the_publication_and_holds_the_next(gold: Gold, staged: Stage) -> None:
+    publish(Task("a"), staged("a", {"2018-01-01": 3, "2018-01-02": 4}, (0, 1)))
+    first = gold("select * from gold.publication")
+    gold("update audit.pipeline set watermark = %s", (moment(1),))
+    publish(Task("b"), staged("b", {"2018-01-01": None, "2018-01-03": 5}, (1, 2)))
+
+    rolled_back(staged, {"2018-01-01": 3, "2018-01-02": 4}, to_batch=1)
+    assert gold(DAYS) == days(("2018-01-01", 3), ("2018-01-02", 4))
+    assert gold("select * from gold.publication") == first
+    assert gold("select published_batch, published_snapshots, watermark from audit.pipeline") == [
+        (1, {"gold.sales_by_day": 10}, moment(2))
+    ]
+    with pytest.raises(AirflowSkipException, match="held since gold was rolled back by back: resume it"):
+        publish(Task("c"), staged("c", {"2018-01-04": 6}))
+    assert gold(DAYS) == days(("2018-01-01", 3), ("2018-01-02", 4))
+
+    with pytest.raises(AirflowSkipException, match="publishing goes on"):
+        choose_publication(Task("resume", dag_id="medallion_rollback"), {"to_batch": None})
+    publish(Task("d"), staged("d", {"2018-01-01": None, "2018-01-03": 5}))
+    assert gold(DAYS) == days(("2018-01-02", 4), ("2018-01-03", 5))
+
+
+def test_second_try_of_a_roll_back_finds_it_done(gold: Gold, staged: Stage) -> None:
+    publish(Task("a"), staged("a", {"2018-01-01": 3}))
+    chosen = staged("back", {"2018-01-01": 3}) | {
+        "base_snapshots": {}, "to_batch": 1, "published_batch": 1, "published_snapshots": {}
+    }  # fmt: skip
+    task = Task("back", dag_id="medallion_rollback")
+    assert restore(task, chosen) == restore(task, chosen)
+    assert gold(DAYS) == days(("2018-01-01", 3))
+
+
+def test_unknown_publication_is_told(gold: Gold, staged: Stage) -> None:
+    publish(Task("a"), staged("a", {"2018-01-01": 3}))
+    with pytest.raises(AirflowFailException, match="no publication by batch 7; the latest are 1"):
+        choose_publication(Task("back", dag_id="medallion_rollback"), {"to_batch": 7})

@@ -52,7 +52,7 @@ def staged() -> Iterator[Staged]:
                 "ti": ti,
                 "tag": lambda _: "t",
                 "run_state": lambda _: None,
-                "params": {"table": TABLE},
+                "params": {"table": TABLE, "audited_by": "audit"},
             }
             for file in ("drop_staging.sql", "stage.sql"):
                 statement = rendered(file, **variables).decode()

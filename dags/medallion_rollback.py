@@ -1,0 +1,53 @@
+"""
+### Roll gold back
+
+Makes PostgreSQL `gold` what an earlier publication made of it, and holds publishing: hourly runs go on through the
+lake, and skip their task `publish`. Bronze, silver and the watermark stay as they are.
+
+* **Roll back**: trigger with `to_batch`, the batch of a publication (`audit.publications`, or `make publications`).
+* **Resume**: trigger without. The next hourly run publishes everything since.
+"""
+
+from datetime import UTC, datetime, timedelta
+
+from airflow.sdk import DAG, Param, chain, task
+
+from medallion import lease, rollback
+from medallion.begin import BeginRunOperator
+from medallion.defaults import DEFAULT_ARGS, MACROS
+from medallion.settings import SQL
+from medallion.stage import stage_tables
+from medallion.window import RunKind
+
+with DAG(
+    "medallion_rollback",
+    schedule=None,
+    start_date=datetime(2016, 1, 1, tzinfo=UTC),
+    catchup=False,
+    max_active_runs=1,
+    dagrun_timeout=timedelta(hours=12),
+    doc_md=__doc__,
+    tags=["medallion", "by hand"],
+    default_args=DEFAULT_ARGS,
+    user_defined_macros=MACROS,
+    template_searchpath=[str(SQL)],
+    params={
+        "to_batch": Param(
+            None,
+            type=["null", "integer"],
+            description="Batch of the publication to go back to; empty: let publishing go on.",
+        ),
+    },
+):
+    begin = BeginRunOperator(task_id="begin", kind=RunKind.ROLLBACK).as_setup()
+
+    chosen = task(rollback.choose_publication, task_id="choose")()
+
+    stage = stage_tables("choose")
+
+    restored = task(rollback.restore, task_id="restore")(chosen=chosen)
+
+    end = task(lease.release, task_id="end")().as_teardown(setups=begin)
+
+    chain(begin, chosen, stage, restored)
+    [chosen, stage, restored] >> end

@@ -1,0 +1,35 @@
+{#- PostgreSQL, part of a transaction: all gold tables become what the run staged. -#}
+{% for table in tables %}
+{%- set staging = 'staging.' ~ table.name ~ '_' ~ batch %}
+{%- if table.name not in present %}
+create table gold.{{ table.name }} (
+    {% for name, type in table.columns.items() %}{{ name }} {{ type }},
+    {% endfor -%}
+    primary key ({{ table.key | join(', ') }})
+);
+{%- else -%}
+{#- Only where one is missing: it locks out readers. -#}
+{%- for name, type in table.columns.items() if name not in present[table.name] %}
+alter table gold.{{ table.name }} add column {{ name }} {{ type }};
+{%- endfor %}
+{%- endif %}
+
+delete from gold.{{ table.name }} as published
+{% if 'gold.' ~ table.name not in base_snapshots -%}
+where not exists (
+    select from {{ staging }} as staged
+    where {% for column in table.key %}{{ 'and ' if not loop.first }}staged.{{ column }} = published.{{ column }} {% endfor %}
+);
+{%- else -%}
+using {{ staging }} as staged
+where staged._deleted {% for column in table.key %}and staged.{{ column }} = published.{{ column }} {% endfor %};
+{%- endif %}
+
+insert into gold.{{ table.name }} as published ({{ table.columns | join(', ') }})
+select {{ table.columns | join(', ') }} from {{ staging }} where not _deleted
+on conflict ({{ table.key | join(', ') }}) do update
+set {% for column in table.columns if column not in table.key %}{{ column }} = excluded.{{ column }}{{ ', ' if not loop.last }}{% endfor %}
+where
+    ({% for column in table.columns %}published.{{ column }}{{ ', ' if not loop.last }}{% endfor %})
+    is distinct from ({% for column in table.columns %}excluded.{{ column }}{{ ', ' if not loop.last }}{% endfor %});
+{% endfor %}

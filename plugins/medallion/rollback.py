@@ -1,0 +1,83 @@
+"""Rolling gold back: an earlier publication, from the lake's snapshots, and nothing new until it is resumed."""
+
+import json
+import logging
+from typing import Any
+
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from medallion.database import transaction
+from medallion.publish import applying, count_rows, drop_staging
+from medallion.run_state import run_state
+
+log = logging.getLogger(__name__)
+
+
+def choose_publication(ti: Any, params: dict[str, Any]) -> dict[str, Any]:
+    """Finds the publication by the batch `to_batch`; without one lets publishing go on, and skips the rest.
+
+    Returns what is staged, in the terms of `audit_run`, compared whole: `batch` (this run's), `snapshots`,
+    `base_snapshots` (none); and what is restored beside the tables: `to_batch`, `published_batch` and
+    `published_snapshots`, which is empty where one has expired, so that the next run compares everything.
+    Raises AirflowFailException where there is no such publication, or a gold table's snapshot has expired.
+    """
+    # A second of imports that this task alone needs.
+    from pyiceberg.catalog import load_catalog
+
+    run = run_state(ti)
+    if params["to_batch"] is None:
+        with transaction() as cursor:
+            cursor.execute("update audit.pipeline set held_by = null")
+        raise AirflowSkipException("publishing goes on: the next run publishes everything since")
+    with transaction() as cursor:
+        cursor.execute("select * from audit.publications order by batch desc")
+        publications: dict[int, Any] = {row.batch: row for row in cursor.fetchall()}
+    found = publications.get(params["to_batch"])
+    if not found:
+        raise AirflowFailException(
+            f"there is no publication by batch {params['to_batch']}; the latest are"
+            f" {', '.join(map(str, list(publications)[:10])) or 'none'} (make publications)"
+        )
+    catalog = load_catalog("lake")
+    expired = [
+        name
+        for name, snapshot in found.snapshots.items()
+        if not catalog.table_exists(name) or not catalog.load_table(name).snapshot_by_id(snapshot)
+    ]
+    if gone := [name for name in expired if name.startswith("gold.")]:
+        raise AirflowFailException(
+            f"the snapshots of batch {found.batch} have expired for {', '.join(gone)}: choose a later publication"
+        )
+    return {
+        "batch": run.batch,
+        "snapshots": found.snapshots,
+        "base_snapshots": {},
+        "to_batch": found.batch,
+        "published_batch": found.published_batch,
+        "published_snapshots": {} if expired else found.snapshots,
+    }
+
+
+def restore(ti: Any, chosen: dict[str, Any]) -> dict[str, int]:
+    """Makes PostgreSQL's gold what was `chosen` and holds publishing; returns each table's count of rows."""
+    run_state(ti)  # holds the lease
+    with transaction() as cursor:
+        cursor.execute("select held_by from audit.pipeline for update")
+        pipeline: Any = cursor.fetchone()
+        if pipeline.held_by == ti.run_id:
+            log.info("An earlier try has done it.")
+            return count_rows(cursor)
+        cursor.execute(
+            applying(cursor, "roll_back.sql", chosen),
+            {
+                "run_id": ti.run_id,
+                "to_batch": chosen["to_batch"],
+                "published_batch": chosen["published_batch"],
+                "snapshots": json.dumps(chosen["published_snapshots"]),
+            },
+        )
+        drop_staging(cursor)
+        log.info(
+            "Gold is as batch %d published it. Nothing is published until it is resumed.", chosen["to_batch"]
+        )
+        return count_rows(cursor)
