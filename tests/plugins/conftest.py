@@ -2,14 +2,18 @@
 
 import json
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Any
 
 import pytest
 
 from medallion import lease
+from medallion.audit import TryListener
 from medallion.database import create_audit_tables
+from medallion.gold import gold_tables
 from medallion.settings import settings
 from postgres import Server, query
+from task_instance import Task
 
 
 @pytest.fixture(autouse=True)
@@ -66,3 +70,48 @@ def query_outside(server: Server, statement: str) -> None:
 
     with psycopg.connect(server.url(), autocommit=True) as outside:
         outside.execute(statement)  # type: ignore[call-overload]
+
+
+Stage = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def stage(gold: Gold) -> Stage:
+    """Begin a run and stage rows of gold tables, as mappings; returns what the run's audit says."""
+
+    def stage(
+        run: str, window: tuple[datetime, datetime] | None = None, **rows: list[dict[str, Any]]
+    ) -> dict[str, Any]:
+        [(base_batch, base)] = gold("select published_batch, published_snapshots from audit.pipeline")
+        [(publication,)] = gold("select coalesce(max(batch), 0) from gold.publication")
+        lease.hold_lease(Task(run))
+        [(batch,)] = gold("select lease_batch from audit.pipeline")
+        gold(
+            "insert into audit.runs values ('medallion_hourly', %s, 'ranged', %s, %s, null)",
+            (run, *(window or (None, None))),
+        )
+        for table in gold_tables():
+            columns = ", ".join(f"{name} {kind}" for name, kind in table.columns.items())
+            gold(f"create table staging.{table.name}_{batch} ({columns}, _deleted boolean not null)")
+            for row in rows.get(table.name, []):
+                values = ", ".join(["%s"] * len(row))
+                gold(
+                    f"insert into staging.{table.name}_{batch} ({', '.join(row)}) values ({values})",
+                    tuple(row.values()),
+                )
+            ran(Task(run, task_id=f"stage.{table.name}"))
+        return {
+            "batch": batch,
+            "snapshots": {f"gold.{table.name}": batch * 10 for table in gold_tables()},
+            "base_batch": base_batch,
+            "base_publication": publication,
+            "base_snapshots": base,
+        }
+
+    return stage
+
+
+def ran(task: Task) -> None:
+    """A task ran, and was audited as Airflow has it audited."""
+    TryListener().on_task_instance_running(None, task)
+    TryListener().on_task_instance_success(None, task)

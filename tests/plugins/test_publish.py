@@ -9,7 +9,6 @@ import psycopg
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from medallion.audit import TryListener
 from medallion.begin import request_rebuild
 from medallion.gold import gold_tables
 from medallion.lease import hold_lease
@@ -17,7 +16,7 @@ from medallion.publish import publish
 from medallion.rollback import choose_publication, restore
 from task_instance import Task
 
-from .conftest import Gold
+from .conftest import Gold, Stage, ran
 
 DAYS = "select day::text, orders, freight from gold.sales_by_day order by day"
 
@@ -26,64 +25,42 @@ def moment(hour: int) -> datetime:
     return datetime(2018, 1, 1, hour, tzinfo=UTC)
 
 
-Stage = Callable[..., dict[str, Any]]
+Staged = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
-def staged(gold: Gold) -> Stage:
-    """Begin run, stage `sales_by_day` as {day: orders, or None where the day vanished} and nothing else.
+def staged(stage: Stage) -> Staged:
+    """Begin a run, stage `sales_by_day` as {day: orders, or None where the day vanished} and nothing else.
 
     Returns what the audit of the run says.
     """
 
-    def stage(run: str, days: dict[str, int | None], window: tuple[int, int] = (0, 1)) -> dict[str, Any]:
-        [(base_batch, base)] = gold("select published_batch, published_snapshots from audit.pipeline")
-        [(publication,)] = gold("select coalesce(max(batch), 0) from gold.publication")
-        hold_lease(Task(run))
-        [(batch,)] = gold("select lease_batch from audit.pipeline")
-        gold(
-            "insert into audit.runs values ('medallion_hourly', %s, 'ranged', %s, %s, %s)",
-            (run, *map(moment, window), moment(0)),
+    def staged(run: str, days: dict[str, int | None], window: tuple[int, int] = (0, 1)) -> dict[str, Any]:
+        start, end = map(moment, window)
+        return stage(
+            run,
+            (start, end),
+            sales_by_day=[
+                {"day": day, "orders": orders, "freight": "1.50", "_deleted": orders is None}
+                for day, orders in days.items()
+            ],
         )
-        for table in gold_tables():
-            columns = ", ".join(f"{name} {kind}" for name, kind in table.columns.items())
-            gold(f"create table staging.{table.name}_{batch} ({columns}, _deleted boolean)")
-            ran(Task(run, task_id=f"stage.{table.name}"))
-        for day, orders in days.items():
-            gold(
-                f"insert into staging.sales_by_day_{batch} (day, orders, freight, _deleted) values (%s, %s, 1.50, %s)",
-                (day, orders, orders is None),
-            )
-        snapshots = {f"gold.{table.name}": batch * 10 for table in gold_tables()}
-        return {
-            "batch": batch,
-            "snapshots": snapshots,
-            "base_batch": base_batch,
-            "base_publication": publication,
-            "base_snapshots": base,
-        }
 
-    return stage
-
-
-def ran(task: Task) -> None:
-    """A task ran, and was audited as Airflow has it audited."""
-    TryListener().on_task_instance_running(None, task)
-    TryListener().on_task_instance_success(None, task)
+    return staged
 
 
 def days(*rows: tuple[str, int]) -> list[tuple[Any, ...]]:
     return [(day, orders, Decimal("1.50")) for day, orders in rows]
 
 
-def test_first_publication_is_whole(gold: Gold, staged: Stage) -> None:
+def test_first_publication_is_whole(gold: Gold, staged: Staged) -> None:
     counts = publish(Task("a"), staged("a", {"2018-01-01": 3, "2018-01-02": 4}))
     assert gold(DAYS) == days(("2018-01-01", 3), ("2018-01-02", 4))
     assert counts == {table.name: 2 if table.name == "sales_by_day" else 0 for table in gold_tables()}
     assert gold("select run_id, batch from gold.publication") == [("a", 1)]
 
 
-def test_next_publication_applies_the_difference(gold: Gold, staged: Stage) -> None:
+def test_next_publication_applies_the_difference(gold: Gold, staged: Staged) -> None:
     publish(Task("a"), staged("a", {"2018-01-01": 3, "2018-01-02": 4, "2018-01-03": 5}))
     publish(Task("b"), staged("b", {"2018-01-02": 9, "2018-01-03": None, "2018-01-04": 1}))
     assert gold(DAYS) == days(("2018-01-01", 3), ("2018-01-02", 9), ("2018-01-04", 1))
@@ -92,13 +69,13 @@ def test_next_publication_applies_the_difference(gold: Gold, staged: Stage) -> N
     ) == [(2, "20")]
 
 
-def test_whole_publication_drops_what_is_not_staged(gold: Gold, staged: Stage) -> None:
+def test_whole_publication_drops_what_is_not_staged(gold: Gold, staged: Staged) -> None:
     publish(Task("a"), staged("a", {"2018-01-01": 3}))
     publish(Task("b"), staged("b", {"2018-01-02": 4}) | {"base_snapshots": {}})
     assert gold(DAYS) == days(("2018-01-02", 4))
 
 
-def test_older_batch_is_skipped(gold: Gold, staged: Stage) -> None:
+def test_older_batch_is_skipped(gold: Gold, staged: Staged) -> None:
     old = staged("a", {"2018-01-01": 3})
     publish(Task("b"), staged("b", {"2018-01-02": 4}))
     with pytest.raises(AirflowSkipException, match="batch 2 is published already, 1 is older"):
@@ -106,7 +83,7 @@ def test_older_batch_is_skipped(gold: Gold, staged: Stage) -> None:
     assert gold(DAYS) == days(("2018-01-02", 4))
 
 
-def test_publication_that_came_between_is_refused(gold: Gold, staged: Stage) -> None:
+def test_publication_that_came_between_is_refused(gold: Gold, staged: Staged) -> None:
     first, second = staged("a", {"2018-01-01": 3}), staged("b", {"2018-01-02": 4})
     publish(Task("a"), first)
     with pytest.raises(AirflowFailException, match="clear its task `audit`"):
@@ -114,7 +91,7 @@ def test_publication_that_came_between_is_refused(gold: Gold, staged: Stage) -> 
     assert gold(DAYS) == days(("2018-01-01", 3))
 
 
-def test_error_in_the_middle_changes_nothing(gold: Gold, staged: Stage) -> None:
+def test_error_in_the_middle_changes_nothing(gold: Gold, staged: Staged) -> None:
     publish(Task("a"), staged("a", {"2018-01-01": 3}))
     before = gold("select * from audit.pipeline"), gold("select * from gold.publication")
     audited = staged("b", {"2018-01-02": 4})
@@ -127,14 +104,14 @@ def test_error_in_the_middle_changes_nothing(gold: Gold, staged: Stage) -> None:
     assert gold("select * from gold.publication") == before[1]
 
 
-def test_column_new_in_the_contract_is_added(gold: Gold, staged: Stage) -> None:
+def test_column_new_in_the_contract_is_added(gold: Gold, staged: Staged) -> None:
     publish(Task("a"), staged("a", {"2018-01-01": 3}))
     gold("alter table gold.sales_by_day drop column freight")
     publish(Task("b"), staged("b", {"2018-01-02": 4}))
     assert gold("select freight from gold.sales_by_day where day = '2018-01-02'") == [(Decimal("1.50"),)]
 
 
-def test_staging_is_dropped_also_that_of_others(gold: Gold, staged: Stage) -> None:
+def test_staging_is_dropped_also_that_of_others(gold: Gold, staged: Staged) -> None:
     staged("killed", {"2018-01-01": 3})
     publish(Task("b"), staged("b", {}))
     assert gold("select tablename from pg_tables where schemaname = 'staging'") == []
@@ -146,7 +123,7 @@ def test_staging_is_dropped_also_that_of_others(gold: Gold, staged: Stage) -> No
     ids=["overlaps", "joins up", "leaves a gap", "is covered"],
 )
 def test_watermark_moves_where_the_window_joins_up(
-    gold: Gold, staged: Stage, window: tuple[int, int], watermark: int
+    gold: Gold, staged: Staged, window: tuple[int, int], watermark: int
 ) -> None:
     gold("update audit.pipeline set watermark = %s", (moment(2),))
     publish(Task("a"), staged("a", {}, window))
@@ -154,7 +131,7 @@ def test_watermark_moves_where_the_window_joins_up(
     assert gold("select window_end from gold.publication") == [(moment(watermark),)]
 
 
-def test_rebuild_is_asked_for_until_all_was_made_under_it(gold: Gold, staged: Stage) -> None:
+def test_rebuild_is_asked_for_until_all_was_made_under_it(gold: Gold, staged: Staged) -> None:
     audited = staged("a", {})
     gold("update audit.pipeline set lease_batch = 7")
     request_rebuild("silver")
@@ -165,7 +142,7 @@ def test_rebuild_is_asked_for_until_all_was_made_under_it(gold: Gold, staged: St
     assert gold("select rebuild from audit.pipeline") == [("none",)]
 
 
-def test_published_batch_is_what_every_task_had_read(gold: Gold, staged: Stage) -> None:
+def test_published_batch_is_what_every_task_had_read(gold: Gold, staged: Staged) -> None:
     """A task that ran under an earlier batch may not have seen the later one's rows."""
     early = Task("a", task_id="gold.sales_by_day")
     hold_lease(early)
@@ -175,7 +152,7 @@ def test_published_batch_is_what_every_task_had_read(gold: Gold, staged: Stage) 
     assert gold("select lease_batch, published_batch from audit.pipeline") == [(2, 1)]
 
 
-def rolled_back(staged: Stage, days: dict[str, int | None], to_batch: int, run: str = "back") -> None:
+def rolled_back(staged: Staged, days: dict[str, int | None], to_batch: int, run: str = "back") -> None:
     """Restore the publication by batch `to_batch`, whose days these were."""
     chosen = staged(run, days) | {
         "base_snapshots": {},
@@ -186,7 +163,7 @@ def rolled_back(staged: Stage, days: dict[str, int | None], to_batch: int, run: 
     restore(Task(run, dag_id="medallion_rollback"), chosen)
 
 
-def test_roll_back_restores_the_publication_and_holds_the_next(gold: Gold, staged: Stage) -> None:
+def test_roll_back_restores_the_publication_and_holds_the_next(gold: Gold, staged: Staged) -> None:
     publish(Task("a"), staged("a", {"2018-01-01": 3, "2018-01-02": 4}, (0, 1)))
     first = gold("select * from gold.publication")
     gold("update audit.pipeline set watermark = %s", (moment(1),))
@@ -208,7 +185,7 @@ def test_roll_back_restores_the_publication_and_holds_the_next(gold: Gold, stage
     assert gold(DAYS) == days(("2018-01-02", 4), ("2018-01-03", 5))
 
 
-def test_second_try_of_a_roll_back_finds_it_done(gold: Gold, staged: Stage) -> None:
+def test_second_try_of_a_roll_back_finds_it_done(gold: Gold, staged: Staged) -> None:
     publish(Task("a"), staged("a", {"2018-01-01": 3}))
     chosen = staged("back", {"2018-01-01": 3}) | {
         "base_snapshots": {}, "to_batch": 1, "published_batch": 1, "published_snapshots": {}
@@ -218,7 +195,7 @@ def test_second_try_of_a_roll_back_finds_it_done(gold: Gold, staged: Stage) -> N
     assert gold(DAYS) == days(("2018-01-01", 3))
 
 
-def test_unknown_publication_is_told(gold: Gold, staged: Stage) -> None:
+def test_unknown_publication_is_told(gold: Gold, staged: Staged) -> None:
     publish(Task("a"), staged("a", {"2018-01-01": 3}))
     with pytest.raises(AirflowFailException, match="no publication by batch 7; the latest are 1"):
         choose_publication(Task("back", dag_id="medallion_rollback"), {"to_batch": 7})
