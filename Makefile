@@ -10,6 +10,8 @@ FROM ?=
 TO ?=
 HOURLY ?=
 LAYER ?= silver
+BATCH ?=
+TABLE ?=
 SHOP ?=
 
 export STACK_SHOP ?= $(SHOP)
@@ -22,7 +24,7 @@ window = $(if $(FROM),--from '$(FROM)') $(if $(TO),--to '$(TO)')
 
 .DEFAULT_GOAL := help
 .PHONY: help venv build up down status logs load seed sample live backfill rebuild run run_bronze run_silver run_gold \
-    env manifest docs dbt-test test test-dags lint lock clean
+    publications as_of rollback resume chaos test-long env manifest docs dbt-test test test-dags lint lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z_-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -69,6 +71,18 @@ backfill: venv ## Run a date range in one run: FROM=… TO=… (UTC; HOURLY=1: a
 rebuild: venv ## Make the layers again from bronze: [LAYER=silver|gold]
 	@$(stack) trigger --rebuild $(LAYER)
 
+publications: venv ## List what was published when, by batch
+	@$(stack) publications
+
+as_of: venv ## Show a gold table as an earlier publication has it: BATCH=… TABLE=sales_by_day
+	@$(if $(and $(BATCH),$(TABLE)),,$(error Say which: make as_of BATCH=12 TABLE=sales_by_day))$(stack) as-of $(BATCH) '$(TABLE)'
+
+rollback: venv ## Make PostgreSQL's gold an earlier publication again, and hold publishing: BATCH=…
+	@$(if $(BATCH),,$(error Say the batch: make rollback BATCH=12; make publications lists them))$(stack) rollback $(BATCH)
+
+resume: venv ## Publish again after a rollback
+	@$(stack) resume
+
 run_bronze: ## A run that stops after bronze [FROM=… TO=…]
 run_silver: ## A run that stops after silver [FROM=… TO=…]
 run_gold: ## A run that stops after gold, unpublished [FROM=… TO=…]
@@ -86,6 +100,9 @@ dbt-test: venv ## Run every dbt test over whole tables
 
 test: lint manifest ## Everything: lint, then every test (starts the engines it needs)
 	@$(bin)/pytest
+
+chaos: manifest ## Kill -9 every component in every layer of a run, on a stack of its own; prints a table
+	@PYTHONPATH=tests $(bin)/python -m tests.e2e.chaos
 
 test-dags: manifest ## The DAG tests: no engine, seconds
 	@$(bin)/pytest tests/dags

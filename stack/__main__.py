@@ -157,6 +157,39 @@ def backfill(settings: Settings, start: datetime, end: datetime) -> None:
     pipeline.backfill(settings, start.replace(tzinfo=UTC), end.replace(tzinfo=UTC))
 
 
+@cli.command()
+@click.option("--last", type=click.IntRange(1), default=20, show_default=True, help="How many.")
+@click.pass_obj
+def publications(settings: Settings, last: int) -> None:
+    """Show what was published when: the batches that `as-of` and `rollback` take."""
+    pipeline.show_publications(settings, last)
+
+
+@cli.command("as-of")
+@click.argument("batch", type=int)
+@click.argument("table")
+@click.option("--rows", type=click.IntRange(1), default=20, show_default=True, help="How many.")
+@click.pass_obj
+def as_of(settings: Settings, batch: int, table: str, rows: int) -> None:
+    """Show the gold TABLE as the publication by BATCH has it; changes nothing."""
+    pipeline.show_as_of(settings, batch, table, rows)
+
+
+@cli.command()
+@click.argument("batch", type=int)
+@click.pass_obj
+def rollback(settings: Settings, batch: int) -> None:
+    """Make PostgreSQL's gold what the publication by BATCH made of it, and hold publishing until `resume`."""
+    pipeline.trigger(settings, {"to_batch": batch}, dag="medallion_rollback")
+
+
+@cli.command()
+@click.pass_obj
+def resume(settings: Settings) -> None:
+    """Let publishing go on after a rollback; the next run publishes everything since."""
+    pipeline.trigger(settings, {}, dag="medallion_rollback")
+
+
 def dbt(settings: Settings, *arguments: str | Path) -> bool:
     """Run dbt on our project with its output shown; return whether it succeeded."""
     command = ["dbt", "--no-version-check", *arguments, "--project-dir", DBT, "--profiles-dir", DBT]

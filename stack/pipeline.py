@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import psycopg2
+import trino
 from psycopg2 import sql
 from rich.table import Table
 
 from stack import supervisor
 from stack.airflow_api import AirflowApi
 from stack.console import console
-from stack.environment import environment, exports
+from stack.environment import HOST, environment, exports
 from stack.errors import StackError
 from stack.lifecycle import up
 from stack.settings import ROOT, Settings
@@ -52,6 +53,55 @@ def publication(settings: Settings) -> tuple[Any, ...] | None:
     return rows[0] if rows else None
 
 
+def on_trino(settings: Settings, statement: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Return the columns and the rows of one statement on Trino, catalog `lake`. Raises StackError with its words."""
+    with trino.dbapi.Connection(
+        HOST, settings.trino_port, "medallion", catalog="lake", timezone="UTC"
+    ) as connection:
+        cursor = connection.cursor()
+        try:
+            rows = [tuple(row) for row in cursor.execute(statement).fetchall()]
+        except (trino.exceptions.Error, OSError) as error:
+            raise StackError(f"Trino refuses it: {error}") from None
+        return [column[0] for column in cursor.description or []], rows
+
+
+def show(title: str, columns: list[str], rows: list[tuple[Any, ...]]) -> None:
+    """Print rows as a table."""
+    table = Table(*columns, title=title)
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row))
+    console.print(table)
+
+
+def show_publications(settings: Settings, count: int) -> None:
+    """Print the latest publications, the newest first."""
+    columns, rows = on_trino(
+        settings,
+        "select batch, run_id, published_at, window_end from postgres_gold.audit.publications"
+        f" order by batch desc limit {count}",
+    )
+    show("Publications (audit.publications), UTC", columns, rows)
+
+
+def show_as_of(settings: Settings, batch: int, table: str, count: int) -> None:
+    """Print the first rows of a gold table as the publication by `batch` has it, and the statement that gives all.
+
+    Raises StackError where there is no such publication or table, or its snapshot has expired.
+    """
+    _, found = on_trino(
+        settings,
+        f"select json_extract_scalar(snapshots, '$[\"gold.{table}\"]') from postgres_gold.audit.publications"
+        f" where batch = {batch}",
+    )
+    if not found or found[0][0] is None:
+        raise StackError(f"No publication by batch {batch} has a table {table}. See: make publications")
+    statement = f"select * from lake.gold.{table} for version as of {found[0][0]}"
+    columns, rows = on_trino(settings, f"{statement} order by 1, 2 limit {count}")
+    show(f"gold.{table} as of batch {batch}", columns, rows)
+    console.print(f"All rows, in Trino:  {statement}", soft_wrap=True)
+
+
 def shop(settings: Settings, *arguments: str) -> None:
     """Run a command of the reference shop. Raises StackError where it fails; it has said why itself."""
     command = [sys.executable, "-m", "sample", *arguments]
@@ -59,18 +109,18 @@ def shop(settings: Settings, *arguments: str) -> None:
         raise StackError(f"The shop's command failed: sample {' '.join(arguments)}")
 
 
-def follow(airflow: AirflowApi, run: str) -> None:
+def follow(airflow: AirflowApi, run: str, dag: str = DAG) -> None:
     """Name the run, let it run, and follow it to its end."""
-    console.print(f"Run {run}: {airflow.url}/dags/{DAG}/runs/{run}", soft_wrap=True)
-    airflow.unpause(DAG)
-    airflow.follow(DAG, run)
+    console.print(f"Run {run}: {airflow.url}/dags/{dag}/runs/{run}", soft_wrap=True)
+    airflow.unpause(dag)
+    airflow.follow(dag, run)
 
 
-def trigger(settings: Settings, params: dict[str, Any]) -> None:
-    """Run the DAG once with `params` and follow it to its end."""
+def trigger(settings: Settings, params: dict[str, Any], dag: str = DAG) -> None:
+    """Run a DAG once with `params` and follow it to its end."""
     with AirflowApi(settings) as airflow:
-        airflow.wait_dag(DAG)
-        follow(airflow, airflow.trigger(DAG, params))
+        airflow.wait_dag(dag)
+        follow(airflow, airflow.trigger(dag, params), dag)
 
 
 def run_history(settings: Settings, start: datetime) -> None:
