@@ -121,7 +121,7 @@ def audit_run(ti: Any, params: dict[str, Any], entity_jobs: dict[str, list[str]]
     """
     # A second of imports that this task alone needs.
     from pyiceberg.catalog import load_catalog
-    from pyiceberg.table.snapshots import ancestors_of
+    from pyiceberg.table.snapshots import Operation, ancestors_of
 
     run = run_state(ti)
     catalog = load_catalog("lake")
@@ -139,7 +139,9 @@ def audit_run(ti: Any, params: dict[str, Any], entity_jobs: dict[str, list[str]]
             for snapshot in ancestors_of(current, metadata):
                 if snapshot.snapshot_id == run.snapshots.get(name):
                     break
-                written[name] += _figure(snapshot, "added-records")
+                # A compaction adds the records that were there.
+                if snapshot.summary and snapshot.summary.operation is not Operation.REPLACE:
+                    written[name] += _figure(snapshot, "added-records")
     accounts = []
     if catalog.table_exists(ACCOUNTS):
         unpublished = catalog.load_table(ACCOUNTS).scan(row_filter=f"batch > {run.published_batch}")

@@ -8,6 +8,8 @@ import pyarrow as pa
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.table.snapshots import Operation, Summary
+from pyiceberg.table.update import AddSnapshotUpdate, SetSnapshotRefUpdate
 
 from medallion.audit import TryListener, audit_run
 from medallion.lease import hold_lease
@@ -54,6 +56,27 @@ def append(catalog: SqlCatalog, name: str, rows: int) -> int:
     return snapshot.snapshot_id
 
 
+def compact(catalog: SqlCatalog, name: str) -> int:
+    """Commit what an engine's compaction does: the same records, in other files; returns the snapshot's id."""
+    table = catalog.load_table(name)
+    before = table.current_snapshot()
+    assert before and before.summary
+    records = before.summary["total-records"] or ""
+    summary = Summary(Operation.REPLACE, **{"added-records": records, "total-records": records})
+    after = before.model_copy(
+        update={
+            "snapshot_id": before.snapshot_id - 1,
+            "parent_snapshot_id": before.snapshot_id,
+            "sequence_number": table.metadata.last_sequence_number + 1,
+            "timestamp_ms": before.timestamp_ms + 1,
+            "summary": summary,
+        }
+    )
+    to_main = SetSnapshotRefUpdate(ref_name="main", type="branch", snapshot_id=after.snapshot_id)
+    catalog.commit_table(table, (), (AddSnapshotUpdate(snapshot=after), to_main))
+    return after.snapshot_id
+
+
 def account(catalog: SqlCatalog, *rows: tuple[Any, ...]) -> None:
     """Write accounts as the Spark jobs do."""
     data = pa.table({name: [row[place] for row in rows] for place, name in enumerate(ACCOUNT)})
@@ -90,6 +113,19 @@ def test_records_are_those_since_the_publication(gold: Gold, lake: SqlCatalog) -
     audit()
     tries = "select task_id, records_processed from audit.data_pipeline_runs order by 1"
     assert gold(tries) == [("bronze.orders", 11), ("gold.sales_by_day", 1)]
+
+
+def test_compaction_processes_no_record(gold: Gold, lake: SqlCatalog) -> None:
+    published = append(lake, "bronze.orders", 4)
+    gold(
+        "update audit.pipeline set published_snapshots = jsonb_build_object('bronze.orders', %s::bigint)",
+        (published,),
+    )
+    append(lake, "bronze.orders", 5)
+    compacted = compact(lake, "bronze.orders")
+    TryListener().on_task_instance_running(None, Task("a", task_id="bronze.orders"))
+    assert audit()["snapshots"]["bronze.orders"] == compacted
+    assert gold("select records_processed from audit.data_pipeline_runs") == [(5,)]
 
 
 def test_records_of_a_spark_task_are_what_its_entities_read_under_this_batch(
