@@ -23,7 +23,7 @@ in_stack := $(stack) exec --
 window = $(if $(FROM),--from '$(FROM)') $(if $(TO),--to '$(TO)')
 
 .DEFAULT_GOAL := help
-.PHONY: help venv build up down status logs load seed sample live backfill rebuild run run_bronze run_silver run_gold \
+.PHONY: help venv build up down status logs load seed sample live backfill rebuild reconcile maintain run run_bronze run_silver run_gold \
     publications as_of rollback resume chaos test-long env manifest docs dbt-test test test-dags lint lock clean
 
 help: ## List the targets
@@ -70,6 +70,9 @@ backfill: venv ## Run a date range in one run: FROM=… TO=… (UTC; HOURLY=1: a
 
 rebuild: venv ## Make the layers again from bronze: [LAYER=silver|gold]
 	@$(stack) trigger --rebuild $(LAYER)
+
+maintain: venv ## Compact the lake's tables, remove old snapshots and stray files: what is done once a day, now
+	@$(stack) trigger --dag lakehouse_maintenance
 
 publications: venv ## List what was published when, by batch
 	@$(stack) publications

@@ -124,6 +124,7 @@ def run(settings: Settings, olist: Path | None, orders: int) -> None:
 
 
 @cli.command()
+@click.option("--dag", default=pipeline.DAG, show_default=True, help="Which DAG.")
 @click.option("--from", "start", type=MOMENT, help="Start of the window, UTC.")
 @click.option("--to", "end", type=MOMENT, help="End of the window, UTC, itself not in it.")
 @click.option(
@@ -134,16 +135,21 @@ def run(settings: Settings, olist: Path | None, orders: int) -> None:
 )
 @click.pass_obj
 def trigger(
-    settings: Settings, start: datetime | None, end: datetime | None, layer: str | None, rebuild: str | None
+    settings: Settings,
+    dag: str,
+    start: datetime | None,
+    end: datetime | None,
+    layer: str | None,
+    rebuild: str | None,
 ) -> None:
-    """Run the pipeline once and follow it; without options: what is new since the last run."""
+    """Run a DAG once and follow it; the pipeline without options: what is new since the last run."""
     wanted = {
         "window_start": start and start.isoformat(),
         "window_end": end and end.isoformat(),
         "up_to": layer,
         "rebuild": rebuild,
     }
-    pipeline.trigger(settings, {name: value for name, value in wanted.items() if value})
+    pipeline.trigger(settings, {name: value for name, value in wanted.items() if value}, dag)
 
 
 @cli.command()

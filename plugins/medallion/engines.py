@@ -6,6 +6,7 @@ ends by itself: the server closes the session of a client whose connection broke
 """
 
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -67,7 +68,7 @@ def end_spark_drivers(name: str | None) -> None:
         process
         for process in psutil.process_iter(["cmdline"])
         if (words := process.info["cmdline"])
-        and str(SPARK_JOBS / "silver.py") in words
+        and any(Path(word).parent == SPARK_JOBS for word in words)
         and (name is None or name in words)
     ]
     for driver in drivers:

@@ -32,6 +32,15 @@ def entity_jobs() -> dict[str, list[str]]:
     return {job: sorted(entities) for job, entities in sorted(jobs.items())}
 
 
+def sort_orders() -> dict[str, list[str]]:
+    """Table of the lake -> the columns that its files are sorted by, as its model's YAML says (`meta.sorted_by`)."""
+    return {
+        f"{node['schema']}.{node['name']}": columns
+        for node in manifest()["nodes"].values()
+        if (columns := node["resource_type"] == "model" and node["config"]["meta"].get("sorted_by"))
+    }
+
+
 def source_columns() -> dict[str, set[str]]:
     """Table of the source -> the columns that our models know."""
     return {source["name"]: set(source["columns"]) for source in manifest()["sources"].values()}

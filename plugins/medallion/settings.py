@@ -44,6 +44,14 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="MEDALLION_")
 
     schedule: Cron = Field("0 * * * *", description="Cron expression of medallion_hourly, UTC.")
+    maintenance_schedule: Cron = Field(
+        "30 4 * * *", description="Cron expression of lakehouse_maintenance, UTC."
+    )
+    snapshot_retention: timedelta = Field(
+        timedelta(hours=168),
+        gt=NOTHING,
+        description="How long the tables' snapshots are kept; those of the last publication are kept anyway.",
+    )
     history_start: Annotated[datetime, AfterValidator(as_utc)] | None = Field(
         None, description="Where the first window begins; default: the smallest updated_at at the source."
     )

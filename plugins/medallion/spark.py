@@ -1,7 +1,8 @@
-"""The silver entity jobs, one spark-submit each."""
+"""The Spark jobs, one spark-submit each."""
 
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
 
+from medallion.maintenance import CROWD, TARGET_BYTES
 from medallion.settings import SPARK_CONNECTION, SPARK_JOBS
 
 
@@ -21,6 +22,26 @@ def entity_job(name: str, entities: list[str]) -> SparkSubmitOperator:
             "{{ run_state(ti).published_batch }}",
             "--rebuild",
             "{{ run_state(ti).rebuild }}",
+        ],
+        max_active_tis_per_dag=1,
+    )
+
+
+def compact_job() -> SparkSubmitOperator:
+    """A task that compacts and sorts the tables of which `measure` says so; rendering it takes the lease."""
+    return SparkSubmitOperator(
+        task_id="compact",
+        conn_id=SPARK_CONNECTION,
+        application=str(SPARK_JOBS / "compact.py"),
+        name="{{ tag(ti) }}",
+        application_args=[
+            "--tables",
+            "{%- set run = run_state(ti) -%}"
+            "{{ ti.xcom_pull(task_ids='measure') | selectattr('compact') | list | tojson }}",
+            "--target-bytes",
+            str(TARGET_BYTES),
+            "--crowd",
+            str(CROWD),
         ],
         max_active_tis_per_dag=1,
     )

@@ -12,8 +12,9 @@ from airflow.serialization.serialized_objects import DagSerialization
 
 from .conftest import DAGS
 
-EXPECTED = {"medallion_hourly", "medallion_rollback"}
+EXPECTED = {"lakehouse_maintenance", "medallion_hourly", "medallion_rollback"}
 SCHEDULED = EXPECTED - {"medallion_rollback"}
+PUBLISHING = {"medallion_hourly"}
 
 
 def tasks(dag_bag: DagBag) -> Iterator[Any]:
@@ -53,6 +54,7 @@ def test_dags_are_described_and_never_overlap(dag_bag: DagBag) -> None:
         assert isinstance(dag.timetable, CronDataIntervalTimetable) == (dag.dag_id in SCHEDULED)
         assert (dag.catchup, dag.max_active_runs) == (False, 1)
         assert dag.dagrun_timeout
+        assert bool(dag.deadline) == (dag.dag_id in PUBLISHING)
         for name in dag.params:
             assert dag.params.get_param(name).description, f"param {name} of {dag.dag_id}"
 

@@ -44,6 +44,7 @@ def drivers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[st
     jobs = {
         "medallion dag.orders": str(tmp_path / "silver.py"),
         "medallion dag.reference": str(tmp_path / "silver.py"),
+        "medallion maintenance.compact": str(tmp_path / "compact.py"),
         "another project": "/srv/other/silver.py",
     }
     started = {

@@ -80,7 +80,6 @@ remade as (
         shared._first_extracted_at as created_at
     from shared
     inner join orders on shared.order_id = orders.order_id
-    order by orders.order_purchase_timestamp, orders.customer_id
 ),
 
 final as (

@@ -1,0 +1,47 @@
+"""
+### Maintenance of the lake's Iceberg tables
+
+Hourly commits leave small files, delete files and snapshots. Once a day, under the lease, so that nothing else writes:
+
+* `measure` tells what each table consists of and needs;
+* `compact` rewrites those that need it, sorted where their model says so, and their manifests (Spark);
+* `expire` removes snapshots past their time, but never those of the last publication and later ones, and files that
+  no snapshot knows (Trino). Its log has a line per table: what it consists of now, and did before.
+
+No row changes. It may be killed, cleared or repeated at any time: each step is one commit, and does nothing twice.
+"""
+
+from datetime import UTC, datetime, timedelta
+
+from airflow.sdk import DAG, CronDataIntervalTimetable, chain, task
+
+from medallion import lease, maintenance
+from medallion.begin import BeginRunOperator
+from medallion.defaults import DEFAULT_ARGS, MACROS
+from medallion.engines import cancel_on_kill
+from medallion.settings import settings
+from medallion.spark import compact_job
+from medallion.window import RunKind
+
+with DAG(
+    "lakehouse_maintenance",
+    schedule=CronDataIntervalTimetable(settings().maintenance_schedule, timezone="UTC"),
+    start_date=datetime(2016, 1, 1, tzinfo=UTC),
+    catchup=False,
+    max_active_runs=1,
+    dagrun_timeout=timedelta(hours=12),
+    doc_md=__doc__,
+    tags=["medallion", "daily"],
+    default_args=DEFAULT_ARGS,
+    user_defined_macros=MACROS,
+):
+    begin = BeginRunOperator(task_id="begin", kind=RunKind.MAINTENANCE).as_setup()
+    measured = task(maintenance.measure, task_id="measure")()
+    compacted = compact_job()
+    expired = task(maintenance.expire, task_id="expire")(measured=measured)
+    cancel_on_kill(expired.operator)
+    end = task(lease.release, task_id="end")().as_teardown(setups=begin)
+
+    chain(begin, measured, compacted, expired)
+    # Whatever writes ends before the lease is given back.
+    [measured, compacted, expired] >> end

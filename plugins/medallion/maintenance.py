@@ -1,0 +1,145 @@
+"""Maintenance of the lake's tables: what each needs, as pyiceberg tells; what is past its time goes, by Trino."""
+
+import logging
+from collections import Counter
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from time import time
+from typing import Any
+
+from airflow.providers.trino.hooks.trino import TrinoException, TrinoHook
+
+from medallion.audit import LAYERS
+from medallion.database import rendered
+from medallion.engines import tag
+from medallion.manifest import sort_orders
+from medallion.run_state import run_state
+from medallion.settings import TRINO_CONNECTION, settings
+
+log = logging.getLogger(__name__)
+
+TARGET_BYTES = 128 * 1024 * 1024
+# Below this a data file is small: three quarters of the target, as Iceberg's compaction has it.
+SMALL_BYTES = TARGET_BYTES * 3 // 4
+SMALL_MANIFEST_BYTES = 4 * 1024 * 1024  # half of what Iceberg aims at
+# So many small files in a partition, or deletes of a data file, are worth a rewrite: its compaction's default.
+CROWD = 5
+MANIFESTS = 10
+# Engines' clocks may differ from ours.
+CLOCK_MARGIN = timedelta(hours=1)
+
+
+class MaintenanceError(Exception):
+    """Tables could not be maintained; the message names them, the log says why."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a table consists of as of its current snapshot.
+
+    crowd: the most small data files that a partition has, or deletes that a data file has.
+    """
+
+    data_files: int
+    delete_files: int
+    bytes: int
+    crowd: int
+    manifests: int
+    small_manifests: int
+    snapshots: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.data_files} data files, {self.delete_files} delete files, {self.bytes:,} bytes,"
+            f" {self.manifests} manifests, {self.snapshots} snapshots"
+        )
+
+
+def figures(table: Any) -> Figures:
+    """The figures of a pyiceberg table, from its metadata alone; all 0 where nothing was ever written."""
+    current = table.current_snapshot()
+    if not current:
+        return Figures(0, 0, 0, 0, 0, 0, 0)
+    small: Counter[Any] = Counter()
+    deletes = [0]
+    for scanned in table.scan().plan_files():
+        file = scanned.file
+        small[file.spec_id, file.partition] += file.file_size_in_bytes < SMALL_BYTES
+        deletes.append(len(scanned.delete_files))
+    manifests = current.manifests(table.io)
+    return Figures(
+        data_files=int(current.summary["total-data-files"]),
+        delete_files=int(current.summary["total-delete-files"]),
+        bytes=int(current.summary["total-files-size"]),
+        crowd=max(*small.values(), *deletes),
+        manifests=len(manifests),
+        small_manifests=sum(manifest.manifest_length < SMALL_MANIFEST_BYTES for manifest in manifests),
+        snapshots=len(table.metadata.snapshots),
+    )
+
+
+def measure() -> list[dict[str, Any]]:
+    """Tells what every table of the lake needs; changes nothing.
+
+    Per table its `name`, its `figures`, the columns that its model says it is `sorted_by`, whether it is to be
+    compacted (`compact`), and whether all of it is to be sorted (`sort`), as the table has another order yet.
+    """
+    # A second of imports that few tasks need.
+    from pyiceberg.catalog import load_catalog
+
+    catalog = load_catalog("lake")
+    measured = []
+    for identifier in (each for layer in LAYERS for each in catalog.list_tables(layer)):
+        table, name = catalog.load_table(identifier), ".".join(identifier)
+        found = figures(table)
+        sorted_by = sort_orders().get(name, [])
+        order = [table.schema().find_column_name(field.source_id) for field in table.sort_order().fields]
+        sort = bool(sorted_by) and order != sorted_by
+        log.info("%s: %s; crowd %d", name, found, found.crowd)
+        measured.append(
+            {
+                "name": name,
+                "figures": asdict(found),
+                "sorted_by": sorted_by,
+                "sort": sort,
+                "compact": sort or found.crowd >= CROWD or found.small_manifests >= MANIFESTS,
+            }
+        )
+    return measured
+
+
+def expire(ti: Any, measured: list[dict[str, Any]]) -> None:
+    """Removes snapshots past their time, and files that no snapshot knows; logs what became of each table measured.
+
+    Keeps what is younger than the setting, the current snapshot, and that of the last publication with all later ones.
+    Raises MaintenanceError naming the tables that failed, after all others are done.
+    """
+    from pyiceberg.catalog import load_catalog
+
+    published = run_state(ti).snapshots
+    catalog, trino = load_catalog("lake"), TrinoHook(TRINO_CONNECTION)  # type: ignore[no-untyped-call]
+    failed = []
+    for name, before in ((table["name"], Figures(**table["figures"])) for table in measured):
+        metadata = catalog.load_table(name).metadata
+        kept_for = settings().snapshot_retention
+        if snapshot := metadata.snapshot_by_id(published.get(name, -1)):
+            age = timedelta(seconds=time() - snapshot.timestamp_ms / 1000)
+            kept_for = max(kept_for, age + CLOCK_MARGIN)
+        oldest_kept = (time() - kept_for.total_seconds()) * 1000
+        statements = rendered(
+            "expire.sql",
+            tag=tag(ti),
+            table=name,
+            kept_for=f"{kept_for.total_seconds():.0f}s",
+            has_expired=any(each.timestamp_ms < oldest_kept for each in metadata.snapshots),
+        )
+        try:
+            # Airflow's own splitting drops comments, and with them the tag.
+            trino.run(statements.decode().split(";"))
+        except TrinoException as error:
+            log.error("%s: %s", name, error)
+            failed.append(name)
+            continue
+        log.info("%s: %s; before: %s", name, figures(catalog.load_table(name)), before)
+    if failed:
+        raise MaintenanceError(f"not maintained: {', '.join(failed)}; the lines above say why")

@@ -1,0 +1,94 @@
+"""What a table is found to need: read from a real Iceberg catalog."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.partitioning import PartitionField, PartitionSpec
+from pyiceberg.schema import Schema
+from pyiceberg.transforms import IdentityTransform
+from pyiceberg.types import LongType, NestedField
+
+from medallion import maintenance
+
+SCHEMA = Schema(NestedField(1, "part", LongType()), NestedField(2, "n", LongType()))
+BY_PART = PartitionSpec(PartitionField(1, 1000, IdentityTransform(), "part"))
+
+
+@pytest.fixture
+def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SqlCatalog:
+    """An Iceberg catalog of its own, with the layers and no table; no model is sorted."""
+    catalog = SqlCatalog("lake", uri=f"sqlite:///{tmp_path}/lake.db", warehouse=f"file://{tmp_path}")
+    monkeypatch.setattr("pyiceberg.catalog.load_catalog", {"lake": catalog}.__getitem__)
+    monkeypatch.setattr(maintenance, "sort_orders", dict)
+    for layer in ("bronze", "silver", "gold"):
+        catalog.create_namespace(layer)
+    return catalog
+
+
+def append(catalog: SqlCatalog, name: str, *parts: int) -> None:
+    """Append a row per partition: a small file each, in one commit."""
+    table = catalog.create_table_if_not_exists(name, SCHEMA, partition_spec=BY_PART)
+    table.append(pa.table({"part": pa.array(parts, pa.int64()), "n": pa.array(parts, pa.int64())}))
+
+
+def needs(name: str) -> bool:
+    [found] = [table for table in maintenance.measure() if table["name"] == name]
+    return bool(found["compact"])
+
+
+def test_five_small_files_in_one_partition_are_compacted(lake: SqlCatalog) -> None:
+    for _ in range(4):
+        append(lake, "bronze.orders", 1, 2, 3)
+    assert not needs("bronze.orders")
+    append(lake, "bronze.orders", 2)
+    assert needs("bronze.orders")
+
+
+def test_large_files_are_left_alone(lake: SqlCatalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(maintenance, "SMALL_BYTES", 10)
+    for _ in range(6):
+        append(lake, "silver.stg_orders", 1)
+    assert not needs("silver.stg_orders")
+
+
+def test_many_small_manifests_are_merged(lake: SqlCatalog) -> None:
+    for part in range(9):
+        append(lake, "gold.sales_by_day", part)
+    assert not needs("gold.sales_by_day")
+    append(lake, "gold.sales_by_day", 9)
+    assert needs("gold.sales_by_day")
+
+
+def test_table_of_another_order_than_its_model_says_is_sorted(
+    lake: SqlCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(lake, "silver.fact_sales", 1)
+    assert not needs("silver.fact_sales")
+    monkeypatch.setattr(maintenance, "sort_orders", lambda: {"silver.fact_sales": ["n"]})
+    assert needs("silver.fact_sales")
+    with lake.load_table("silver.fact_sales").update_sort_order() as order:
+        order.asc("n", IdentityTransform())
+    assert not needs("silver.fact_sales")
+
+
+def test_table_never_written_to_needs_nothing(lake: SqlCatalog) -> None:
+    lake.create_table("gold.seller_analytics", SCHEMA)
+    assert not needs("gold.seller_analytics")
+
+
+def test_figures_are_those_of_the_current_snapshot(lake: SqlCatalog) -> None:
+    append(lake, "bronze.orders", 1, 2)
+    append(lake, "bronze.orders", 2)
+    found = maintenance.figures(lake.load_table("bronze.orders"))
+    assert (found.data_files, found.delete_files, found.crowd) == (3, 0, 2)
+    assert (found.manifests, found.snapshots) == (2, 2)
+    on_disk = [path.stat().st_size for path in Path(lake.properties["warehouse"][7:]).rglob("*.parquet")]
+    assert found.bytes == sum(on_disk)
+
+
+def test_fact_sales_is_sorted_by_purchase_date_and_customer() -> None:
+    from medallion.manifest import sort_orders
+
+    assert sort_orders() == {"silver.fact_sales": ["order_purchase_timestamp", "customer_id"]}
