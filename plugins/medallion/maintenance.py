@@ -108,38 +108,44 @@ def measure() -> list[dict[str, Any]]:
     return measured
 
 
-def expire(ti: Any, measured: list[dict[str, Any]]) -> None:
-    """Removes snapshots past their time, and files that no snapshot knows; logs what became of each table measured.
+def expire_table(table: Any, published: int | None, tagged: str) -> None:
+    """Removes snapshots of a pyiceberg table past their time, and files that no snapshot knows; may be repeated.
 
-    Keeps what is younger than the setting, the current snapshot, and that of the last publication with all later ones.
+    Keeps what is younger than the setting, the current snapshot, and `published` with all later ones. `tagged`: what
+    marks the statements as a task's. Raises TrinoException.
+    """
+    metadata, kept_for = table.metadata, settings().snapshot_retention
+    if snapshot := published and metadata.snapshot_by_id(published):
+        kept_for = max(kept_for, timedelta(seconds=time() - snapshot.timestamp_ms / 1000) + CLOCK_MARGIN)
+    oldest_kept = (time() - kept_for.total_seconds()) * 1000
+    statements = rendered(
+        "expire.sql",
+        tag=tagged,
+        table=".".join(table.name()),
+        kept_for=f"{kept_for.total_seconds():.0f}s",
+        has_expired=any(each.timestamp_ms < oldest_kept for each in metadata.snapshots),
+    )
+    trino: Any = TrinoHook(TRINO_CONNECTION)  # type: ignore[no-untyped-call]
+    # Airflow's own splitting drops comments, and with them the tag.
+    trino.run(statements.decode().split(";"))
+
+
+def expire(ti: Any, measured: list[dict[str, Any]]) -> None:
+    """Does `expire_table` for each table measured; logs what it consists of now, and did before.
+
     Raises MaintenanceError naming the tables that failed, after all others are done.
     """
     from pyiceberg.catalog import load_catalog
 
-    published = run_state(ti).snapshots
-    catalog, trino = load_catalog("lake"), TrinoHook(TRINO_CONNECTION)  # type: ignore[no-untyped-call]
+    published, catalog = run_state(ti).snapshots, load_catalog("lake")
     failed = []
     for name, before in ((table["name"], Figures(**table["figures"])) for table in measured):
-        metadata = catalog.load_table(name).metadata
-        kept_for = settings().snapshot_retention
-        if snapshot := metadata.snapshot_by_id(published.get(name, -1)):
-            age = timedelta(seconds=time() - snapshot.timestamp_ms / 1000)
-            kept_for = max(kept_for, age + CLOCK_MARGIN)
-        oldest_kept = (time() - kept_for.total_seconds()) * 1000
-        statements = rendered(
-            "expire.sql",
-            tag=tag(ti),
-            table=name,
-            kept_for=f"{kept_for.total_seconds():.0f}s",
-            has_expired=any(each.timestamp_ms < oldest_kept for each in metadata.snapshots),
-        )
         try:
-            # Airflow's own splitting drops comments, and with them the tag.
-            trino.run(statements.decode().split(";"))
+            expire_table(catalog.load_table(name), published.get(name), tag(ti))
         except TrinoException as error:
             log.error("%s: %s", name, error)
             failed.append(name)
-            continue
-        log.info("%s: %s; before: %s", name, figures(catalog.load_table(name)), before)
+        else:
+            log.info("%s: %s; before: %s", name, figures(catalog.load_table(name)), before)
     if failed:
         raise MaintenanceError(f"not maintained: {', '.join(failed)}; the lines above say why")

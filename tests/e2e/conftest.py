@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,6 +14,8 @@ from typing import Any
 import psycopg2
 import pytest
 import trino
+from pyhive import hive
+from pyiceberg.catalog.sql import SqlCatalog
 
 from expected import Expected, expected_from_csv, expected_from_source
 from stack.bootstrap import HOME
@@ -70,6 +72,21 @@ class Stack:
             "127.0.0.1", self.settings.trino_port, "tests", catalog="lake", timezone="UTC"
         ) as connection:
             return [tuple(row) for row in connection.cursor().execute(statement).fetchall()]
+
+    def spark(self, statement: str) -> list[tuple[Any, ...]]:
+        """Return the rows of a statement on the Spark Thrift server."""
+        with closing(hive.Connection("127.0.0.1", self.settings.thrift_port)) as connection:
+            cursor = connection.cursor()
+            cursor.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+
+    @cached_property
+    def catalog(self) -> SqlCatalog:
+        """The lake's catalog in pyiceberg."""
+        os.environ["PGSERVICEFILE"] = str(self.settings.home / "pg_service.conf")
+        warehouse = (self.settings.home / "warehouse").as_uri()
+        uri = "postgresql+psycopg2://?service=lake"
+        return SqlCatalog("lake", uri=uri, warehouse=warehouse, init_catalog_tables="false")
 
     def audit(self, statement: str) -> list[tuple[Any, ...]]:
         """Return the rows of a statement on the audit, which BI may not read."""
