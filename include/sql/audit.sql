@@ -63,6 +63,16 @@ create table if not exists audit.entity_accounts (
     primary key (batch, entity)
 );
 
+-- What a reconciliation found in a table of bronze, a row per try; lake.reconciled.<table> has the last one's rows.
+create table if not exists audit.reconciliations (
+    batch bigint not null,
+    table_name text not null,
+    compared_at timestamptz not null,
+    missed bigint not null,
+    deleted bigint not null,
+    went_back bigint not null
+);
+
 -- The tables' Iceberg snapshots that a publication was made from.
 create table if not exists audit.snapshots (
     batch bigint not null,

@@ -59,13 +59,13 @@ def run_environment(engine: Engine) -> dict[str, str]:
     return CONNECTION_ENVIRONMENT[engine] | DBT_RUN_ENVIRONMENT
 
 
-def on_trino() -> dict[str, Any]:
+def on_engine(engine: Engine) -> dict[str, Any]:
     """Arguments of an operator outside of a layer's group."""
     return {
         "project_dir": DBT_PROJECT,
-        "profile_config": profile("trino"),
+        "profile_config": profile(engine),
         # Where the parsed project is kept from run to run; a group has a place of its own.
-        "cache_dir": cosmos_settings.cache_dir / "trino",
+        "cache_dir": cosmos_settings.cache_dir / engine,
     }
 
 
@@ -106,19 +106,17 @@ def lake_table(layer: str, name: str) -> Asset:
     return Asset(name=f"lake.{layer}.{name}", uri=f"iceberg://lake/{layer}/{name}")
 
 
-def entity_tests() -> DbtTestLocalOperator:
-    """The tests of the tables that the Spark jobs make."""
-    task = DbtTestLocalOperator(
-        task_id="test",
-        select="tag:entity",
-        # Not those that look at a model made later, too.
-        indirect_selection="cautious",
-        env=run_environment("trino"),
-        **on_trino(),
-        **WRITING,
-    )
+def dbt_tests(engine: Engine, **selection: str) -> DbtTestLocalOperator:
+    """A task that runs tests of what is there; `selection`: its `task_id`, and what dbt selects tests by."""
+    task = DbtTestLocalOperator(env=run_environment(engine), **selection, **on_engine(engine), **WRITING)
     cancel_on_kill(task)
     return task
+
+
+def entity_tests() -> DbtTestLocalOperator:
+    """The tests of the tables that the Spark jobs make."""
+    # Cautious: not those that look at a model made later, too.
+    return dbt_tests("trino", task_id="test", select="tag:entity", indirect_selection="cautious")
 
 
 def source_freshness() -> DbtSourceLocalOperator:
@@ -126,6 +124,6 @@ def source_freshness() -> DbtSourceLocalOperator:
     return DbtSourceLocalOperator(
         task_id="freshness",
         env=CONNECTION_ENVIRONMENT["trino"],
-        **on_trino(),
+        **on_engine("trino"),
         **ARGUMENTS,
     )

@@ -2,22 +2,25 @@
 
 import json
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from medallion.database import transaction
 from medallion.lease import hold_lease
 from medallion.settings import settings
-from medallion.window import iso
+from medallion.window import RunKind, Window, iso
 
 
 @dataclass(frozen=True)
 class RunState:
     """What the engines are told, as JSON, by the variable MEDALLION_RUN.
 
-    batch: what the run's rows carry; rows above published_batch are not published yet. extract_from, extract_to:
-    UTC, half-open, the lookback included; null where nothing is extracted. snapshots: table -> snapshot id of the
+    kind: of the run (RunKind). batch: what its rows carry; rows above published_batch are not published yet.
+    extract_from, extract_to: UTC, half-open, the lookback included; null where nothing is extracted; of a
+    reconciliation what windows have covered for good. snapshots: table -> snapshot id of the
     last publication, which the batch `publication` made (0: none yet). rebuild: what is asked for. compare_whole:
     none, gold or silver, the layer from which on nothing is incremental. tested_rows: changed or all.
+    max_deleted_share, max_deleted_from: above this share of a table's rows, from so many up, a reconciliation stops.
     """
 
     batch: int
@@ -30,6 +33,9 @@ class RunState:
     rebuild: str
     compare_whole: str
     tested_rows: str = "changed"
+    kind: str | None = None
+    max_deleted_share: float = 1
+    max_deleted_from: int = 1
 
     @property
     def base_snapshots(self) -> dict[str, int]:
@@ -41,10 +47,10 @@ class RunState:
         return json.dumps(asdict(self))
 
 
-def run_state(ti: Any) -> RunState:
+def run_state(ti: Any, allow_deletes: bool = False) -> RunState:
     """The state of the run of `ti`, which holds the lease from then on. A macro of the DAGs' templates.
 
-    Raises LeaseHeldError where another run writes.
+    `allow_deletes`: a reconciliation may find any share of rows gone. Raises LeaseHeldError where another run writes.
     """
     hold_lease(ti)
     with transaction() as cursor:
@@ -52,8 +58,9 @@ def run_state(ti: Any) -> RunState:
             """
             select
                 pipeline.*,
+                runs.kind,
                 runs.extract_from,
-                runs.window_end,
+                runs.window_end as extract_to,
                 coalesce((select batch from gold.publication), 0) as publication
             from audit.pipeline
             left join audit.runs on runs.dag_id = %s and runs.run_id = %s
@@ -61,23 +68,40 @@ def run_state(ti: Any) -> RunState:
             (ti.dag_id, ti.run_id),
         )
         row: Any = cursor.fetchone()
+    reconciles = row.kind == RunKind.RECONCILE
+    extracted = covered(row.watermark) if reconciles else (row.extract_from, row.extract_to)
+    extract_from, extract_to = (iso(moment) if moment else None for moment in extracted)
     return RunState(
+        kind=row.kind,
         batch=row.lease_batch,
         published_batch=row.published_batch,
         publication=row.publication,
-        extract_from=iso(row.extract_from) if row.extract_from else None,
-        extract_to=iso(row.window_end) if row.window_end else None,
+        extract_from=extract_from,
+        extract_to=extract_to,
         chunk_rows=settings().chunk_rows,
         snapshots=row.published_snapshots,
         rebuild=row.rebuild,
         # No snapshot recorded: nothing was published yet.
         compare_whole=row.rebuild if row.published_snapshots else "silver",
+        tested_rows="all" if reconciles else "changed",
+        max_deleted_share=1 if allow_deletes else settings().max_deleted_share,
+        max_deleted_from=settings().max_deleted_from,
     )
+
+
+def covered(watermark: datetime | None) -> tuple[datetime | None, datetime | None]:
+    """What windows have read and will not read again, UTC; nulls as long as nothing was covered."""
+    if watermark is None:
+        return None, None
+    lookback = settings().lookback
+    start = settings().history_start or datetime.min.replace(tzinfo=UTC)
+    window = Window(start, watermark - lookback)
+    return window.extract_from(lookback), window.end
 
 
 # The environment of a dbt task, templates: rendered as a try starts, which also takes the lease.
 # By environment and not by `--vars`: changed vars force dbt to parse the whole project again.
 DBT_RUN_ENVIRONMENT = {
     "MEDALLION_TASK": "{{ ti.dag_id }}.{{ ti.task_id }}",
-    "MEDALLION_RUN": "{{ run_state(ti).json() }}",
+    "MEDALLION_RUN": "{{ run_state(ti, allow_deletes=params.get('allow_deletes', false)).json() }}",
 }

@@ -44,6 +44,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="MEDALLION_")
 
     schedule: Cron = Field("0 * * * *", description="Cron expression of medallion_hourly, UTC.")
+    reconcile_schedule: Cron = Field("30 3 * * *", description="Cron expression of medallion_reconcile, UTC.")
     maintenance_schedule: Cron = Field(
         "30 4 * * *", description="Cron expression of lakehouse_maintenance, UTC."
     )
@@ -73,6 +74,15 @@ class Settings(BaseSettings):
     )
     max_rejected_from: int = Field(
         100, ge=1, description="The share is looked at from so many rows of an entity upwards."
+    )
+    max_deleted_share: float = Field(
+        0.2,
+        ge=0,
+        le=1,
+        description="Above this share of rows gone at the source a reconciliation leaves a table as it is.",
+    )
+    max_deleted_from: int = Field(
+        10, ge=1, description="The share is looked at from so many rows gone of a table upwards."
     )
     max_gold_age: timedelta = Field(
         timedelta(hours=3),

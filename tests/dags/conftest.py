@@ -27,3 +27,9 @@ def dag_bag() -> DagBag:
 def hourly(dag_bag: DagBag) -> DAG:
     """The hourly DAG."""
     return dag_bag.dags["medallion_hourly"]
+
+
+@pytest.fixture(scope="session")
+def reconcile(dag_bag: DagBag) -> DAG:
+    """The daily reconciliation."""
+    return dag_bag.dags["medallion_reconcile"]

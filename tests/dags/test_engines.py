@@ -36,8 +36,12 @@ def contract(table: str) -> list[str]:
     return [column["name"] for column in model["columns"] if column["name"] != "_batch"]
 
 
-def rendered(dag: DAG, task_id: str, state: RunState = STATE, audited: Any = None) -> Any:
-    """A task with its templates rendered; a variable that nobody gives is an error."""
+def rendered(dag: DAG, task_id: str, state: RunState = STATE, audited: Any = None, **params: Any) -> Any:
+    """A task with its templates rendered; a variable that nobody gives is an error.
+
+    What the run's state was asked with is left in its `asked`.
+    """
+    asked: dict[str, Any] = {}
     task: Any = dag.get_task(task_id).prepare_for_execution()
     engines = {
         f"medallion_{name}": SimpleNamespace(host=f"{name}.example", port=port, login="etl")
@@ -48,12 +52,13 @@ def rendered(dag: DAG, task_id: str, state: RunState = STATE, audited: Any = Non
     audit = {"audit": audited}
     variables = {
         "ti": SimpleNamespace(dag_id=dag.dag_id, task_id=task_id, xcom_pull=lambda task_ids: audit[task_ids]),
-        "params": task.params,
+        "params": {**task.params, **params},
         "conn": SimpleNamespace(**engines),
-        "run_state": lambda _: state,
+        "run_state": lambda *_, **options: asked.update(options) or state,
         "tag": lambda each: f"medallion {each.dag_id}.{each.task_id}",
     }
     task.render_template_fields(variables, environment)
+    task.asked = asked
     return task
 
 
@@ -118,6 +123,12 @@ def test_run_without_a_window_is_told_as_null(hourly: DAG) -> None:
     told = json.loads(rendered(hourly, "bronze.orders", state).env["MEDALLION_RUN"])
     assert (told["extract_from"], told["extract_to"]) == (None, None)
     assert (told["rebuild"], told["compare_whole"]) == ("silver", "silver")
+
+
+def test_deletes_are_allowed_by_the_parameter_of_a_reconciliation_alone(hourly: DAG, reconcile: DAG) -> None:
+    for allowed in (False, True):
+        assert rendered(reconcile, "bronze.orders", allow_deletes=allowed).asked == {"allow_deletes": allowed}
+    assert rendered(hourly, "bronze.orders").asked == {"allow_deletes": False}
 
 
 def test_age_of_the_source_asks_for_no_lease(hourly: DAG) -> None:

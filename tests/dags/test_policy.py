@@ -12,7 +12,7 @@ from airflow.serialization.serialized_objects import DagSerialization
 
 from .conftest import DAGS
 
-EXPECTED = {"lakehouse_maintenance", "medallion_hourly", "medallion_rollback"}
+EXPECTED = {"lakehouse_maintenance", "medallion_hourly", "medallion_reconcile", "medallion_rollback"}
 SCHEDULED = EXPECTED - {"medallion_rollback"}
 PUBLISHING = {"medallion_hourly"}
 

@@ -151,7 +151,7 @@ def rendered(hourly: DAG) -> Any:
                 "ti": ti,
                 "params": task.params,
                 "conn": SimpleNamespace(**dict.fromkeys(names, connection)),
-                "run_state": lambda _: STATE,
+                "run_state": lambda *_, **options: STATE,
                 "tag": lambda each: f"medallion {each.dag_id}.{each.task_id}",
             },
             environment,

@@ -3,6 +3,7 @@
 import pytest
 
 from medallion.run_state import run_state
+from medallion.settings import settings
 from task_instance import Task
 
 from .conftest import Gold
@@ -36,3 +37,33 @@ def test_rebuild_asked_for_is_compared_whole_from_its_layer_on(gold: Gold, layer
     assert (state.rebuild, state.compare_whole) == (layer, layer)
     # The tables are compared whole; the snapshots are still told, to know which keys rows left.
     assert (state.base_snapshots, state.snapshots) == ({}, {"gold.sales_by_day": 42})
+
+
+@pytest.mark.parametrize(
+    ("history_start", "start"),
+    [(None, "0001-01-01 00:00:00.000000"), ("2018-01-01", "2017-12-31 23:45:00.000000")],
+)
+def test_reconciliation_takes_what_no_window_reads_again(
+    gold: Gold, monkeypatch: pytest.MonkeyPatch, history_start: str | None, start: str
+) -> None:
+    if history_start:
+        monkeypatch.setenv("MEDALLION_HISTORY_START", history_start)
+        settings.cache_clear()
+    gold("insert into audit.runs (dag_id, run_id, kind) values ('medallion_reconcile', 'a', 'reconcile')")
+    before = run_state(Task("a", dag_id="medallion_reconcile"))
+    assert (before.kind, before.extract_from, before.extract_to) == ("reconcile", None, None)
+    gold("update audit.pipeline set watermark = '2018-05-01 12:00+00'")
+    state = run_state(Task("a", dag_id="medallion_reconcile"))
+    assert (state.extract_from, state.extract_to) == (start, "2018-05-01 11:45:00.000000")
+    assert state.tested_rows == "all"
+
+
+def test_share_of_deletes_is_the_settings_unless_one_run_may_pass_it(
+    gold: Gold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDALLION_MAX_DELETED_SHARE", "0.5")
+    monkeypatch.setenv("MEDALLION_MAX_DELETED_FROM", "7")
+    settings.cache_clear()
+    state = run_state(Task("a"))
+    assert (state.max_deleted_share, state.max_deleted_from, state.tested_rows) == (0.5, 7, "changed")
+    assert run_state(Task("a"), allow_deletes=True).max_deleted_share == 1

@@ -1,6 +1,7 @@
 {#-
   Materialization `captured`: the changelog of a source table. Merges the row versions that the source shows in
-  the window into bronze, one commit a chunk of the window. The model is a plain select from the source.
+  the window into bronze, one commit a chunk of the window; a run of the kind `reconcile` compares the tables whole
+  instead (see `reconcile`). The model is a plain select from the source.
 
   A version is (natural key, updated_at, _op, _hash); the hash covers the key and updated_at, so that equal
   hashes mean equal versions even where a key is null. A version that is there already changes nothing, unless
@@ -14,26 +15,34 @@
     {%- set columns = changelog_columns(source_columns) -%}
     {{ run_hooks(pre_hooks) }}
     {% do ensure_table(columns) %}
-    {% for start, end in window_chunks(source_relation) %}
-        {% call statement('main') %}
-            {{ merge_into(columns, captured_versions(sql, source_columns, start, end), ["target.updated_at >= " ~ start, "target.updated_at < " ~ end]) }}
-            when matched then update set _batch = incoming._batch
-            when not matched then {{ insert_row(columns) }}
-        {% endcall %}
-        {{ log(this ~ ': ' ~ loop.index ~ '/' ~ loop.length ~ ' captured from ' ~ start ~ ' to ' ~ end, info=true) }}
-    {% endfor %}
+    {% if not run_context().extract_from %}
+        {{ log(this ~ ': nothing to extract', info=true) }}
+    {% elif run_context().kind == 'reconcile' %}
+        {% do reconcile(source_columns, columns) %}
+    {% else %}
+        {% for start, end in window_chunks(source_relation) %}
+            {% call statement('main') %}
+                {{ merge_versions(columns, captured_versions(sql, source_columns, start, end), ["target.updated_at >= " ~ start, "target.updated_at < " ~ end]) }}
+            {% endcall %}
+            {{ log(this ~ ': ' ~ loop.index ~ '/' ~ loop.length ~ ' captured from ' ~ start ~ ' to ' ~ end, info=true) }}
+        {% endfor %}
+    {% endif %}
     {{ run_hooks(post_hooks) }}
     {{ return({'relations': [this.incorporate(type='table')]}) }}
 {% endmaterialization %}
 
+{#- Adds versions to the changelog; those that are there are stamped with the new batch, and nothing else. -#}
+{% macro merge_versions(columns, versions, target_bounds=[]) -%}
+    {{ merge_into(columns, versions, target_bounds) }}
+    when matched then update set _batch = incoming._batch
+    when not matched then {{ insert_row(columns) }}
+{%- endmacro %}
+
 {#-
-  The window as half-open pairs of UTC literals; none where nothing is extracted. One longer than a day is cut at month ends, so that each piece
+  The window as half-open pairs of UTC literals. One longer than a day is cut at month ends, so that each piece
   holds about `chunk_rows` rows and fewer months than Trino opens partitions for a writer (100).
 -#}
 {% macro window_chunks(source_relation) -%}
-    {%- if not run_context().extract_from -%}
-        {{ return([]) }}
-    {%- endif -%}
     {%- set parse = modules.datetime.datetime.fromisoformat -%}
     {%- set start, end = parse(run_context().extract_from), parse(run_context().extract_to) -%}
     {%- set edges = [start] -%}
@@ -60,9 +69,13 @@
     {%- do edges.append(end) -%}
     {%- set chunks = [] -%}
     {%- for edge in edges[:-1] -%}
-        {%- do chunks.append(("timestamp '%s UTC'" % edge, "timestamp '%s UTC'" % edges[loop.index])) -%}
+        {%- do chunks.append((moment(edge), moment(edges[loop.index]))) -%}
     {%- endfor -%}
     {{ return(chunks) }}
+{%- endmacro %}
+
+{% macro moment(utc) -%}
+    timestamp '{{ utc }} UTC'
 {%- endmacro %}
 
 {#- The source's columns in types that Iceberg holds, then the bookkeeping columns that the YAML describes. -#}
@@ -90,35 +103,46 @@
     {{ return('varchar') }}
 {%- endmacro %}
 
+{% macro iceberg_cast(column) -%}
+    cast({{ column.name }} as {{ iceberg_type(column.data_type) }})
+{%- endmacro %}
+
+{#- The natural key as a JSON array, which is never null. -#}
+{% macro key_text() -%}
+    json_format(cast(array[{% for name in config.meta_require('natural_key') %}cast({{ name }} as varchar){{ ', ' if not loop.last }}{% endfor %}] as json))
+{%- endmacro %}
+
+{#- The MD5, in hex, of a JSON object of the columns that are not null, by name. -#}
+{% macro version_hash(names) -%}
+    lower(to_hex(md5(to_utf8(json_format(cast(map_filter(
+        map(
+            array[{% for name in names %}'{{ name }}'{{ ', ' if not loop.last }}{% endfor %}],
+            array[{% for name in names %}cast({{ name }} as varchar){{ ', ' if not loop.last }}{% endfor %}]
+        ),
+        (name, value) -> value is not null
+    ) as json))))))
+{%- endmacro %}
+
 {% macro captured_versions(source_sql, source_columns, start, end) -%}
     {%- set names = source_columns | map(attribute='name') | list -%}
-    {%- set key -%}
-        json_format(cast(array[{% for name in config.meta_require('natural_key') %}cast({{ name }} as varchar){{ ', ' if not loop.last }}{% endfor %}] as json))
-    {%- endset -%}
     with source as (
         {{ source_sql }}
     ),
 
     captured as (
         select distinct
-            {% for column in source_columns %}cast({{ column.name }} as {{ iceberg_type(column.data_type) }}) as {{ column.name }},
+            {% for column in source_columns %}{{ iceberg_cast(column) }} as {{ column.name }},
             {% endfor -%}
-            {{ key }} as _key,
+            {{ key_text() }} as _key,
             'upsert' as _op,
-            lower(to_hex(md5(to_utf8(json_format(cast(map_filter(
-                map(
-                    array[{% for name in names %}'{{ name }}'{{ ', ' if not loop.last }}{% endfor %}],
-                    array[{% for name in names %}cast({{ name }} as varchar){{ ', ' if not loop.last }}{% endfor %}]
-                ),
-                (name, value) -> value is not null
-            ) as json)))))) as _hash
+            {{ version_hash(names) }} as _hash
         from source
         where updated_at >= {{ start }} and updated_at < {{ end }}
     ),
 
     present as (
         select
-            {{ key }} as _key,
+            {{ key_text() }} as _key,
             updated_at,
             _op,
             _hash,

@@ -4,7 +4,7 @@
 -#}
 {% macro run_context() -%}
     {%- set by_hand -%}
-        {"batch": 0, "published_batch": 0, "extract_from": null, "snapshots": {}, "compare_whole": "silver", "tested_rows": "all"}
+        {"kind": null, "batch": 0, "published_batch": 0, "extract_from": null, "snapshots": {}, "compare_whole": "silver", "tested_rows": "all"}
     {%- endset -%}
     {{ return(fromjson(env_var('MEDALLION_RUN', by_hand))) }}
 {%- endmacro %}

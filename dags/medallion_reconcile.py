@@ -1,0 +1,54 @@
+"""
+### Daily reconciliation
+
+Compares what the source has with what bronze knows, table by table, and mends bronze: rows that were deleted at the
+source are ended, versions that no window saw are captured. Silver, gold and BI follow with the next hourly run.
+Beside it, all dbt tests look at whole tables; hourly they look at what changed.
+
+* **What it found**: `audit.reconciliations`, the counts of each table; `lake.reconciled.<table>` on Trino, the rows.
+* **Too many rows are gone** (a source caught while it is reloaded): that table's task fails, its bronze stays as it
+  is. If they are gone for good: trigger with `allow_deletes`.
+"""
+
+from datetime import UTC, datetime, timedelta
+
+from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TaskGroup, task
+
+from medallion import lease
+from medallion.begin import BeginRunOperator
+from medallion.dbt import dbt_layer, dbt_tests
+from medallion.defaults import DEFAULT_ARGS, MACROS
+from medallion.settings import settings
+from medallion.window import RunKind
+
+MARTS = "path:models/silver/marts"
+
+with DAG(
+    "medallion_reconcile",
+    schedule=CronDataIntervalTimetable(settings().reconcile_schedule, timezone="UTC"),
+    start_date=datetime(2016, 1, 1, tzinfo=UTC),
+    catchup=False,
+    max_active_runs=1,
+    dagrun_timeout=timedelta(hours=12),
+    doc_md=__doc__,
+    tags=["medallion", "daily"],
+    default_args=DEFAULT_ARGS,
+    user_defined_macros=MACROS,
+    params={
+        "allow_deletes": Param(
+            False, type="boolean", description="Let this run end any share of a table's rows as deleted."
+        ),
+    },
+):
+    begin = BeginRunOperator(task_id="begin", kind=RunKind.RECONCILE).as_setup()
+
+    # Each task tests its table whole, too.
+    bronze = dbt_layer("bronze", "trino", "path:models/bronze")
+
+    with TaskGroup("tests") as tests:
+        dbt_tests("trino", task_id="trino", exclude=f"path:models/bronze {MARTS}")
+        dbt_tests("spark", task_id="spark", select=MARTS)
+
+    end = task(lease.release, task_id="end")().as_teardown(setups=begin)
+
+    begin >> [bronze, tests] >> end
