@@ -12,6 +12,7 @@ HOURLY ?=
 LAYER ?= silver
 BATCH ?=
 TABLE ?=
+ALLOW_DELETES ?=
 SHOP ?=
 
 export STACK_SHOP ?= $(SHOP)
@@ -71,8 +72,11 @@ backfill: venv ## Run a date range in one run: FROM=… TO=… (UTC; HOURLY=1: a
 rebuild: venv ## Make the layers again from bronze: [LAYER=silver|gold]
 	@$(stack) trigger --rebuild $(LAYER)
 
+reconcile: venv ## Find what was deleted or missed at the source (ALLOW_DELETES=1: however much)
+	@$(stack) reconcile $(if $(ALLOW_DELETES),--allow-deletes)
+
 maintain: venv ## Compact the lake's tables, remove old snapshots and stray files: what is done once a day, now
-	@$(stack) trigger --dag lakehouse_maintenance
+	@$(stack) maintain
 
 publications: venv ## List what was published when, by batch
 	@$(stack) publications

@@ -124,7 +124,6 @@ def run(settings: Settings, olist: Path | None, orders: int) -> None:
 
 
 @cli.command()
-@click.option("--dag", default=pipeline.DAG, show_default=True, help="Which DAG.")
 @click.option("--from", "start", type=MOMENT, help="Start of the window, UTC.")
 @click.option("--to", "end", type=MOMENT, help="End of the window, UTC, itself not in it.")
 @click.option(
@@ -136,20 +135,27 @@ def run(settings: Settings, olist: Path | None, orders: int) -> None:
 @click.pass_obj
 def trigger(
     settings: Settings,
-    dag: str,
     start: datetime | None,
     end: datetime | None,
     layer: str | None,
     rebuild: str | None,
 ) -> None:
-    """Run a DAG once and follow it; the pipeline without options: what is new since the last run."""
+    """Run the pipeline once and follow it; without options: what is new since the last run."""
     wanted = {
         "window_start": start and start.isoformat(),
         "window_end": end and end.isoformat(),
         "up_to": layer,
         "rebuild": rebuild,
     }
-    pipeline.trigger(settings, {name: value for name, value in wanted.items() if value}, dag)
+    pipeline.trigger(settings, {name: value for name, value in wanted.items() if value})
+
+
+@cli.command()
+@click.option("--allow-deletes", is_flag=True, help="End any share of a table's rows as deleted.")
+@click.pass_obj
+def reconcile(settings: Settings, allow_deletes: bool) -> None:
+    """Compare the source with bronze, whole, and follow it; silver and gold come with the next hourly run."""
+    pipeline.trigger(settings, {"allow_deletes": allow_deletes}, pipeline.RECONCILE_DAG)
 
 
 @cli.command()
@@ -161,6 +167,13 @@ def backfill(settings: Settings, start: datetime, end: datetime) -> None:
     if start >= end:
         raise StackError(f"FROM ({start}) must be before TO ({end}).")
     pipeline.backfill(settings, start.replace(tzinfo=UTC), end.replace(tzinfo=UTC))
+
+
+@cli.command()
+@click.pass_obj
+def maintain(settings: Settings) -> None:
+    """Compact the lake's tables, remove old snapshots and stray files."""
+    pipeline.trigger(settings, {}, dag="lakehouse_maintenance")
 
 
 @cli.command()

@@ -23,6 +23,7 @@ from stack.lifecycle import up
 from stack.settings import ROOT, Settings
 
 DAG = "medallion_hourly"
+RECONCILE_DAG = "medallion_reconcile"
 
 
 def query(url: str, statement: str | sql.Composed) -> list[tuple[Any, ...]]:
@@ -109,7 +110,7 @@ def shop(settings: Settings, *arguments: str) -> None:
         raise StackError(f"The shop's command failed: sample {' '.join(arguments)}")
 
 
-def follow(airflow: AirflowApi, run: str, dag: str = DAG) -> None:
+def follow(airflow: AirflowApi, dag: str, run: str) -> None:
     """Name the run, let it run, and follow it to its end."""
     console.print(f"Run {run}: {airflow.url}/dags/{dag}/runs/{run}", soft_wrap=True)
     airflow.unpause(dag)
@@ -117,10 +118,10 @@ def follow(airflow: AirflowApi, run: str, dag: str = DAG) -> None:
 
 
 def trigger(settings: Settings, params: dict[str, Any], dag: str = DAG) -> None:
-    """Run a DAG once with `params` and follow it to its end."""
+    """Run `dag` once with `params` and follow it to its end."""
     with AirflowApi(settings) as airflow:
         airflow.wait_dag(dag)
-        follow(airflow, airflow.trigger(dag, params), dag)
+        follow(airflow, dag, airflow.trigger(dag, params))
 
 
 def run_history(settings: Settings, start: datetime) -> None:
@@ -132,7 +133,7 @@ def run_history(settings: Settings, start: datetime) -> None:
         ]
         window = {"window_start": start.isoformat(), "window_end": datetime.now(UTC).isoformat()}
         # Due before the last hour's run, which Airflow makes as soon as the DAG is unpaused.
-        follow(airflow, left[0] if left else airflow.trigger(DAG, window, due=start))
+        follow(airflow, DAG, left[0] if left else airflow.trigger(DAG, window, due=start))
 
 
 def backfill(settings: Settings, start: datetime, end: datetime) -> None:
