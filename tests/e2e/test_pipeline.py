@@ -208,8 +208,3 @@ def test_rebuild_changes_nothing(stack: Stack, first_run: str) -> None:
     stack.run("trigger", "--rebuild", "silver")
     assert {table: sorted(stack.gold(f"select * from gold.{table}")) for table in GOLD} == before
     assert stack.audit("select rebuild from audit.pipeline") == [("none",)]
-
-
-def test_down_leaves_no_process(stack: Stack, first_run: str) -> None:
-    stack.run("down")
-    assert supervisor.ours(stack.settings) == []
