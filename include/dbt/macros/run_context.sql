@@ -24,12 +24,12 @@
     {{ 'true' if compares_whole() else '_batch > ' ~ run_context().published_batch }}
 {%- endmacro %}
 
-{#- A relation as it was at the last publication; empty where the layer is compared whole. -#}
+{#- A relation as it was at the last publication; empty where it was then, or where the layer is compared whole. -#}
 {% macro as_published(relation) -%}
-    {%- if compares_whole() -%}
+    {%- set snapshot = run_context().snapshots.get(relation.schema ~ '.' ~ relation.identifier) -%}
+    {%- if compares_whole() or not snapshot -%}
         (select * from {{ relation }} where false)
     {%- else -%}
-        {%- set snapshot = run_context().snapshots[relation.schema ~ '.' ~ relation.identifier] -%}
         (select * from {{ relation }} {{ 'for ' if target.type == 'trino' }}version as of {{ snapshot }})
     {%- endif -%}
 {%- endmacro %}
