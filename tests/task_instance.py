@@ -17,6 +17,7 @@ class Task:
     paused: bool = False
     states: dict[str, str] = field(default_factory=dict)
     tags: tuple[str, ...] = ("medallion",)
+    xcoms: dict[str, Any] = field(default_factory=dict)
 
     @property
     def task(self) -> Any:
@@ -34,3 +35,7 @@ class Task:
     def get_task_states(self, dag_id: str, run_ids: list[str]) -> dict[str, dict[str, str]]:
         """Run -> task -> state."""
         return {run: self.states for run in run_ids}
+
+    def xcom_pull(self, task_ids: str) -> Any:
+        """What the task returned."""
+        return self.xcoms[task_ids]

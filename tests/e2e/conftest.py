@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,7 +17,8 @@ import trino
 from pyhive import hive
 from pyiceberg.catalog.sql import SqlCatalog
 
-from expected import Expected, expected_from_csv, expected_from_source
+from expected import GOLD, Expected, expected_from_csv, expected_from_source
+from stack import supervisor
 from stack.bootstrap import HOME
 from stack.environment import exports
 from stack.settings import ROOT, Settings
@@ -32,6 +33,7 @@ class Stack:
 
     settings: Settings
     environment: dict[str, str]
+    quiet: bool = False
 
     def run(self, *arguments: str, status: int = 0) -> str:
         """Run `python -m stack ARGUMENTS`, check its exit status and return what it printed."""
@@ -46,7 +48,8 @@ class Stack:
             timeout=MINUTES * 60,
             check=False,
         )
-        print(done.stdout)  # pytest shows it where the test fails
+        if not self.quiet or done.returncode != status:
+            print(done.stdout)  # pytest shows it where the test fails
         assert done.returncode == status, f"{command[2:]} ended with {done.returncode}"
         return done.stdout
 
@@ -88,6 +91,17 @@ class Stack:
         uri = "postgresql+psycopg2://?service=lake"
         return SqlCatalog("lake", uri=uri, warehouse=warehouse, init_catalog_tables="false")
 
+    def differences(self) -> dict[str, str]:
+        """Return how gold, as BI reads it, differs from what the source says now: table -> differences."""
+        expected = expected_from_source(self.urls["SOURCE_URL"])
+        found = {
+            table: expected.diff(
+                table, self.gold(f"select {', '.join(expected.columns(table))} from gold.{table}")
+            )
+            for table in GOLD
+        }
+        return {table: difference for table, difference in found.items() if difference}
+
     def audit(self, statement: str) -> list[tuple[Any, ...]]:
         """Return the rows of a statement on the audit, which BI may not read."""
         return self.lake(f"select * from table(postgres_gold.system.query(query => '{statement}'))")
@@ -100,29 +114,42 @@ def free_ports(count: int) -> list[int]:
         return [server.getsockname()[1] for server in servers]
 
 
-@pytest.fixture(scope="session")
-def stack() -> Iterator[Stack]:
-    """The stack, with nothing in it. It ends with the tests; its logs stay until the next ones."""
+@contextmanager
+def own_stack(quiet: bool = False) -> Iterator[Stack]:
+    """A stack with nothing in it, which ends with the block, to the last process; its logs stay until the next one."""
     home = HOME / "test"
     names = list(Settings().ports)
     settings = Settings(home=home, shop="off", **dict(zip(names, free_ports(len(names)), strict=True)))
     chosen = {f"STACK_{name.upper()}": str(value) for name, value in settings if value is not None}
-    stack = Stack(settings, {**os.environ, **chosen})
+    stack = Stack(settings, {**os.environ, **chosen}, quiet)
     stack.run("down")  # what tests that were killed left
     shutil.rmtree(home, ignore_errors=True)
     stack.run("up")
     yield stack
     stack.run("down")
+    assert supervisor.ours(settings) == []
 
 
-@pytest.fixture(scope="session")
-def history(stack: Stack) -> Expected:
-    """The shop is filled: from Olist's CSVs where they are, else generated. What must come of it."""
+def filled(stack: Stack) -> Expected:
+    """Fill the shop, from Olist's CSVs where they are, else generated; return what must come of it."""
     if OLIST.is_dir():
         stack.run("exec", "--", "python", "-m", "sample", "load", str(OLIST))
         return expected_from_csv(OLIST)
     stack.run("exec", "--", "python", "-m", "sample", "generate", "--orders", "3000", "--anomalies", "all")
     return expected_from_source(stack.urls["SOURCE_URL"])
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """The stack of these tests."""
+    with own_stack() as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def history(stack: Stack) -> Expected:
+    """The shop is filled. What must come of it."""
+    return filled(stack)
 
 
 @pytest.fixture(scope="session")
