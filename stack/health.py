@@ -37,11 +37,12 @@ def postgres(settings: Settings, _started: float) -> None:
 
 
 def trino_query(settings: Settings, _started: float) -> None:
-    """A query runs on a node: the server says that it has started before its node has joined."""
+    """A query of a catalog runs: the server says that it has started before its node has joined, catalog by catalog."""
     with trino.dbapi.Connection(
         HOST, settings.trino_port, "medallion", request_timeout=SECONDS
     ) as connection:
-        connection.cursor().execute("select 1").fetchall()
+        catalog = "select * from table(postgres_gold.system.query(query => 'select 1'))"
+        connection.cursor().execute(catalog).fetchall()
 
 
 def thrift(settings: Settings, _started: float) -> None:

@@ -87,7 +87,7 @@ class Settings(BaseSettings):
     max_gold_age: timedelta = Field(
         timedelta(hours=3),
         gt=NOTHING,
-        description="A run that has not published by then raises a deadline alert.",
+        description="A run that takes longer than usual by this raises a deadline alert.",
     )
     notifier: str | None = Field(
         None, description="Import path of an Airflow notifier, called when a task or a deadline fails."

@@ -26,8 +26,9 @@
 
 {#- A relation as it was at the last publication; empty where it was then, or where the layer is compared whole. -#}
 {% macro as_published(relation) -%}
-    {%- set snapshot = run_context().snapshots.get(relation.schema ~ '.' ~ relation.identifier) -%}
-    {%- if compares_whole() or not snapshot -%}
+    {%- set table = relation.schema ~ '.' ~ relation.identifier -%}
+    {%- set snapshot = none if compares_whole() else run_context().snapshots.get(table) -%}
+    {%- if not snapshot -%}
         (select * from {{ relation }} where false)
     {%- else -%}
         (select * from {{ relation }} {{ 'for ' if target.type == 'trino' }}version as of {{ snapshot }})
