@@ -162,7 +162,7 @@ def test_daily_run_leaves_gold_and_the_publication_as_they_are(stack: Stack, fir
     before = {table: sorted(stack.gold(f"select * from gold.{table}")) for table in GOLD}
     facts = "select count(*), checksum(order_id), checksum(payment_value), checksum(_batch) from silver.fact_sales"
     [held] = stack.lake(facts)
-    stack.run("trigger", "--dag", "lakehouse_maintenance")
+    stack.run("maintain")
     assert stack.lake(facts) == [held]
     assert {table: sorted(stack.gold(f"select * from gold.{table}")) for table in GOLD} == before
 

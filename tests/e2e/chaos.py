@@ -1,0 +1,261 @@
+"""kill -9 of each component at each moment of a run, which must finish by its retries and publish the right gold.
+
+make chaos        48 kills over 8 runs, on a stack of its own; prints one table, and logs to .stack/test/log/chaos.log
+"""
+
+import argparse
+import itertools
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import psutil
+import psycopg2
+from rich.console import Console
+from rich.table import Table
+
+from expected import GOLD
+from stack import supervisor
+from stack.airflow_api import AirflowApi
+from stack.credentials import credentials
+from stack.errors import StackError
+from stack.pipeline import DAG
+
+from .conftest import Stack, filled, own_stack
+
+log = logging.getLogger("chaos")
+
+MOMENTS = ("bronze", "entities", "silver", "gold", "stage", "publish")
+# What is in the command line of each.
+COMPONENTS = {
+    "trino": "io.trino.server.TrinoServer",
+    "spark driver": "silver.py --entities",
+    "thrift": "org.apache.spark.sql.hive.thriftserver.HiveThriftServer2",
+    "postgres": "/postgres -D",
+    "scheduler": "/airflow scheduler",
+    "task": "airflow worker -- {task_instance}",
+    "dag-processor": "/airflow dag-processor",
+    "api-server": "airflow api_server",
+}
+STARTED_BY_OTHERS = ("trino", "spark driver", "task")
+POLL_SECONDS = 0.1
+RUN_SECONDS = 1800
+
+
+@dataclass
+class Kill:
+    """One kill, and what came of it."""
+
+    component: str
+    moment: str
+    task: str = ""  # that was running
+    killed: int = 0  # processes
+    tries: int = 0  # the most that a task of the layer took
+    seconds: float = 0.0  # from the kill until the layer was done
+
+
+@dataclass
+class Run:
+    """A run with its kills. `equal`: its gold is what the source says."""
+
+    kills: list[Kill]
+    run_id: str = ""
+    state: str = ""
+    differences: dict[str, str] = field(default_factory=dict)
+    left: list[str] = field(default_factory=list)  # statements and drivers that the run left on engines
+
+    @property
+    def equal(self) -> bool:
+        """Whether it ended as if nothing had been killed."""
+        return self.state == "success" and not self.differences and not self.left
+
+
+def processes(stack: Stack, component: str, task_instance: str) -> list[psutil.Process]:
+    """Return what is to be killed of a component; none where it does not run at that moment."""
+    word = COMPONENTS[component].format(task_instance=task_instance)
+    found = []
+    for process in supervisor.ours(stack.settings):
+        with suppress(psutil.Error):
+            words = process.cmdline()
+            # Of a service its first process: what that started has to cope.
+            if word in " ".join(words) and (
+                component in STARTED_BY_OTHERS or "supervisord" in " ".join(process.parent().cmdline())
+            ):
+                found.append(process)
+    return found
+
+
+def task_instances(stack: Stack, run_id: str) -> list[tuple[str, str, str, int]]:
+    """Return (task id, state, id, try number) of a run, from Airflow's database, waiting where that is down."""
+    password = credentials(stack.settings.home / "secrets.env")["AIRFLOW_DB_PASSWORD"]
+    until = time.monotonic() + RUN_SECONDS
+    while True:
+        try:
+            with psycopg2.connect(
+                host="127.0.0.1", port=stack.settings.postgres_port, user="airflow", password=password
+            ) as connection:
+                cursor = connection.cursor()
+                cursor.execute(
+                    "select task_id, coalesce(state, ''), id::text, try_number from task_instance where run_id = %s",
+                    (run_id,),
+                )
+                return cursor.fetchall()
+        except psycopg2.OperationalError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(POLL_SECONDS)
+
+
+def of_layer(rows: Sequence[tuple[str, str, str, int]], layer: str) -> list[tuple[str, str, str, int]]:
+    """Return the task instances of a layer."""
+    return [row for row in rows if row[0].partition(".")[0] == layer]
+
+
+def wait_for(stack: Stack, run: Run, seen: Callable[[list[tuple[str, str, str, int]]], Any]) -> Any:
+    """Return what `seen` finds among the run's task instances, as soon as it is something.
+
+    Raises TimeoutError after half an hour, and where the run can't go on.
+    """
+    until = time.monotonic() + RUN_SECONDS
+    while time.monotonic() < until:
+        rows = task_instances(stack, run.run_id)
+        if found := seen(rows):
+            return found
+        if broken := [task for task, state, *_ in rows if state in ("failed", "upstream_failed")]:
+            raise TimeoutError(f"{run.run_id}: {', '.join(broken)} failed")
+        time.sleep(POLL_SECONDS)
+    raise TimeoutError(f"{run.run_id} did not go on for {RUN_SECONDS} s")
+
+
+def strike(stack: Stack, run: Run, kill: Kill) -> None:
+    """Wait for the moment, kill, and wait until the layer is done."""
+
+    def victims(rows: list[tuple[str, str, str, int]]) -> Any:
+        layer = of_layer(rows, kill.moment)
+        for task, state, identity, _ in layer:
+            if state == "running" and (found := processes(stack, kill.component, identity)):
+                return task, found
+        # It was not there while the layer ran.
+        return ("", []) if layer and all(state == "success" for _, state, *_ in layer) else None
+
+    kill.task, found = wait_for(stack, run, victims)
+    for process in found:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    began = time.monotonic()
+    kill.killed = len(found)
+    log.info(
+        "%s: killed %s (%d) while %s ran", run.run_id, kill.component, kill.killed, kill.task or "nothing"
+    )
+
+    def done(rows: list[tuple[str, str, str, int]]) -> Any:
+        layer = of_layer(rows, kill.moment)
+        return all(state == "success" for _, state, *_ in layer) and layer
+
+    kill.tries = max(tries for *_, tries in wait_for(stack, run, done))
+    kill.seconds = time.monotonic() - began
+    log.info("%s: %s done after %.1f s, %d tries", run.run_id, kill.moment, kill.seconds, kill.tries)
+
+
+def endure(stack: Stack, kills: Sequence[Kill]) -> Run:
+    """Change the shop, make a run, kill as it goes, and hold what it published against the source."""
+    run = Run(list(kills))
+    stack.run("exec", "--", "python", "-m", "sample", "live")
+    with AirflowApi(stack.settings) as airflow:
+        airflow.unpause(DAG)
+        run.run_id = airflow.trigger(DAG, {})
+    try:
+        for kill in run.kills:
+            strike(stack, run, kill)
+        wait_for(
+            stack, run, lambda rows: dict((task, state) for task, state, *_ in rows).get("end") == "success"
+        )
+        run.state = ended(stack, run.run_id)
+    except TimeoutError as error:
+        log.error("%s", error)
+        run.state = str(error)
+        return run
+    run.differences = stack.differences()
+    for table, difference in run.differences.items():
+        log.error("%s: gold.%s differs: %s", run.run_id, table, difference)
+    run.left = [
+        query
+        for (query,) in stack.lake(
+            "select query from system.runtime.queries where state not in ('FINISHED', 'FAILED')"
+            " and query like '/* medallion medallion_%'"
+        )
+    ] + [" ".join(process.cmdline()) for process in processes(stack, "spark driver", "")]
+    return run
+
+
+def ended(stack: Stack, run_id: str) -> str:
+    """Return the state that a run ended in, waiting for it, and for the api-server where that was killed."""
+    until = time.monotonic() + RUN_SECONDS
+    while True:
+        try:
+            with AirflowApi(stack.settings) as airflow:
+                state = str(airflow.call("GET", f"/api/v2/dags/{DAG}/dagRuns/{run_id}")["state"])
+            if state in ("success", "failed"):
+                return state
+        except StackError:
+            if time.monotonic() > until:
+                raise
+        time.sleep(1)
+
+
+def all_kills() -> Iterator[list[Kill]]:
+    """Return eight runs' kills: each component at each moment."""
+    for shift in range(len(COMPONENTS)):
+        yield [
+            Kill(list(COMPONENTS)[(shift + position) % len(COMPONENTS)], moment)
+            for position, moment in enumerate(MOMENTS)
+        ]
+
+
+def show(runs: Sequence[Run]) -> None:
+    """Print the table."""
+    table = Table("component", "moment", "killed while it ran", "tries", "seconds to recover", "gold equal")
+    for run, kill in itertools.chain.from_iterable(((run, kill) for kill in run.kills) for run in runs):
+        table.add_row(
+            kill.component,
+            kill.moment,
+            kill.task or "(does not run then)",
+            str(kill.tries),
+            f"{kill.seconds:.1f}",
+            "yes" if run.equal else f"NO: {run.state}",
+        )
+    Console(width=140).print(table)
+
+
+def main() -> int:
+    """Make the runs; return 0 where every one ended with the right gold."""
+    parser = argparse.ArgumentParser(description="Kill each component at each moment of a run.")
+    parser.add_argument("--runs", type=int, default=len(COMPONENTS), help="how many runs, of six kills each")
+    options = parser.parse_args()
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    runs = []
+    with own_stack(quiet=True) as stack:
+        logging.basicConfig(
+            filename=stack.settings.home / "log" / "chaos.log",
+            level=logging.INFO,
+            format="%(asctime)s %(levelname)s %(message)s",
+        )
+        filled(stack)
+        stack.run("run")
+        for kills in itertools.islice(all_kills(), options.runs):
+            runs.append(endure(stack, kills))
+            before = {table: sorted(stack.gold(f"select * from gold.{table}"), key=repr) for table in GOLD}
+        stack.run("trigger", "--rebuild", "silver")
+        rebuilt = {table: sorted(stack.gold(f"select * from gold.{table}"), key=repr) for table in GOLD}
+    show(runs)
+    print("gold equals the rebuild from bronze" if rebuilt == before else "GOLD DIFFERS FROM THE REBUILD")
+    return 0 if all(run.equal for run in runs) and rebuilt == before else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

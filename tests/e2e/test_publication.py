@@ -1,0 +1,98 @@
+"""What is published, and when: after every test passed, whole, and as it was before where that is asked for."""
+
+import re
+from typing import Any
+
+import pytest
+
+from expected import GOLD
+from stack.airflow_api import AirflowApi
+from stack.errors import StackError
+from stack.pipeline import DAG
+
+from .conftest import Stack
+
+# Layer: a row that no run writes, what finds it again, and the test that must fail for it.
+SPOILED = {
+    "bronze.sellers": (
+        "insert into bronze.sellers (seller_id, updated_at, _op, _hash, _extracted_at, _batch)"
+        " select 'spoiled', updated_at, 'nonsense', _hash, _extracted_at, 1000000 from bronze.sellers limit 1",
+        "delete from bronze.sellers where _op = 'nonsense'",
+        "valid_rows_sellers",
+    ),
+    "entities.test": (
+        "insert into silver.stg_sellers (seller_id, _raw_key, _state, _batch)"
+        " values ('spoiled', '[]', 'no state', 1000000)",
+        "delete from silver.stg_sellers where _state = 'no state'",
+        "valid_rows_stg_sellers",
+    ),
+    "silver.dim_sellers": (
+        "insert into silver.dim_sellers (seller_id, seller_state, _batch) values ('spoiled', 'XX', 1000000)",
+        "delete from silver.dim_sellers where seller_state = 'XX'",
+        "accepted_values_dim_sellers_seller_state",
+    ),
+    "gold.sales_by_day": (
+        "insert into gold.sales_by_day (day, payments, _batch) values (date '1999-12-31', -1, 1000000)",
+        "delete from gold.sales_by_day where payments = -1",
+        "valid_rows_sales_by_day",
+    ),
+}
+
+
+def test_failing_test_of_any_layer_holds_back_the_publication(stack: Stack, first_run: str) -> None:
+    before = stack.gold("select * from gold.publication")
+    for spoil, _, _ in SPOILED.values():
+        stack.lake(spoil)
+    stack.run("exec", "--", "python", "-m", "sample", "live")
+    with AirflowApi(stack.settings) as airflow:
+        run = airflow.trigger(DAG, {})
+        for task, (_, mend, test) in SPOILED.items():
+            with pytest.raises(StackError, match=rf"Task {re.escape(task)}:(.|\n)*{test}"):
+                airflow.follow(DAG, run)
+            assert "spoiled" in log_of(stack, run, task) or "1999-12-31" in log_of(stack, run, task)
+            assert stack.gold("select * from gold.publication") == before
+            stack.lake(mend)
+            airflow.call(
+                "POST",
+                f"/api/v2/dags/{DAG}/clearTaskInstances",
+                {"dry_run": False, "dag_run_id": run, "only_failed": True, "reset_dag_runs": True},
+            )
+        airflow.follow(DAG, run)
+    assert [row[0] for row in stack.gold("select run_id from gold.publication")] == [run]
+
+
+def log_of(stack: Stack, run: str, task: str) -> str:
+    """What the task's last try logged."""
+    folder = stack.settings.home / "log" / "airflow" / f"dag_id={DAG}" / f"run_id={run}" / f"task_id={task}"
+    return max(folder.iterdir(), key=lambda path: path.stat().st_mtime).read_text()
+
+
+def published(stack: Stack) -> dict[str, list[Any]]:
+    """What BI sees."""
+    return {
+        table: sorted(stack.gold(f"select * from gold.{table}"), key=repr) for table in (*GOLD, "publication")
+    }
+
+
+def test_gold_goes_back_to_an_earlier_publication_and_on_again(stack: Stack, first_run: str) -> None:
+    earlier = published(stack)
+    [batch] = [row[1] for row in earlier["publication"]]
+    stack.run("exec", "--", "python", "-m", "sample", "live")
+    stack.run("trigger")
+    later = published(stack)
+    assert later["sales_by_day"] != earlier["sales_by_day"]
+
+    day = str(earlier["sales_by_day"][0][0])
+    assert day in stack.run("as-of", str(batch), "sales_by_day")
+    assert "No publication by batch 999999" in stack.run("as-of", "999999", "sales_by_day", status=1)
+
+    assert "there is no publication by batch 999999" in stack.run("rollback", "999999", status=1)
+    stack.run("rollback", str(batch))
+    assert published(stack) == earlier
+    stack.run("exec", "--", "python", "-m", "sample", "live")
+    assert re.search(r"skipped +[0-9.]+ s +publish", stack.run("trigger"))
+    assert published(stack) == earlier
+
+    stack.run("resume")
+    stack.run("trigger")
+    assert stack.differences() == {}

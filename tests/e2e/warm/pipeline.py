@@ -1,0 +1,199 @@
+"""The tasks of the hourly DAG on warm engines: the same models, jobs and SQL, without Airflow's own time."""
+
+import itertools
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from airflow.providers.trino.hooks.trino import TrinoHook
+from airflow.sdk.exceptions import AirflowSkipException
+from dbt.cli.main import dbtRunner
+from dbt.contracts.graph.manifest import Manifest
+
+from medallion import audit, lease, publish
+from medallion.begin import keep_window, request_rebuild
+from medallion.database import create_audit_tables, rendered, transaction
+from medallion.engines import tag
+from medallion.gold import gold_tables
+from medallion.manifest import entity_jobs
+from medallion.run_state import RunState, run_state
+from medallion.settings import DBT_PROJECT, TRINO_CONNECTION
+from medallion.window import RunKind, Window
+from stack.settings import ROOT
+from task_instance import Task
+
+ENGINES = {"bronze": "trino", "silver": "spark", "gold": "trino"}
+
+
+class WarmPipeline:
+    """Runs of the pipeline, one after the other; `environment` is that of the stack's processes."""
+
+    def __init__(self, environment: dict[str, str], folder: Path) -> None:
+        """Start Spark, parse the dbt project; what dbt writes goes into `folder`."""
+        self.folder = folder
+        self.audited: dict[str, dict[str, Any]] = {}
+        self.spark = subprocess.Popen(
+            [sys.executable, Path(__file__).with_name("silver_server.py")],
+            env=environment | {"PYTHONPATH": str(ROOT / "include" / "spark_jobs")},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=(folder / "silver.log").open("w"),
+            text=True,
+        )
+        self.manifests: dict[str, Manifest | None] = {"trino": None, "spark": None}
+        for engine in self.manifests:
+            self.manifests[engine] = self.dbt(engine, "parse")
+
+    def close(self) -> None:
+        """End Spark."""
+        self.spark.kill()
+        self.spark.wait()
+
+    def dbt(self, engine: str, *arguments: str) -> Any:
+        """Run dbt in this process and return its result; raises AssertionError with its messages."""
+        done = dbtRunner(manifest=self.manifests[engine]).invoke([
+            "--no-version-check", "--log-level", "error", "--log-path", str(self.folder),
+            *arguments, "--target", engine, "--target-path", str(self.folder / engine),
+            "--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT),
+        ])  # fmt: skip
+        assert done.success, done.exception or [
+            each.message
+            for each in getattr(done.result, "results", [])
+            if each.status not in ("success", "pass")
+        ]
+        return done.result
+
+    def tasks(self, draw: random.Random) -> list[str]:
+        """Return the tasks of a run, those of a layer in any order."""
+        manifest: Any = self.manifests["trino"]
+        named: dict[str, list[str]] = {
+            "bronze": [],
+            "entities": list(entity_jobs()),
+            "silver": [],
+            "gold": [],
+        }
+        for node in manifest.nodes.values():
+            if node.resource_type == "model" and node.config.materialized != "spark_job":
+                named[node.schema].append(node.name)
+        named["audit"] = [""]
+        named["stage"] = [table.name for table in gold_tables()]
+        named["publish"] = [""]
+        return [
+            f"{layer}.{name}".rstrip(".")
+            for layer, names in named.items()
+            for name in draw.sample(names, len(names))
+        ]
+
+    def run(
+        self,
+        run_id: str,
+        kind: RunKind,
+        window: Window | None = None,
+        tasks: Sequence[str] | None = None,
+        rebuild: str = "none",
+    ) -> None:
+        """Do a run; or only `tasks` of it: its first ones, as if it had been killed then, or those that were cleared.
+
+        Raises AssertionError where a task fails, AirflowFailException where publishing has to begin anew.
+        """
+        ti = Task(run_id)
+        # Every other run has ended: the lease is free.
+        assert lease.try_lease(ti) is None
+        request_rebuild(rebuild)
+        keep_window(ti, kind, window, window)
+        for layer, group in itertools.groupby(
+            self.tasks(random.Random(0)) if tasks is None else tasks, lambda task: task.partition(".")[0]
+        ):
+            with self.audited_try(ti, layer):
+                self.do(ti, layer, [task.partition(".")[2] for task in group])
+
+    def do(self, ti: Task, layer: str, names: Sequence[str]) -> None:
+        """Do tasks of a layer."""
+        state = run_state(ti)
+        match layer:
+            case "bronze" | "silver" | "gold":
+                os.environ["MEDALLION_RUN"] = state.json()
+                self.dbt(ENGINES[layer], "run", "--select", *names)
+            case "entities":
+                self.make_entities(state, names)
+            case "audit":
+                self.audited[ti.run_id] = audit.audit_run(ti, {"allow_rejected": True}, entity_jobs())
+            case "stage":
+                self.stage(ti, names)
+            case "publish":
+                with suppress(AirflowSkipException):  # a later run has published it all
+                    publish.publish(ti, self.audited[ti.run_id])
+
+    @contextmanager
+    def audited_try(self, ti: Task, task_id: str) -> Iterator[None]:
+        """Tell the audit of a try, as Airflow does; publishing asks it what the tasks read."""
+        ti.task_id = task_id
+        audit.TryListener().on_task_instance_running(None, ti)
+        yield
+        audit.TryListener().on_task_instance_success(None, ti)
+
+    def make_entities(self, state: RunState, jobs: Sequence[str]) -> None:
+        """Have the silver jobs done by the warm Spark."""
+        assert self.spark.stdin and self.spark.stdout
+        asked = {
+            "entities": [entity for job in jobs for entity in entity_jobs()[job]],
+            "batch": state.batch,
+            "published_batch": state.published_batch,
+            "rebuild": state.rebuild,
+        }
+        self.spark.stdin.write(json.dumps(asked) + "\n")
+        self.spark.stdin.flush()
+        outcome = self.spark.stdout.readline()
+        assert outcome == '"done"\n', outcome or (self.folder / "silver.log").read_text()[-3000:]
+
+    def stage(self, ti: Task, names: Sequence[str]) -> None:
+        """Stage what differs of the gold tables, by the DAG's own statements."""
+        ti.xcoms = {"audit": self.audited[ti.run_id]}
+        for table in gold_tables():
+            if table.name in names:
+                variables = {
+                    "ti": ti,
+                    "tag": tag,
+                    "run_state": run_state,
+                    "params": {
+                        "table": {"name": table.name, "key": table.key, "columns": list(table.columns)},
+                        "audited_by": "audit",
+                    },
+                }
+                trino: Any = TrinoHook(TRINO_CONNECTION)  # type: ignore[no-untyped-call]
+                trino.run(
+                    [rendered(file, **variables).decode() for file in ("drop_staging.sql", "stage.sql")]
+                )
+
+    def forget(self, *layers: str) -> None:
+        """Drop what was published, and the lake's tables of the layers: as if nothing had ever been made of them."""
+        trino: Any = TrinoHook(TRINO_CONNECTION)  # type: ignore[no-untyped-call]
+        for layer in layers:
+            for (name,) in trino.get_records(f"show tables from lake.{layer}"):
+                trino.run(f"drop table lake.{layer}.{name}")
+        create_audit_tables()
+        with transaction() as cursor:
+            cursor.execute("select last_batch from audit.pipeline")
+            batches: Any = cursor.fetchone()
+            cursor.execute(
+                "select format('drop table %I.%I', schemaname, tablename) as statement from pg_tables"
+                " where schemaname in ('gold', 'staging', 'audit')"
+            )
+            for row in cursor.fetchall():
+                cursor.execute(row.statement)
+        create_audit_tables()
+        with transaction() as cursor:
+            # What bronze keeps has the old batches: new ones go on from there.
+            cursor.execute("update audit.pipeline set last_batch = %s", (batches.last_batch,))
+
+
+def in_environment(environment: dict[str, str]) -> dict[str, str]:
+    """Return what makes a process one of the stack's, as far as Airflow's connections, dbt and pyiceberg go."""
+    ours = ("AIRFLOW_CONN_", "TRINO_", "THRIFT_", "PYICEBERG_", "PGSERVICEFILE")
+    return {name: value for name, value in environment.items() if name.startswith(ours)}

@@ -1,0 +1,297 @@
+"""What happens at a small shop, story by story: each case that the layers must converge over.
+
+A story is a generator: between its steps other stories go on, and runs read what there is by then. Every row is
+written with the time of the shop's own clock, which a test moves, so that a sequence is the same each time.
+"""
+
+import random
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+
+import psycopg2
+
+from sample.shop import TABLES, sql
+
+Story = Callable[["Shop"], Iterator[None]]
+
+OPENING = datetime(2026, 1, 5, tzinfo=UTC)
+PURCHASED = "2026-01-04 10:00:00"
+CUSTOMERS = ("anna", "bruno", "clara")
+PRODUCTS = ("lamp", "chair", "book")
+SELLERS = ("north", "south")
+
+
+class Shop:
+    """The tables of `sales`, with the clock (UTC) that their rows are written by."""
+
+    def __init__(self, url: str, draw: random.Random) -> None:
+        """Empty the shop at `url` and fill it with who trades there and what with."""
+        self.url = url
+        self.draw = draw
+        self.clock = OPENING
+        self.covered = OPENING  # end of the last run's window
+        self.execute(sql("schema.sql"))
+        self.execute(f"truncate {', '.join(f'sales.{table}' for table in TABLES)} restart identity")
+        for name in CUSTOMERS:
+            self.put(
+                "customers",
+                name,
+                customer_unique_id=f"{name}!",
+                customer_state="SP",
+                customer_city="Sao Paulo",
+            )
+        for name in SELLERS:
+            self.put("sellers", name, seller_state="RJ", seller_city="rio", seller_zip_code_prefix="1")
+        for name in PRODUCTS:
+            self.put("products", name, product_category_name="casa", product_weight_g="10")
+        self.put("product_category_name_translation", "casa", product_category_name_english="home")
+        for number in ("1", "2"):
+            self.put("geolocation", number, geolocation_zip_code_prefix="00001", geolocation_lat=f"-{number}.5",
+                     geolocation_lng="-50.25", geolocation_city="rio", geolocation_state="RJ")  # fmt: skip
+
+    def execute(self, statement: str, values: object = None) -> None:
+        """Run a statement in a transaction of its own."""
+        with psycopg2.connect(self.url) as connection, connection.cursor() as cursor:
+            cursor.execute(statement, values)
+
+    def tick(self) -> None:
+        """Let some time pass: minutes, or more than an hour."""
+        self.clock += timedelta(minutes=self.draw.choice([1, 7, 20, 50, 130]))
+
+    def put(self, table: str, *key: str | None, at: datetime | None = None, **values: str | None) -> None:
+        """Write the row with the natural key: what it was, with `values` changed, at the clock's time or `at`."""
+        names = dict(zip(TABLES[table], key, strict=True))
+        known = " and ".join(f"{name} is not distinct from %({name})s" for name in names)
+        # Not an update: it would move `updated_at` on where a story wants the same again.
+        self.execute(
+            f"""
+            create temporary table kept on commit drop as select * from sales.{table} where {known};
+            delete from sales.{table} where {known};
+            insert into kept ({", ".join(names)})
+            select {", ".join(f"%({name})s" for name in names)} where not exists (select from kept);
+            update kept set {", ".join(f"{name} = %({name})s" for name in [*values, "updated_at"])};
+            insert into sales.{table} overriding system value select * from kept
+            """,
+            {**names, **values, "updated_at": at or self.clock},
+        )
+
+    def add(self, table: str, **values: str | None) -> None:
+        """Write one more row, whatever its key."""
+        columns = ", ".join([*values, "updated_at"])
+        self.execute(
+            f"insert into sales.{table} ({columns}) values ({', '.join(['%s'] * (len(values) + 1))})",
+            [*values.values(), self.clock],
+        )
+
+    def delete(self, table: str, *key: str) -> None:
+        """Delete the rows with the natural key."""
+        names = dict(zip(TABLES[table], key, strict=True))
+        self.execute(
+            f"delete from sales.{table} where {' and '.join(f'{name} = %({name})s' for name in names)}", names
+        )
+
+    def order(
+        self, name: str, customer: str = "anna", at: datetime | None = None, **values: str | None
+    ) -> None:
+        """Write an order, delivered in time unless `values` say otherwise."""
+        delivered = {
+            "customer_id": customer, "order_status": "delivered", "order_purchase_timestamp": PURCHASED,
+            "order_delivered_customer_date": "2026-01-05 22:00:00",
+            "order_estimated_delivery_date": "2026-01-20 00:00:00",
+        }  # fmt: skip
+        self.put("orders", name, at=at, **{**delivered, **values})
+
+    def item(self, order: str, number: str = "1", product: str = "lamp", price: str | None = "10.00") -> None:
+        """Write an item."""
+        seller = self.draw.choice(SELLERS)
+        self.put(
+            "order_items",
+            order,
+            number,
+            product_id=product,
+            seller_id=seller,
+            price=price,
+            freight_value="2.50",
+        )
+
+    def pay(self, order: str, value: str | None, number: str = "1", at: datetime | None = None) -> None:
+        """Write a payment."""
+        self.put("order_payments", order, number, at=at, payment_type="boleto", payment_value=value)
+
+    def review(self, order: str, score: str) -> None:
+        """Write the order's review."""
+        self.put("order_reviews", f"review of {order}", order, review_score=score)
+
+    def sell(self, name: str, customer: str = "anna", product: str = "lamp") -> None:
+        """Write an order with one item, and its payment."""
+        self.order(name, customer)
+        self.item(name, product=product)
+        self.pay(name, "12.50")
+
+
+def parts_in_any_order(shop: Shop) -> Iterator[None]:
+    parts: list[Callable[[], None]] = [
+        lambda: shop.order("parts", "dora"),
+        lambda: shop.item("parts", "1", "sofa", "30.01"),
+        lambda: shop.item("parts", "2", "lamp", "10.01"),
+        lambda: shop.pay("parts", "20.00", "1"),
+        lambda: shop.pay("parts", "25.03", "2"),
+        lambda: shop.put("customers", "dora", customer_unique_id="dora!", customer_state="MG"),
+        lambda: shop.put("products", "sofa", product_category_name="moveis"),
+        lambda: shop.put("product_category_name_translation", "moveis", product_category_name_english="furniture"),
+        lambda: shop.review("parts", "4"),
+    ]  # fmt: skip
+    shop.draw.shuffle(parts)
+    for part in parts:
+        part()
+        yield
+
+
+def product_changes_category(shop: Shop) -> Iterator[None]:
+    shop.sell("category", product="chair")
+    yield
+    shop.put("products", "chair", product_category_name="jardim")
+    yield
+    shop.put("product_category_name_translation", "jardim", product_category_name_english="garden")
+    yield
+    shop.put("products", "chair", product_category_name=None)
+    yield
+
+
+def customer_changes_state(shop: Shop) -> Iterator[None]:
+    shop.sell("state", "bruno")
+    yield
+    shop.put("customers", "bruno", customer_state="BA")
+    yield
+    shop.put("customers", "bruno", customer_unique_id="clara!")
+    yield
+
+
+def canceled_after_publication(shop: Shop) -> Iterator[None]:
+    shop.sell("canceled", "clara", "book")
+    yield
+    shop.put("orders", "canceled", order_status="canceled", order_delivered_customer_date=None)
+    yield
+
+
+def item_moves_to_another_product(shop: Shop) -> Iterator[None]:
+    shop.sell("moved", product="book")
+    yield
+    shop.put("order_items", "moved", "1", product_id="chair")
+    yield
+
+
+def row_turns_invalid_and_valid(shop: Shop) -> Iterator[None]:
+    shop.sell("turned")
+    yield
+    shop.put("order_items", "turned", "1", price="a lot")
+    shop.pay("turned", "-1")
+    yield
+    shop.put("order_items", "turned", "1", price="7.77")
+    yield
+    shop.pay("turned", "9.99")
+    shop.put("orders", "turned", order_status="lost")
+    yield
+    shop.put("orders", "turned", order_status="shipped")
+    yield
+
+
+def two_changes_at_one_time(shop: Shop) -> Iterator[None]:
+    shop.sell("twice")
+    at = shop.clock
+    yield
+    shop.put("order_payments", "twice", "1", payment_value="50.00", at=at)
+    yield
+    shop.put("order_payments", "twice", "1", payment_value="12.50", at=at)
+    yield
+
+
+def late_commit(shop: Shop) -> Iterator[None]:
+    shop.sell("late")
+    yield
+    # Within the lookback of the run that reads next.
+    shop.put("orders", "late", order_status="unavailable", at=shop.covered - timedelta(minutes=10))
+    yield
+
+
+def purchase_date_is_corrected(shop: Shop) -> Iterator[None]:
+    shop.sell("dated")
+    yield
+    shop.put("orders", "dated", order_purchase_timestamp="2025-11-30 23:59:59")
+    yield
+    shop.put("orders", "dated", order_purchase_timestamp="not yet known")
+    yield
+    shop.put("orders", "dated", order_purchase_timestamp="2025-12-01 00:00:00")
+    yield
+
+
+def null_keys(shop: Shop) -> Iterator[None]:
+    for number in range(3):
+        shop.add("order_items", order_id=None, order_item_id="1", price=f"{number}", freight_value="1")
+        shop.add("customers", customer_id=None, customer_state="SP")
+        shop.add("orders", order_id=" ", order_status="created", order_purchase_timestamp=PURCHASED)
+        yield
+
+
+def duplicates(shop: Shop) -> Iterator[None]:
+    shop.sell("double")
+    for number in range(2):
+        shop.add("order_items", order_id="double", order_item_id="1", product_id="lamp", seller_id="north",
+                 price=f"{number}.00", freight_value="0")  # fmt: skip
+        shop.tick()
+        shop.add("order_items", order_id="double", order_item_id=" 01 ", product_id="book", seller_id="north",
+                 price="5", freight_value="0")  # fmt: skip
+        shop.tick()
+        yield
+    for _ in range(2):
+        shop.add("products", product_id="lamp", product_category_name="casa", product_weight_g="11")
+    yield
+
+
+def deleted(shop: Shop) -> Iterator[None]:
+    shop.sell("deleted", "clara")
+    shop.item("deleted", "2", "book", "5.00")
+    yield
+    shop.delete("order_items", "deleted", "2")
+    yield
+    shop.delete("order_payments", "deleted", "1")
+    shop.delete("customers", "clara")
+    yield
+    shop.delete("orders", "deleted")
+    yield
+
+
+def deleted_and_restored(shop: Shop) -> Iterator[None]:
+    shop.sell("restored")
+    at = shop.clock
+    yield
+    shop.delete("orders", "restored")
+    yield
+    shop.order("restored", at=at)  # from a backup
+    yield
+
+
+def long_transaction(shop: Shop) -> Iterator[None]:
+    shop.sell("slow")
+    yield
+    # No window that is still to come reaches back so far.
+    shop.pay("slow", "3.00", at=max(OPENING, shop.covered - timedelta(hours=3)))
+    yield
+
+
+STORIES: tuple[Story, ...] = (
+    parts_in_any_order,
+    product_changes_category,
+    customer_changes_state,
+    canceled_after_publication,
+    item_moves_to_another_product,
+    row_turns_invalid_and_valid,
+    two_changes_at_one_time,
+    late_commit,
+    purchase_date_is_corrected,
+    null_keys,
+    duplicates,
+    deleted,
+    deleted_and_restored,
+    long_transaction,
+)

@@ -1,0 +1,178 @@
+"""Windows in any order, repeated, overlapping, cut off anywhere: the layers end as a rebuild from bronze makes them."""
+
+import itertools
+import random
+from collections import Counter
+from dataclasses import dataclass
+from datetime import timedelta
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException
+
+from expected import GOLD, expected_from_source
+from expected.model import DIMS
+from medallion.window import RunKind, Window
+
+from ..conftest import Stack
+from .pipeline import WarmPipeline
+from .stories import OPENING, STORIES, Shop
+
+pytestmark = pytest.mark.long
+
+MODELS = ("fact_sales", *DIMS)
+# What tells of runs, and not of the source.
+BOOKKEEPING = ("_batch",)
+RUNS_TO_STEPS = 0.12
+HOUR = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a run was asked for."""
+
+    run_id: str
+    kind: RunKind
+    window: Window | None
+    rebuild: str = "none"
+
+
+class Sequence:
+    """Runs of all kinds while stories go on at the shop, as a seed decides."""
+
+    def __init__(self, pipeline: WarmPipeline, shop: Shop, draw: random.Random) -> None:
+        """Begin with a shop that has no order, and nothing in the lake."""
+        self.pipeline, self.shop, self.draw = pipeline, shop, draw
+        self.numbers = itertools.count()
+        self.made: list[Asked] = []
+        self.unfinished: dict[Asked, list[str]] = {}
+
+    def live(self) -> None:
+        """Let all stories come to their end, with runs in between."""
+        stories = [story(self.shop) for story in STORIES]
+        while stories:
+            self.shop.tick()
+            story = self.draw.choice(stories)
+            if next(story, story) is story:
+                stories.remove(story)
+            if self.draw.random() < RUNS_TO_STEPS:
+                self.shop.tick()
+                self.draw.choice([self.whole, self.whole, self.cut_off, self.cleared, self.reconcile])()
+
+    def ask(self) -> Asked:
+        """Draw an hour, everything since the watermark, any range of the shop's past, or a rebuild."""
+        past = int((self.shop.clock - OPENING) / HOUR)
+        first, last = sorted(self.draw.choices(range(past + 1), k=2))
+        start, end = OPENING + first * HOUR, min(OPENING + (last + 1) * HOUR, self.shop.clock)
+        kind, window = self.draw.choice([
+            (RunKind.SCHEDULED, Window(self.shop.clock - HOUR, self.shop.clock)),
+            (RunKind.SCHEDULED, Window(self.shop.clock - HOUR, self.shop.clock)),
+            (RunKind.BACKFILL, Window(start, min(start + HOUR, self.shop.clock))),
+            (RunKind.RANGED, Window(start, end)),
+            (RunKind.REBUILD, None),
+        ])  # fmt: skip
+        rebuild = self.draw.choice(["gold", "silver"]) if kind is RunKind.REBUILD else "none"
+        asked = Asked(f"{kind}_{next(self.numbers)}", kind, window, rebuild)
+        self.made.append(asked)
+        return asked
+
+    def run(self, asked: Asked, tasks: list[str], how: str = "whole") -> None:
+        """Do tasks of a run; where publishing refuses what was audited long ago, from the audit on once more."""
+        window = asked.window and f"{asked.window.start:%d %H:%M} to {asked.window.end:%d %H:%M}"
+        print(
+            f"{asked.run_id} {how}, {window}, {asked.rebuild}: {len(tasks)} tasks, {tasks[0]} to {tasks[-1]}"
+        )
+        try:
+            self.pipeline.run(asked.run_id, asked.kind, asked.window, tasks, asked.rebuild)
+        except AirflowFailException as refused:
+            assert "clear its task `audit`" in str(refused)
+            whole = self.pipeline.tasks(self.draw)
+            self.pipeline.run(asked.run_id, asked.kind, asked.window, whole[whole.index("audit") :])
+        if asked.window:
+            self.shop.covered = max(self.shop.covered, asked.window.end)
+
+    def whole(self) -> None:
+        """Do a run from its beginning to its end."""
+        self.run(self.ask(), self.pipeline.tasks(self.draw))
+
+    def cut_off(self) -> None:
+        """Do the first tasks of a run."""
+        tasks = self.pipeline.tasks(self.draw)
+        cut = self.draw.randrange(1, len(tasks))
+        asked = self.ask()
+        self.unfinished[asked] = tasks[cut:]
+        self.run(asked, tasks[:cut], "cut off")
+
+    def cleared(self) -> None:
+        """Do what an earlier run was cut off before; or some of one that is done: all, a task with what follows."""
+        if self.unfinished and self.draw.random() < 0.5:
+            asked = self.draw.choice(list(self.unfinished))
+            self.run(asked, self.unfinished.pop(asked), "cleared")
+        elif done := [each for each in self.made if each not in self.unfinished]:
+            tasks = self.pipeline.tasks(self.draw)
+            self.run(
+                self.draw.choice(done),
+                tasks[self.draw.choice([0, self.draw.randrange(len(tasks))]) :],
+                "cleared",
+            )
+        else:
+            self.whole()
+
+    def reconcile(self) -> None:
+        """Find what no window saw; the next run takes it on."""
+        asked = Asked(f"reconcile_{next(self.numbers)}", RunKind.RECONCILE, None)
+        self.run(asked, [task for task in self.pipeline.tasks(self.draw) if task.startswith("bronze.")])
+
+
+def rows(stack: Stack, table: str) -> Counter[str]:
+    """Return how often each row stands in a table of the lake, without bookkeeping."""
+    schema, name = table.split(".")
+    columns = stack.lake(
+        f"select column_name from information_schema.columns where table_schema = '{schema}' and table_name = '{name}'"
+    )
+    names = sorted(column for (column,) in columns if column not in BOOKKEEPING)
+    return Counter(map(repr, stack.lake(f"select {', '.join(names)} from {table}")))
+
+
+def state(stack: Stack) -> dict[str, Counter[str]]:
+    """Return everything that is made of bronze: silver and gold in the lake, gold in PostgreSQL."""
+    lake = [
+        f"{layer}.{name}"
+        for layer in ("silver", "gold")
+        for (name,) in stack.lake(f"show tables from {layer}")
+        # It tells of runs.
+        if name != "entity_accounts"
+    ]
+    return {table: rows(stack, table) for table in lake} | {
+        f"published {table}": Counter(map(repr, stack.gold(f"select * from gold.{table}"))) for table in GOLD
+    }
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_any_sequence_of_runs_converges(stack: Stack, pipeline: WarmPipeline, seed: int) -> None:
+    draw = random.Random(seed)
+    pipeline.forget("bronze", "silver", "gold")
+    shop = Shop(stack.urls["SOURCE_URL"], draw)
+    sequence = Sequence(pipeline, shop, draw)
+    sequence.live()
+    shop.tick()
+    sequence.reconcile()
+    kind, start = draw.choice([(RunKind.SCHEDULED, shop.clock - HOUR), (RunKind.RANGED, OPENING)])
+    sequence.run(Asked("last", kind, Window(start, shop.clock)), pipeline.tasks(draw))
+
+    assert stack.differences() == {}
+    expected = expected_from_source(stack.urls["SOURCE_URL"])
+    for table in MODELS:
+        columns = ", ".join(expected.columns(table))
+        assert expected.diff(table, stack.lake(f"select {columns} from silver.{table}")) == ""
+
+    converged = state(stack)
+    pipeline.forget("silver", "gold")
+    pipeline.run("rebuilt", RunKind.REBUILD, rebuild="silver")
+    rebuilt = state(stack)
+    assert converged.keys() == rebuilt.keys()
+    different = {
+        table: (sorted(held - rebuilt[table], key=repr), sorted(rebuilt[table] - held, key=repr))
+        for table, held in converged.items()
+        if held != rebuilt[table]
+    }
+    assert different == {}
