@@ -107,6 +107,7 @@ def test_evolved_table_is_read_and_written_by_every_engine(stack: Stack, layer: 
     stack.lake(f"drop table {table}")
 
 
+@pytest.mark.long
 def test_our_writers_go_on_in_evolved_tables(stack: Stack, first_run: str) -> None:
     """What the hourly run merges into: the changelog, an entity, the facts and a gold table."""
     stack.lake("alter table bronze.orders add column evolved varchar")
