@@ -11,13 +11,11 @@ Hourly commits leave small files, delete files and snapshots. Once a day, under 
 No row changes. It may be killed, cleared or repeated at any time: each step is one commit, and does nothing twice.
 """
 
-from datetime import UTC, datetime, timedelta
-
 from airflow.sdk import DAG, CronDataIntervalTimetable, chain, task
 
 from medallion import lease, maintenance
 from medallion.begin import BeginRunOperator
-from medallion.defaults import DEFAULT_ARGS, MACROS
+from medallion.defaults import DAG_ARGUMENTS
 from medallion.engines import cancel_on_kill
 from medallion.settings import settings
 from medallion.spark import compact_job
@@ -26,14 +24,9 @@ from medallion.window import RunKind
 with DAG(
     "lakehouse_maintenance",
     schedule=CronDataIntervalTimetable(settings().maintenance_schedule, timezone="UTC"),
-    start_date=datetime(2016, 1, 1, tzinfo=UTC),
-    catchup=False,
-    max_active_runs=1,
-    dagrun_timeout=timedelta(hours=12),
     doc_md=__doc__,
     tags=["medallion", "daily"],
-    default_args=DEFAULT_ARGS,
-    user_defined_macros=MACROS,
+    **DAG_ARGUMENTS,
 ):
     begin = BeginRunOperator(task_id="begin", kind=RunKind.MAINTENANCE).as_setup()
     measured = task(maintenance.measure, task_id="measure")()

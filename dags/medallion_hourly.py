@@ -11,14 +11,12 @@ it again, tests them, and publishes all gold tables in one transaction. Any run 
 * **Hour by hour**: a backfill from the UI or `airflow backfill create`.
 """
 
-from datetime import UTC, datetime, timedelta
-
 from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param, TaskGroup, chain, task
 
 from medallion import audit, lease, publish
 from medallion.begin import BeginRunOperator
 from medallion.dbt import dbt_layer, entity_tests, source_freshness
-from medallion.defaults import DEFAULT_ARGS, MACROS
+from medallion.defaults import DAG_ARGUMENTS
 from medallion.manifest import entity_jobs
 from medallion.notify import deadline
 from medallion.settings import SQL, settings
@@ -31,15 +29,10 @@ GOLD = Asset(name="gold", uri="medallion://gold")
 with DAG(
     "medallion_hourly",
     schedule=CronDataIntervalTimetable(settings().schedule, timezone="UTC"),
-    start_date=datetime(2016, 1, 1, tzinfo=UTC),
-    catchup=False,
-    max_active_runs=1,
-    dagrun_timeout=timedelta(hours=12),
     deadline=deadline(),
     doc_md=__doc__,
     tags=["medallion", "hourly"],
-    default_args=DEFAULT_ARGS,
-    user_defined_macros=MACROS,
+    **DAG_ARGUMENTS,
     template_searchpath=[str(SQL)],
     params={
         "window_start": Param(

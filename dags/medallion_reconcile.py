@@ -10,14 +10,12 @@ Beside it, all dbt tests look at whole tables; hourly they look at what changed.
   is. If they are gone for good: trigger with `allow_deletes`.
 """
 
-from datetime import UTC, datetime, timedelta
-
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TaskGroup, task
 
 from medallion import lease
 from medallion.begin import BeginRunOperator
 from medallion.dbt import dbt_layer, dbt_tests
-from medallion.defaults import DEFAULT_ARGS, MACROS
+from medallion.defaults import DAG_ARGUMENTS
 from medallion.settings import settings
 from medallion.window import RunKind
 
@@ -26,14 +24,9 @@ MARTS = "path:models/silver/marts"
 with DAG(
     "medallion_reconcile",
     schedule=CronDataIntervalTimetable(settings().reconcile_schedule, timezone="UTC"),
-    start_date=datetime(2016, 1, 1, tzinfo=UTC),
-    catchup=False,
-    max_active_runs=1,
-    dagrun_timeout=timedelta(hours=12),
     doc_md=__doc__,
     tags=["medallion", "daily"],
-    default_args=DEFAULT_ARGS,
-    user_defined_macros=MACROS,
+    **DAG_ARGUMENTS,
     params={
         "allow_deletes": Param(
             False, type="boolean", description="Let this run end any share of a table's rows as deleted."

@@ -8,13 +8,11 @@ lake, and skip their task `publish`. Bronze, silver and the watermark stay as th
 * **Resume**: trigger without. The next hourly run publishes everything since.
 """
 
-from datetime import UTC, datetime, timedelta
-
 from airflow.sdk import DAG, Param, chain, task
 
 from medallion import lease, rollback
 from medallion.begin import BeginRunOperator
-from medallion.defaults import DEFAULT_ARGS, MACROS
+from medallion.defaults import DAG_ARGUMENTS
 from medallion.settings import SQL
 from medallion.stage import stage_tables
 from medallion.window import RunKind
@@ -22,14 +20,9 @@ from medallion.window import RunKind
 with DAG(
     "medallion_rollback",
     schedule=None,
-    start_date=datetime(2016, 1, 1, tzinfo=UTC),
-    catchup=False,
-    max_active_runs=1,
-    dagrun_timeout=timedelta(hours=12),
     doc_md=__doc__,
     tags=["medallion", "by hand"],
-    default_args=DEFAULT_ARGS,
-    user_defined_macros=MACROS,
+    **DAG_ARGUMENTS,
     template_searchpath=[str(SQL)],
     params={
         "to_batch": Param(

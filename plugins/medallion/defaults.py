@@ -1,7 +1,7 @@
 """What all our tasks share: owner, retries, timeouts, macros, notification."""
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow.sdk import Context, RetryDecision, RetryPolicy
@@ -45,4 +45,12 @@ DEFAULT_ARGS: dict[str, Any] = {
     "pre_execute": end_earlier_try,
 }
 
-MACROS = {"run_state": run_state, "tag": tag}
+# What all our DAGs have in common.
+DAG_ARGUMENTS: dict[str, Any] = {
+    "start_date": datetime(2016, 1, 1, tzinfo=UTC),
+    "catchup": False,
+    "max_active_runs": 1,
+    "dagrun_timeout": timedelta(hours=12),
+    "default_args": DEFAULT_ARGS,
+    "user_defined_macros": {"run_state": run_state, "tag": tag},
+}
