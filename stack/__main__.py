@@ -134,11 +134,7 @@ def run(settings: Settings, olist: Path | None, orders: int) -> None:
 )
 @click.pass_obj
 def trigger(
-    settings: Settings,
-    start: datetime | None,
-    end: datetime | None,
-    layer: str | None,
-    rebuild: str | None,
+    settings: Settings, start: datetime | None, end: datetime | None, layer: str | None, rebuild: str | None
 ) -> None:
     """Run the pipeline once and follow it; without options: what is new since the last run."""
     wanted = {
@@ -173,7 +169,7 @@ def backfill(settings: Settings, start: datetime, end: datetime) -> None:
 @click.pass_obj
 def maintain(settings: Settings) -> None:
     """Compact the lake's tables, remove old snapshots and stray files."""
-    pipeline.trigger(settings, {}, dag="lakehouse_maintenance")
+    pipeline.trigger(settings, {}, pipeline.MAINTENANCE_DAG)
 
 
 @cli.command()
@@ -199,14 +195,14 @@ def as_of(settings: Settings, batch: int, table: str, rows: int) -> None:
 @click.pass_obj
 def rollback(settings: Settings, batch: int) -> None:
     """Make PostgreSQL's gold what the publication by BATCH made of it, and hold publishing until `resume`."""
-    pipeline.trigger(settings, {"to_batch": batch}, dag="medallion_rollback")
+    pipeline.trigger(settings, {"to_batch": batch}, pipeline.ROLLBACK_DAG)
 
 
 @cli.command()
 @click.pass_obj
 def resume(settings: Settings) -> None:
     """Let publishing go on after a rollback; the next run publishes everything since."""
-    pipeline.trigger(settings, {}, dag="medallion_rollback")
+    pipeline.trigger(settings, {}, pipeline.ROLLBACK_DAG)
 
 
 def dbt(settings: Settings, *arguments: str | Path) -> bool:

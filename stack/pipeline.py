@@ -24,6 +24,8 @@ from stack.settings import ROOT, Settings
 
 DAG = "medallion_hourly"
 RECONCILE_DAG = "medallion_reconcile"
+MAINTENANCE_DAG = "lakehouse_maintenance"
+ROLLBACK_DAG = "medallion_rollback"
 
 
 def query(url: str, statement: str | sql.Composed) -> list[tuple[Any, ...]]:
