@@ -100,12 +100,17 @@ def test_snapshots_of_all_layers_are_kept_and_returned(gold: Gold, lake: SqlCata
     ]
 
 
-def test_records_are_those_since_the_publication(gold: Gold, lake: SqlCatalog) -> None:
-    published = append(lake, "bronze.orders", 4)
+def publish_orders(gold: Gold, snapshot: int) -> None:
+    """The last publication was made from this snapshot of `bronze.orders`."""
     gold(
         "update audit.pipeline set published_snapshots = jsonb_build_object('bronze.orders', %s::bigint)",
-        (published,),
+        (snapshot,),
     )
+
+
+def test_records_are_those_since_the_publication(gold: Gold, lake: SqlCatalog) -> None:
+    published = append(lake, "bronze.orders", 4)
+    publish_orders(gold, published)
     append(lake, "bronze.orders", 5)
     append(lake, "bronze.orders", 6)
     for task_id in ("bronze.orders", "gold.sales_by_day"):
@@ -117,10 +122,7 @@ def test_records_are_those_since_the_publication(gold: Gold, lake: SqlCatalog) -
 
 def test_compaction_processes_no_record(gold: Gold, lake: SqlCatalog) -> None:
     published = append(lake, "bronze.orders", 4)
-    gold(
-        "update audit.pipeline set published_snapshots = jsonb_build_object('bronze.orders', %s::bigint)",
-        (published,),
-    )
+    publish_orders(gold, published)
     append(lake, "bronze.orders", 5)
     compacted = compact(lake, "bronze.orders")
     TryListener().on_task_instance_running(None, Task("a", task_id="bronze.orders"))
