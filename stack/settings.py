@@ -29,7 +29,7 @@ class Settings(BaseSettings):
     worker_log_port: Port = 18793
     triggerer_log_port: Port = 18794
 
-    trino_memory: Memory = "1G"
+    trino_memory: Memory = "1536M"
     thrift_memory: Memory = "1G"
     spark_memory: Memory = "1G"
     spark_cores: int = Field(default=2, ge=1)

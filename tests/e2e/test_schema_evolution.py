@@ -114,7 +114,7 @@ def test_our_writers_go_on_in_evolved_tables(stack: Stack, first_run: str) -> No
     stack.lake("alter table bronze.orders set properties partitioning = array['day(updated_at)']")
     stack.spark("alter table silver.stg_orders add column evolved string")
     stack.spark(
-        "alter table silver.stg_orders replace partition field bucket(16, order_id) with bucket(8, order_id)"
+        "alter table silver.stg_orders replace partition field bucket(4, order_id) with bucket(8, order_id)"
     )
     stack.spark("alter table silver.stg_order_items alter column price type decimal(20, 2)")
     stack.spark("alter table silver.fact_sales add column evolved string")
