@@ -111,15 +111,24 @@ def test_mounted_and_copied_files_are_there(compose: dict[str, Any]) -> None:
     assert (ROOT / "stack" / "Dockerfile").is_file()
 
 
-def test_thrift_server_starts_as_the_native_one(compose: dict[str, Any], airflow: dict[str, Any]) -> None:
+def test_trino_has_the_native_memory_and_ports(compose: dict[str, Any], settings: Settings) -> None:
+    trino = compose["services"]["trino"]
+    assert trino["entrypoint"][-1] == f"-J-Xmx{settings.trino_memory}"
+    assert trino["environment"]["STACK_TRINO_PORT"] == settings.trino_port
+    assert trino["environment"]["STACK_POSTGRES_PORT"] == settings.postgres_port
+
+
+def test_thrift_server_starts_as_the_native_one(
+    compose: dict[str, Any], airflow: dict[str, Any], settings: Settings
+) -> None:
     native = re.search(
         r"^command = \S+/spark-submit (.*)$", (STACK / "supervisord.conf").read_text(), re.MULTILINE
     )
     assert native
     options = {
-        "ENV_STACK_SPARK_CORES": "2",
-        "ENV_STACK_THRIFT_MEMORY": "1G",
-        "ENV_STACK_THRIFT_PORT": "11000",
+        "ENV_STACK_SPARK_CORES": str(settings.spark_cores),
+        "ENV_STACK_THRIFT_MEMORY": settings.thrift_memory,
+        "ENV_STACK_THRIFT_PORT": str(settings.thrift_port),
     }
     words = (native[1] % {**options, "ENV_STACK_BIND_HOST": airflow["STACK_BIND_HOST"]}).split()
     ours = " ".join(compose["services"]["thrift"]["command"][1:])
