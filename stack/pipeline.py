@@ -70,10 +70,10 @@ def on_trino(settings: Settings, statement: str) -> tuple[list[str], list[tuple[
 
 
 def show(title: str, columns: list[str], rows: list[tuple[Any, ...]]) -> None:
-    """Print rows as a table."""
+    """Print rows as a table; times are UTC."""
     table = Table(*columns, title=title)
     for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row))
+        table.add_row(*("" if value is None else str(value).removesuffix("+00:00") for value in row))
     console.print(table)
 
 
@@ -81,7 +81,8 @@ def show_publications(settings: Settings, count: int) -> None:
     """Print the latest publications, the newest first."""
     columns, rows = on_trino(
         settings,
-        "select batch, run_id, published_at, window_end from postgres_gold.audit.publications"
+        "select batch, date_trunc('second', published_at) as published_at, date_trunc('second', window_end) as window_end,"
+        " run_id from postgres_gold.audit.publications"
         f" order by batch desc limit {count}",
     )
     show("Publications (audit.publications), UTC", columns, rows)

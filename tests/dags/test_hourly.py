@@ -88,6 +88,8 @@ def test_old_source_holds_nothing_back(hourly: DAG) -> None:
     freshness = hourly.get_task("freshness")
     assert freshness.downstream_task_ids == set()
     assert freshness.is_teardown and not freshness.on_failure_fail_dagrun
+    # Minutes of backoff would keep the run from its end.
+    assert freshness.retries == 1
 
 
 def test_killed_task_cancels_its_statements(hourly: DAG) -> None:
