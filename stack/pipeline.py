@@ -81,8 +81,9 @@ def show_publications(settings: Settings, count: int) -> None:
     """Print the latest publications, the newest first."""
     columns, rows = on_trino(
         settings,
-        "select batch, date_trunc('second', published_at) as published_at, date_trunc('second', window_end) as window_end,"
-        " run_id from postgres_gold.audit.publications"
+        "select batch, date_trunc('second', published_at) as published_at,"
+        " date_trunc('second', window_end) as window_end, run_id"
+        " from postgres_gold.audit.publications"
         f" order by batch desc limit {count}",
     )
     show("Publications (audit.publications), UTC", columns, rows)

@@ -123,7 +123,7 @@ def source_freshness() -> DbtSourceLocalOperator:
     """Fails where the source has had no change for long; the limits stand in the source's YAML."""
     return DbtSourceLocalOperator(
         task_id="freshness",
-        retries=1,  # An old source stays old: more tries would only keep the run from its end, and the next one waiting.
+        retries=1,  # An old source stays old: more tries would only keep the run from its end.
         env=CONNECTION_ENVIRONMENT["trino"],
         **on_engine("trino"),
         **ARGUMENTS,
