@@ -1,5 +1,8 @@
-"""Where the launcher prints: one console, whose long lines (URLs, paths) stay whole."""
+"""Where the launcher prints: long lines (URLs, paths) stay whole, and tables fold on a terminal alone."""
+
+import sys
 
 from rich.console import Console
 
 console = Console(highlight=False, soft_wrap=True)
+table_console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)

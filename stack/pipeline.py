@@ -12,11 +12,11 @@ from typing import Any
 import psycopg2
 import trino
 from psycopg2 import sql
-from rich.table import Table
+from rich.table import Column, Table
 
 from stack import supervisor
 from stack.airflow_api import AirflowApi
-from stack.console import console
+from stack.console import console, table_console
 from stack.environment import HOST, environment, exports
 from stack.errors import StackError
 from stack.lifecycle import up
@@ -71,10 +71,10 @@ def on_trino(settings: Settings, statement: str) -> tuple[list[str], list[tuple[
 
 def show(title: str, columns: list[str], rows: list[tuple[Any, ...]]) -> None:
     """Print rows as a table; times are UTC."""
-    table = Table(*columns, title=title)
+    table = Table(*(Column(name, overflow="fold") for name in columns), title=title)
     for row in rows:
         table.add_row(*("" if value is None else str(value).removesuffix("+00:00") for value in row))
-    console.print(table)
+    table_console.print(table)
 
 
 def show_publications(settings: Settings, count: int) -> None:

@@ -58,7 +58,7 @@ SPOILED = (
         " select 'spoiled', 1, 'created', max(order_purchase_timestamp), -987654321, 0, 0, 0 from silver.fact_sales",
         "delete from silver.fact_sales where order_id = 'spoiled'",
         "valid_rows_sales_by_day",
-        shown="-9876",
+        shown="| item_revenue < 0 |",
         again="gold.",  # the other tables have taken the row in, too
     ),
 )
@@ -121,7 +121,7 @@ def test_gold_goes_back_to_an_earlier_publication_and_on_again(stack: Stack, fir
     later = published(stack)
     assert later["sales_by_day"] != earlier["sales_by_day"]
 
-    day = str(earlier["sales_by_day"][0][0])
+    day = str(min(row[0] for row in earlier["sales_by_day"]))
     assert day in stack.run("as-of", str(batch), "sales_by_day")
     assert "No publication by batch 999999" in stack.run("as-of", "999999", "sales_by_day", status=1)
 
