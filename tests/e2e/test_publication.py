@@ -13,8 +13,6 @@ from stack.pipeline import DAG
 
 from .conftest import Stack
 
-pytestmark = pytest.mark.long
-
 
 @dataclass(frozen=True)
 class Spoiled:

@@ -5,8 +5,6 @@ import pytest
 from .chaos import Kill, endure
 from .conftest import Stack
 
-pytestmark = pytest.mark.long
-
 
 @pytest.mark.parametrize(
     "kills",

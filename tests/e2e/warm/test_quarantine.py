@@ -14,8 +14,6 @@ from medallion.window import RunKind, Window
 from ..conftest import Stack
 from .pipeline import WarmPipeline
 
-pytestmark = pytest.mark.long
-
 Injected = list[dict[str, Any]]
 
 
@@ -91,7 +89,7 @@ def test_accounts_add_up_to_what_was_injected(stack: Stack, injected: Injected) 
 def test_corrected_row_leaves_quarantine(stack: Stack, pipeline: WarmPipeline, injected: Injected) -> None:
     bad = next(row for row in injected if row["kind"] == "negative" and row["column"] == "price")
     order, item = bad["key"]
-    key = f"order_id = '{order}' and order_item_id = '{item}'"
+    key = f"order_id = '{order}' and cast(order_item_id as varchar) = '{item}'"
     assert stack.lake(f"select price from silver.stg_order_items where {key} and _state = 'current'") == []
     stack.rows("SOURCE_URL", f"update sales.order_items set price = '7.00' where {key}")
     pipeline.run("mended", RunKind.MANUAL)
