@@ -2,7 +2,7 @@
 
 import pytest
 
-from .chaos import Kill, endure
+from .chaos import Kill, endure, show
 from .conftest import Stack
 
 
@@ -26,5 +26,6 @@ from .conftest import Stack
 )
 def test_run_finishes_by_its_retries(stack: Stack, first_run: str, kills: list[Kill]) -> None:
     run = endure(stack, kills)
+    show([run])
     assert all(kill.killed for kill in run.kills), run
     assert run.equal, run
