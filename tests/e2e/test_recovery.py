@@ -5,6 +5,8 @@ import pytest
 from .chaos import Kill, endure, show
 from .conftest import Stack
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.parametrize(
     "kills",

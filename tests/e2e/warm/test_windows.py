@@ -17,11 +17,12 @@ from ..conftest import Stack
 from .pipeline import WarmPipeline
 from .stories import OPENING, STORIES, Shop
 
+pytestmark = pytest.mark.long
+
 MODELS = ("fact_sales", *DIMS)
 # What tells of runs, and not of the source.
 BOOKKEEPING = ("_batch",)
 RUNS_TO_STEPS = 0.12
-BY_DEFAULT = range(2)  # seeds; four minutes each
 HOUR = timedelta(hours=1)
 
 
@@ -146,9 +147,7 @@ def state(stack: Stack) -> dict[str, Counter[str]]:
     }
 
 
-@pytest.mark.parametrize(
-    "seed", [pytest.param(seed, marks=() if seed in BY_DEFAULT else pytest.mark.long) for seed in range(50)]
-)
+@pytest.mark.parametrize("seed", range(50))
 def test_any_sequence_of_runs_converges(stack: Stack, pipeline: WarmPipeline, seed: int) -> None:
     draw = random.Random(seed)
     pipeline.forget("bronze", "silver", "gold")
