@@ -83,9 +83,9 @@ def standardised(bronze: DataFrame, entity: Entity) -> DataFrame:
     `_row` (JSON of the source's columns, of rejected versions only).
     """
     source = [name for name in bronze.columns if name not in BRONZE_BOOKKEEPING]
-    # Spark's own format stops at milliseconds, which bronze does not; the last three letters are the offset.
+    # Spark's own format stops at milliseconds, which bronze does not; the X is the offset, Z in UTC.
     row = F.to_json(
-        F.struct(*source), {"timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX", "timeZone": "UTC"}
+        F.struct(*source), {"timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSX", "timeZone": "UTC"}
     )
     parsed = bronze.select(
         "updated_at",
