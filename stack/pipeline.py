@@ -151,22 +151,23 @@ def backfill(settings: Settings, start: datetime, end: datetime) -> None:
 def show_results(settings: Settings) -> None:
     """Print the gold tables' row counts and the best months, as BI reads them."""
     url = exports(settings)["GOLD_URL"]
-    counts = Table("table", "rows", title="PostgreSQL, schema gold")
-    tables = query(
+    counts = []
+    for (name,) in query(
         url, "select table_name from information_schema.tables where table_schema = 'gold' order by 1"
-    )
-    for (name,) in tables:
+    ):
         [(count,)] = query(url, sql.SQL("select count(*) from gold.{}").format(sql.Identifier(name)))
-        counts.add_row(name, f"{count:,}")
-    console.print(counts)
-    best = Table("category", "sales", "bills", "items", title="The best-selling categories")
-    for row in query(
+        counts.append((name, f"{count:,}"))
+    show("PostgreSQL, schema gold", ["table", "rows"], counts)
+    best = query(
         url,
         "select category, sum(sales), sum(bills), sum(items) from gold.sales_by_category_month"
         " group by category order by 2 desc limit 5",
-    ):
-        best.add_row(row[0], *(f"{value:,}" for value in row[1:]))
-    console.print(best)
+    )
+    show(
+        "The best-selling categories",
+        ["category", "sales", "bills", "items"],
+        [(category, *(f"{value:,}" for value in values)) for category, *values in best],
+    )
 
 
 def run(settings: Settings, olist: Path | None, orders: int) -> None:
@@ -208,10 +209,7 @@ def run(settings: Settings, olist: Path | None, orders: int) -> None:
         supervisor.start("shop")
 
     show_results(settings)
-    took = Table("step", "seconds", title="Times")
-    for name, seconds in times:
-        took.add_row(name, f"{seconds:.0f}")
-    console.print(took)
+    show("Times", ["step", "seconds"], [(name, f"{seconds:.0f}") for name, seconds in times])
     login = exports(settings)
     console.print(
         f"Airflow  {login['AIRFLOW_URL']}  (user {login['AIRFLOW_USER']})\n"
