@@ -16,11 +16,8 @@ from typing import Any
 
 import psutil
 import psycopg2
-from rich.console import Console
-from rich.table import Table
 
-from expected import GOLD
-from stack import supervisor
+from stack import pipeline, supervisor
 from stack.airflow_api import AirflowApi
 from stack.credentials import credentials
 from stack.errors import StackError
@@ -165,7 +162,7 @@ def strike(stack: Stack, run: Run, kill: Kill) -> None:
 def endure(stack: Stack, kills: Sequence[Kill]) -> Run:
     """Change the shop, make a run, kill as it goes, and hold what it published against the source."""
     run = Run(list(kills))
-    stack.run("exec", "--", "python", "-m", "sample", "live")
+    stack.sample("live")
     with AirflowApi(stack.settings) as airflow:
         airflow.unpause(DAG)
         run.run_id = airflow.trigger(DAG, {})
@@ -217,19 +214,22 @@ def all_kills() -> Iterator[list[Kill]]:
         ]
 
 
-def show(runs: Sequence[Run]) -> None:
+def show_kills(runs: Sequence[Run]) -> None:
     """Print the table."""
-    table = Table("component", "moment", "killed while it ran", "tries", "seconds to recover", "gold equal")
-    for run, kill in itertools.chain.from_iterable(((run, kill) for kill in run.kills) for run in runs):
-        table.add_row(
+    rows = [
+        (
             kill.component,
             kill.moment,
             kill.task or "(does not run then)",
-            str(kill.tries),
+            kill.tries,
             f"{kill.seconds:.1f}",
             "yes" if run.equal else f"NO: {run.state}",
         )
-    Console(width=140).print(table)
+        for run in runs
+        for kill in run.kills
+    ]
+    columns = ["component", "moment", "killed while it ran", "tries", "seconds to recover", "gold equal"]
+    pipeline.show("Kills", columns, rows)
 
 
 def main() -> int:
@@ -249,10 +249,10 @@ def main() -> int:
         stack.run("run")
         for kills in itertools.islice(all_kills(), options.runs):
             runs.append(endure(stack, kills))
-            before = {table: sorted(stack.gold(f"select * from gold.{table}"), key=repr) for table in GOLD}
+        before = stack.published()
         stack.run("trigger", "--rebuild", "silver")
-        rebuilt = {table: sorted(stack.gold(f"select * from gold.{table}"), key=repr) for table in GOLD}
-    show(runs)
+        rebuilt = stack.published()
+    show_kills(runs)
     print("gold equals the rebuild from bronze" if rebuilt == before else "GOLD DIFFERS FROM THE REBUILD")
     return 0 if all(run.equal for run in runs) and rebuilt == before else 1
 

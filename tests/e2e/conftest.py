@@ -91,16 +91,29 @@ class Stack:
         uri = "postgresql+psycopg2://?service=lake"
         return SqlCatalog("lake", uri=uri, warehouse=warehouse, init_catalog_tables="false")
 
-    def differences(self) -> dict[str, str]:
-        """Return how gold, as BI reads it, differs from what the source says now: table -> differences."""
-        expected = expected_from_source(self.urls["SOURCE_URL"])
-        found = {
-            table: expected.diff(
-                table, self.gold(f"select {', '.join(expected.columns(table))} from gold.{table}")
-            )
-            for table in GOLD
+    def expected(self) -> Expected:
+        """Return what the source says now must come of it."""
+        return expected_from_source(self.urls["SOURCE_URL"])
+
+    def differences(self, *silver: str, expected: Expected | None = None) -> dict[str, str]:
+        """Return how gold, as BI reads it, and tables of silver differ from `expected`: table -> differences."""
+        expected = expected or self.expected()
+
+        def selected(schema: str, table: str) -> str:
+            return f"select {', '.join(expected.columns(table))} from {schema}.{table}"
+
+        found = {table: expected.diff(table, self.gold(selected("gold", table))) for table in GOLD} | {
+            table: expected.diff(table, self.lake(selected("silver", table))) for table in silver
         }
         return {table: difference for table, difference in found.items() if difference}
+
+    def published(self, *tables: str) -> dict[str, list[tuple[Any, ...]]]:
+        """Return what BI sees of tables, all of gold unless named, in a fixed order."""
+        return {table: sorted(self.gold(f"select * from gold.{table}"), key=repr) for table in tables or GOLD}
+
+    def sample(self, *arguments: str) -> None:
+        """Run `python -m sample ARGUMENTS` on the stack's shop."""
+        self.run("exec", "--", "python", "-m", "sample", *arguments)
 
     def audit(self, statement: str) -> list[tuple[Any, ...]]:
         """Return the rows of a statement on the audit, which BI may not read."""
@@ -133,10 +146,10 @@ def own_stack(quiet: bool = False) -> Iterator[Stack]:
 def filled(stack: Stack) -> Expected:
     """Fill the shop, from Olist's CSVs where they are, else generated; return what must come of it."""
     if OLIST.is_dir():
-        stack.run("exec", "--", "python", "-m", "sample", "load", str(OLIST))
+        stack.sample("load", str(OLIST))
         return expected_from_csv(OLIST)
-    stack.run("exec", "--", "python", "-m", "sample", "generate", "--orders", "3000", "--anomalies", "all")
-    return expected_from_source(stack.urls["SOURCE_URL"])
+    stack.sample("generate", "--orders", "3000", "--anomalies", "all")
+    return stack.expected()
 
 
 @pytest.fixture(scope="session")

@@ -13,9 +13,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from expected import GOLD
 from medallion import maintenance
 from medallion.settings import settings
+from stack.environment import environment
 from stack.settings import ROOT
 
 from .conftest import Stack
@@ -27,8 +27,8 @@ DAYS = 24 * 3600
 @pytest.fixture
 def table(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A table of 6 commits in one partition, one of them an update; our code finds the stack's Trino."""
-    trino = {"conn_type": "trino", "host": "127.0.0.1", "port": stack.settings.trino_port, "login": "tests"}
-    monkeypatch.setenv("AIRFLOW_CONN_MEDALLION_TRINO", json.dumps(trino | {"extra": {"catalog": "lake"}}))
+    name = "AIRFLOW_CONN_MEDALLION_TRINO"
+    monkeypatch.setenv(name, environment(stack.settings)[name])
     stack.lake(f"drop table if exists {TABLE}")
     stack.lake(
         f"create table {TABLE} (id bigint, at timestamp(6), _batch bigint)"
@@ -159,12 +159,12 @@ def test_small_commits_leave_files_and_metadata_bounded(stack: Stack, tmp_path: 
 
 
 def test_daily_run_leaves_gold_and_the_publication_as_they_are(stack: Stack, first_run: str) -> None:
-    before = {table: sorted(stack.gold(f"select * from gold.{table}")) for table in GOLD}
+    before = stack.published()
     facts = "select count(*), checksum(order_id), checksum(payment_value), checksum(_batch) from silver.fact_sales"
     [held] = stack.lake(facts)
     stack.run("maintain")
     assert stack.lake(facts) == [held]
-    assert {table: sorted(stack.gold(f"select * from gold.{table}")) for table in GOLD} == before
+    assert stack.published() == before
 
     order = [("order_purchase_timestamp", "ascending"), ("customer_id", "ascending")]
     for scanned in stack.catalog.load_table("silver.fact_sales").scan().plan_files():

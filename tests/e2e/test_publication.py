@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 
@@ -64,30 +63,26 @@ SPOILED = (
 
 def test_failing_test_of_any_layer_holds_back_the_publication(stack: Stack, first_run: str) -> None:
     before = stack.gold("select * from gold.publication")
-    stack.run("exec", "--", "python", "-m", "sample", "live")
+    stack.sample("live")
     for each in SPOILED:
         stack.lake(each.spoil)
     with AirflowApi(stack.settings) as airflow:
         run = airflow.trigger(DAG, {})
         airflow.unpause(DAG)
+        tasks = [task["task_id"] for task in airflow.call("GET", f"/api/v2/dags/{DAG}/tasks")["tasks"]]
         for each in SPOILED:
             with pytest.raises(StackError, match=rf"Task {re.escape(each.task)}:(.|\n)*{each.test}"):
                 airflow.follow(DAG, run)
             assert each.shown in log_of(stack, run, each.task)
             assert stack.gold("select * from gold.publication") == before
             stack.lake(each.mend)
-            tasks = airflow.call("GET", f"/api/v2/dags/{DAG}/tasks")["tasks"]
             airflow.call(
                 "POST",
                 f"/api/v2/dags/{DAG}/clearTaskInstances",
                 {
                     "dry_run": False,
                     "dag_run_id": run,
-                    "task_ids": [
-                        task["task_id"]
-                        for task in tasks
-                        if task["task_id"].startswith(each.again or each.task)
-                    ],
+                    "task_ids": [task for task in tasks if task.startswith(each.again or each.task)],
                     "include_downstream": True,
                     "only_failed": False,
                     "reset_dag_runs": True,
@@ -104,19 +99,13 @@ def log_of(stack: Stack, run: str, task: str) -> str:
     return max(folder.iterdir(), key=lambda path: path.stat().st_mtime).read_text()
 
 
-def published(stack: Stack) -> dict[str, list[Any]]:
-    """What BI sees."""
-    return {
-        table: sorted(stack.gold(f"select * from gold.{table}"), key=repr) for table in (*GOLD, "publication")
-    }
-
-
 def test_gold_goes_back_to_an_earlier_publication_and_on_again(stack: Stack, first_run: str) -> None:
-    earlier = published(stack)
+    seen = (*GOLD, "publication")
+    earlier = stack.published(*seen)
     [batch] = [row[1] for row in earlier["publication"]]
-    stack.run("exec", "--", "python", "-m", "sample", "live")
+    stack.sample("live")
     stack.run("trigger")
-    later = published(stack)
+    later = stack.published(*seen)
     assert later["sales_by_day"] != earlier["sales_by_day"]
 
     day = str(min(row[0] for row in earlier["sales_by_day"]))
@@ -125,10 +114,10 @@ def test_gold_goes_back_to_an_earlier_publication_and_on_again(stack: Stack, fir
 
     assert "there is no publication by batch 999999" in stack.run("rollback", "999999", status=1)
     stack.run("rollback", str(batch))
-    assert published(stack) == earlier
-    stack.run("exec", "--", "python", "-m", "sample", "live")
+    assert stack.published(*seen) == earlier
+    stack.sample("live")
     assert re.search(r"skipped +[0-9.]+ s +publish", stack.run("trigger"))
-    assert published(stack) == earlier
+    assert stack.published(*seen) == earlier
 
     stack.run("resume")
     stack.run("trigger")

@@ -16,7 +16,6 @@ from typing import Any
 import psycopg2
 import pytest
 
-from expected import expected_from_source
 from sample.shop import TABLES
 from sample.trade import change
 from stack.airflow_api import AirflowApi
@@ -208,7 +207,7 @@ def test_no_live_row_is_deleted_while_the_shop_trades(stack: Stack, quiet: None)
 
 def test_gold_is_the_source_again_after_the_next_hourly_run(stack: Stack, quiet: None) -> None:
     """Deletes and changes under an old time, none of which a window sees; and a time that went back."""
-    stack.run("exec", "--", "python", "-m", "sample", "live", "--deletes", "--orders", "50")
+    stack.sample("live", "--deletes", "--orders", "50")
     at_source(
         stack,
         "update sales.orders set order_status = 'canceled', updated_at = updated_at + interval '1 microsecond'"
@@ -230,8 +229,8 @@ def test_gold_is_the_source_again_after_the_next_hourly_run(stack: Stack, quiet:
     assert missed >= 20 and deleted >= 5 and went_back == 5
 
     stack.run("trigger")
-    expected = expected_from_source(stack.urls["SOURCE_URL"])
-    assert stack.differences() == {}
+    expected = stack.expected()
+    assert stack.differences(expected=expected) == {}
     for entity, key in TABLES.items():
         current = stack.lake(f"select {', '.join(key)} from silver.stg_{entity} where _state = 'current'")
         places = [expected.columns(entity).index(column) for column in key]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from .chaos import Kill, endure, show
+from .chaos import Kill, endure, show_kills
 from .conftest import Stack
 
 pytestmark = pytest.mark.long
@@ -28,6 +28,6 @@ pytestmark = pytest.mark.long
 )
 def test_run_finishes_by_its_retries(stack: Stack, first_run: str, kills: list[Kill]) -> None:
     run = endure(stack, kills)
-    show([run])
+    show_kills([run])
     assert all(kill.killed for kill in run.kills), run
     assert run.equal, run

@@ -5,8 +5,6 @@ from decimal import Decimal
 
 import pytest
 
-from expected import expected_from_source
-
 from .conftest import Stack
 
 # Per layer how its writer makes a table: the engine, the partitions at first, and later in Trino's and Spark's words.
@@ -126,9 +124,6 @@ def test_our_writers_go_on_in_evolved_tables(stack: Stack, first_run: str) -> No
     stack.lake("alter table gold.sales_by_day add column evolved varchar")
     stack.lake("alter table gold.sales_by_day alter column payments set data type decimal(20, 2)")
     stack.lake("alter table gold.sales_by_day set properties partitioning = array['month(day)']")
-    stack.run("exec", "--", "python", "-m", "sample", "live")
+    stack.sample("live")
     stack.run("trigger")
-    expected = expected_from_source(stack.urls["SOURCE_URL"])
-    assert stack.differences() == {}
-    columns = ", ".join(expected.columns("fact_sales"))
-    assert expected.diff("fact_sales", stack.lake(f"select {columns} from silver.fact_sales")) == ""
+    assert stack.differences("fact_sales") == {}

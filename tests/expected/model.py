@@ -15,6 +15,7 @@ from .entities import ENTITIES, judged
 
 SQL = Path(__file__).parent / "sql"
 DIMS = ("dim_customers", "dim_products", "dim_sellers", "dim_geolocation")
+MODELS = ("fact_sales", *DIMS)
 GOLD = (
     "sales_by_category_month",
     "sales_by_day",
@@ -43,7 +44,7 @@ class Expected:
                 f"create table stg.{entity} as select {', '.join(spec.names)}, updated_at "
                 f"from judged.{entity} where latest and rules = []"
             )
-        for table in ("fact_sales", *DIMS, "sales", *GOLD):
+        for table in (*MODELS, "sales", *GOLD):
             connection.execute(f"create table {table} as {(SQL / f'{table}.sql').read_text()}")
 
     def _table(self, table: str) -> duckdb.DuckDBPyRelation:
