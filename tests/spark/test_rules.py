@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from conftest import bronze_frame, version
 from entities import ENTITIES
 from versions import standardised
+
+from .conftest import bronze_frame, version
 
 NBSP, ZERO_WIDTH = "\u00a0", "\u200b"
 

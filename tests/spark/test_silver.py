@@ -13,8 +13,9 @@ import pytest
 from pyspark.sql import SparkSession
 
 import silver
-from conftest import Lake, Values, version
 from entities import ENTITIES
+
+from .conftest import Lake, Values, version
 
 SILVER = (
     "_raw_key, _state, price, _rules, _hash, _version_batch, _first_extracted_at, _flags, _op, updated_at"
