@@ -2,8 +2,8 @@
   Materialization `converged`: one MERGE, one atomic commit, whatever the state before it.
 
   The model selects the rows that its changed keys should have now; a key that has none any more comes as a
-  row whose `_batch` is null (see `with_vanished`). Rows that differ are updated, missing ones inserted, those
-  with a null `_batch` deleted, equal ones left alone, so that a second run changes nothing.
+  row whose `_batch` is null (see `batch_where` and `with_vanished`). Rows that differ are updated, missing ones
+  inserted, those with a null `_batch` deleted, equal ones left alone, so that a second run changes nothing.
 
   Configs: unique_key; partitioning (a list of transforms).
 -#}
@@ -99,6 +99,11 @@
 {% macro insert_row(columns) -%}
     {%- set names = columns | map(attribute='name') | list -%}
     insert ({{ names | join(', ') }}) values ({% for name in names %}incoming.{{ name }}{{ ', ' if not loop.last }}{% endfor %})
+{%- endmacro %}
+
+{#- The run's batch where the row holds, null where its key has no row any more. -#}
+{% macro batch_where(holds) -%}
+    case when {{ holds }} then {{ batch() }} end
 {%- endmacro %}
 
 {#-

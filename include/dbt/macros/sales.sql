@@ -33,14 +33,12 @@ published_sales as (
 ),
 
 changed_sales as (
-    {% for state in ['sales', 'published_sales'] -%}
-    select * from {{ state }}
+    select *
+    from (select * from sales union all select * from published_sales) as states
     where
         order_id in (select order_id from changed_orders)
         or product_id in (select product_id from changed_products)
         or customer_id in (select customer_id from changed_customers)
-    {{ 'union all' if not loop.last }}
-    {% endfor -%}
 )
 {%- endmacro %}
 
@@ -75,15 +73,12 @@ changed_sales as (
     where facts.order_status not in ('canceled', 'unavailable')
 {%- endmacro %}
 
-{#- The valid reviews of the sale orders that hold the entity, each pair of review and order once. -#}
-{% macro average_review_score(entity) -%}
-    select
-        held.{{ entity }},
-        {{ quotient('sum(reviews.review_score)', 'count(*)', 2) }} as average_review_score
-    from (select distinct {{ entity }}, order_id from affected_sales) as held
-    inner join {{ ref('stg_order_reviews') }} as reviews
-        on held.order_id = reviews.order_id and reviews._state = 'current'
-    group by held.{{ entity }}
+{#- What the valid reviews of an order add to an average; one review may be of several orders. -#}
+{% macro reviews_per_order() -%}
+    select order_id, sum(review_score) as score, count(*) as reviews
+    from {{ ref('stg_order_reviews') }}
+    where _state = 'current'
+    group by order_id
 {%- endmacro %}
 
 {#-

@@ -6,26 +6,21 @@ affected as (
     {{ unpublished_keys(['customer_unique_id']) }}
 ),
 
-affected_sales as (
-    select sales.*
-    from sales
-    inner join affected on sales.customer_unique_id = affected.customer_unique_id
-),
-
 totals as (
     select
-        customer_unique_id,
-        max_by(state, row(order_purchase_timestamp, order_id)) as state,
-        min(order_purchase_timestamp) as first_order_at,
-        max(order_purchase_timestamp) as last_order_at,
-        count(distinct order_id) as orders,
-        count(*) as items,
-        cast(sum(payment_value) as decimal(18, 2)) as total_spent
-    from affected_sales
-    group by customer_unique_id
+        affected.customer_unique_id,
+        max_by(sales.state, row(sales.order_purchase_timestamp, sales.order_id)) as state,
+        min(sales.order_purchase_timestamp) as first_order_at,
+        max(sales.order_purchase_timestamp) as last_order_at,
+        count(distinct sales.order_id) as orders,
+        count(sales.order_id) as items,
+        cast(sum(sales.payment_value) as decimal(18, 2)) as total_spent
+    from sales
+    right join affected on sales.customer_unique_id = affected.customer_unique_id
+    group by affected.customer_unique_id
 ),
 
-remade as (
+final as (
     select
         *,
         {{ quotient('total_spent', 'orders', 2) }} as average_order_value,
@@ -33,12 +28,9 @@ remade as (
             when orders = 1 then 'one-time'
             when orders <= 3 then 'repeat'
             else 'loyal'
-        end as segment
+        end as segment,
+        {{ batch_where('orders > 0') }} as _batch
     from totals
-),
-
-final as (
-    {{ with_vanished('remade', 'affected', ['customer_unique_id']) }}
 )
 
 select * from final

@@ -15,32 +15,38 @@ published_deliveries as (
 ),
 
 affected as (
-    {% for state in ['deliveries', 'published_deliveries'] -%}
-    select state, month from {{ state }}
+    select state, month
+    from (select * from deliveries union all select * from published_deliveries) as states
     where
         order_id in (select order_id from changed_orders)
         or customer_id in (select customer_id from changed_customers)
     union
-    {% endfor -%}
     {{ unpublished_keys(['state', 'month']) }}
 ),
 
-remade as (
+totals as (
     select
-        deliveries.state,
-        deliveries.month,
-        count(*) as delivered_orders,
-        {{ quotient('sum(seconds)', '86400 * count(*)', 2) }} as average_days,
-        count_if(is_late) as late_orders,
-        {{ quotient('count_if(is_late)', 'count(*)', 4) }} as late_share
+        affected.state,
+        affected.month,
+        count(deliveries.order_id) as delivered_orders,
+        sum(deliveries.seconds) as seconds,
+        count_if(deliveries.is_late) as late_orders
     from deliveries
-    inner join affected
+    right join affected
         on deliveries.state = affected.state and deliveries.month = affected.month
-    group by deliveries.state, deliveries.month
+    group by affected.state, affected.month
 ),
 
 final as (
-    {{ with_vanished('remade', 'affected', ['state', 'month']) }}
+    select
+        state,
+        month,
+        delivered_orders,
+        {{ quotient('seconds', '86400 * delivered_orders', 2) }} as average_days,
+        late_orders,
+        {{ quotient('late_orders', 'delivered_orders', 4) }} as late_share,
+        {{ batch_where('delivered_orders > 0') }} as _batch
+    from totals
 )
 
 select * from final

@@ -7,43 +7,50 @@ affected as (
     {{ unpublished_keys(['category']) }}
 ),
 
-affected_sales as (
-    select sales.*
-    from sales
-    inner join affected on sales.category = affected.category
-    where sales.product_id is not null
+-- With the rows that are there: a product may have no sale any more.
+candidates as (
+    select product_id, category, order_id, price from sales
+    where product_id is not null
+    union all
+    select product_id, category, null, null from {{ this }}
+),
+
+per_order as (
+    select
+        candidates.product_id,
+        candidates.order_id,
+        max(candidates.category) as category,
+        count(candidates.order_id) as units,
+        sum(candidates.price) as revenue
+    from candidates
+    inner join affected on candidates.category = affected.category
+    group by candidates.product_id, candidates.order_id
 ),
 
 reviews as (
-    {{ average_review_score('product_id') }}
+    {{ reviews_per_order() }}
 ),
 
 totals as (
     select
-        product_id,
-        category,
-        count(*) as units,
-        count(distinct order_id) as orders,
-        cast(sum(price) as decimal(18, 2)) as revenue,
-        {{ quotient('sum(price)', 'count(*)', 2) }} as average_price
-    from affected_sales
-    group by product_id, category
-),
-
-remade as (
-    select
-        totals.*,
-        reviews.average_review_score,
-        row_number() over (
-            partition by totals.category
-            order by totals.revenue desc, totals.product_id
-        ) as revenue_rank
-    from totals
-    left join reviews on totals.product_id = reviews.product_id
+        per_order.product_id,
+        max(per_order.category) filter (where per_order.order_id is not null) as category,
+        sum(per_order.units) as units,
+        count(per_order.order_id) as orders,
+        cast(sum(per_order.revenue) as decimal(18, 2)) as revenue,
+        {{ quotient('sum(reviews.score)', 'sum(reviews.reviews)', 2) }} as average_review_score
+    from reviews
+    right join per_order on reviews.order_id = per_order.order_id
+    group by per_order.product_id
 ),
 
 final as (
-    {{ with_vanished('remade', 'affected', ['category']) }}
+    select
+        *,
+        {{ quotient('revenue', 'units', 2) }} as average_price,
+        row_number() over (partition by category order by revenue desc, product_id) as revenue_rank,
+        {{ batch_where('orders > 0') }} as _batch
+    from totals
 )
 
 select * from final

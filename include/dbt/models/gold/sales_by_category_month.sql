@@ -6,27 +6,25 @@ affected as (
     {{ unpublished_keys(['month', 'category']) }}
 ),
 
-affected_sales as (
-    select sales.*
-    from sales
-    inner join affected
-        on sales.month = affected.month and sales.category = affected.category
-),
-
-remade as (
+totals as (
     select
-        month,
-        category,
-        cast(sum(payment_value) as decimal(18, 2)) as sales,
-        count(distinct order_id) as bills,
-        count(*) as items,
-        {{ quotient('sum(payment_value)', 'count(distinct order_id)', 2) }} as values_per_bill
-    from affected_sales
-    group by month, category
+        affected.month,
+        affected.category,
+        cast(sum(sales.payment_value) as decimal(18, 2)) as sales,
+        count(distinct sales.order_id) as bills,
+        count(sales.order_id) as items
+    from sales
+    right join affected
+        on sales.month = affected.month and sales.category = affected.category
+    group by affected.month, affected.category
 ),
 
 final as (
-    {{ with_vanished('remade', 'affected', ['month', 'category']) }}
+    select
+        *,
+        {{ quotient('sales', 'bills', 2) }} as values_per_bill,
+        {{ batch_where('items > 0') }} as _batch
+    from totals
 )
 
 select * from final

@@ -6,27 +6,25 @@ affected as (
     {{ unpublished_keys(['day']) }}
 ),
 
-affected_sales as (
-    select sales.*
-    from sales
-    inner join affected on sales.day = affected.day
-),
-
-remade as (
+totals as (
     select
-        day,
-        count(distinct order_id) as orders,
-        count(*) as items,
-        count(distinct customer_unique_id) as customers,
-        cast(sum(price) as decimal(18, 2)) as item_revenue,
-        cast(sum(freight_value) as decimal(18, 2)) as freight,
-        cast(sum(payment_value) as decimal(18, 2)) as payments
-    from affected_sales
-    group by day
+        affected.day,
+        count(distinct sales.order_id) as orders,
+        count(sales.order_id) as items,
+        count(distinct sales.customer_unique_id) as customers,
+        cast(sum(sales.price) as decimal(18, 2)) as item_revenue,
+        cast(sum(sales.freight_value) as decimal(18, 2)) as freight,
+        cast(sum(sales.payment_value) as decimal(18, 2)) as payments
+    from sales
+    right join affected on sales.day = affected.day
+    group by affected.day
 ),
 
 final as (
-    {{ with_vanished('remade', 'affected', ['day']) }}
+    select
+        *,
+        {{ batch_where('items > 0') }} as _batch
+    from totals
 )
 
 select * from final

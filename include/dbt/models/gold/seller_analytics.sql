@@ -12,47 +12,50 @@ affected as (
     {{ unpublished_keys(['seller_id']) }}
 ),
 
-affected_sales as (
-    select sales.*
+per_order as (
+    select
+        affected.seller_id,
+        sales.order_id,
+        count(sales.order_id) as items,
+        sum(sales.price) as revenue,
+        bool_or(
+            sales.order_status = 'delivered' and sales.order_delivered_customer_date is not null
+        ) as is_delivered,
+        bool_or(
+            sales.order_status = 'delivered'
+            and sales.order_delivered_customer_date > sales.order_estimated_delivery_date
+        ) as is_late
     from sales
-    inner join affected on sales.seller_id = affected.seller_id
+    right join affected on sales.seller_id = affected.seller_id
+    group by affected.seller_id, sales.order_id
 ),
 
 reviews as (
-    {{ average_review_score('seller_id') }}
+    {{ reviews_per_order() }}
 ),
 
 totals as (
     select
-        seller_id,
-        count(distinct order_id) as orders,
-        count(*) as items,
-        cast(sum(price) as decimal(18, 2)) as revenue,
-        count(distinct order_id) filter (
-            where order_status = 'delivered' and order_delivered_customer_date is not null
-        ) as delivered_orders,
-        count(distinct order_id) filter (
-            where
-                order_status = 'delivered'
-                and order_delivered_customer_date > order_estimated_delivery_date
-        ) as late_orders
-    from affected_sales
-    group by seller_id
+        per_order.seller_id,
+        count(per_order.order_id) as orders,
+        sum(per_order.items) as items,
+        cast(sum(per_order.revenue) as decimal(18, 2)) as revenue,
+        count_if(per_order.is_delivered) as delivered_orders,
+        count_if(per_order.is_late) as late_orders,
+        {{ quotient('sum(reviews.score)', 'sum(reviews.reviews)', 2) }} as average_review_score
+    from reviews
+    right join per_order on reviews.order_id = per_order.order_id
+    group by per_order.seller_id
 ),
 
-remade as (
+final as (
     select
         totals.*,
         coalesce(sellers.seller_state, 'unknown') as state,
         {{ quotient('totals.late_orders', 'totals.delivered_orders', 4) }} as late_share,
-        reviews.average_review_score
+        {{ batch_where('totals.orders > 0') }} as _batch
     from totals
     left join sellers on totals.seller_id = sellers.seller_id
-    left join reviews on totals.seller_id = reviews.seller_id
-),
-
-final as (
-    {{ with_vanished('remade', 'affected', ['seller_id']) }}
 )
 
 select * from final
