@@ -13,6 +13,7 @@ from medallion.settings import CONNECTIONS, settings
 from medallion.source_contract import SourceContractError, check_source
 from medallion.window import RunKind, Window, WindowError, asked_window, resolve_window
 
+# The entities and the marts are both silver.
 LAYERS = ("bronze", "entities", "silver", "gold", "audit", "stage", "publish")
 
 
@@ -46,11 +47,17 @@ class BeginRunOperator(BaseOperator):
             self.log.info("Run %s of %s writes; waiting for its lease.", holder.run_id, holder.dag_id)
             self.defer(trigger=TimeDeltaTrigger(settings().lease_poll), method_name="execute")
         request_rebuild(context["params"].get("rebuild", "none"))
+        up_to = context["params"].get("up_to", LAYERS[-1])
         if kind.reads_source:
             window = keep_window(ti, kind, asked, data_interval(context))
             self.log.info("Window %(window_start)s to %(window_end)s", window)
             ti.xcom_push("window", window)
-        if skipped := tasks_to_skip(ti.task.dag.task_ids, kind, context["params"].get("up_to", LAYERS[-1])):
+            # One that is cleared is meant to be done.
+            new = not cast("Any", context["dag_run"]).clear_number
+            if kind is RunKind.SCHEDULED and new and is_published(window["window_end"]):
+                self.log.info("All of it is published already, by an earlier run.")
+                up_to = None
+        if skipped := tasks_to_skip(ti.task.dag.task_ids, kind, up_to):
             raise DownstreamTasksSkipped(tasks=skipped)  # type: ignore[no-untyped-call]
 
 
@@ -92,13 +99,24 @@ def data_interval(context: Context) -> Window | None:
     return Window(run.data_interval_start, run.data_interval_end)
 
 
-def tasks_to_skip(task_ids: list[str], kind: RunKind, up_to: str) -> list[str]:
-    """The tasks of the layers after `up_to`; and the look at the source's age, for a run that is not about now."""
-    # The entities and the marts are both silver.
-    later = LAYERS[LAYERS.index(up_to) + 1 :]
+def tasks_to_skip(task_ids: list[str], kind: RunKind, up_to: str | None) -> list[str]:
+    """The tasks of the layers after `up_to`, or of all; and the look at the source's age, unless a run is about now."""
+    later = LAYERS[LAYERS.index(up_to) + 1 :] if up_to else LAYERS
     if kind not in (RunKind.SCHEDULED, RunKind.MANUAL):
         later += ("freshness",)
     return [name for name in task_ids if name.partition(".")[0] in later]
+
+
+def is_published(window_end: str | None) -> bool:
+    """Whether nothing was written since the last publication, which covers everything up to `window_end`, ISO 8601."""
+    with transaction() as cursor:
+        cursor.execute(
+            "select watermark >= %s::timestamptz and published_batch = lease_batch - 1 and rebuild = 'none'"
+            " as published from audit.pipeline",
+            (window_end,),
+        )
+        row: Any = cursor.fetchone()
+    return bool(row.published)
 
 
 def request_rebuild(layer: str) -> None:

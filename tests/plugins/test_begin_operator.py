@@ -1,7 +1,7 @@
 """The first task as a whole, between a real shop and a real gold database."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -46,7 +46,14 @@ def shop(postgres: Server, monkeypatch: pytest.MonkeyPatch) -> Any:
 def begin(gold: Gold, shop: Any) -> Begin:
     """Begin a run with parameters; returns the XComs that it pushed."""
 
-    def execute(run: str = "a", airflow: dict[str, str] | None = None, **params: Any) -> dict[str, Any]:
+    def execute(
+        run: str = "a",
+        airflow: dict[str, str] | None = None,
+        hour: datetime | None = None,
+        clear_number: int = 0,
+        **params: Any,
+    ) -> dict[str, Any]:
+        """`hour`: where a scheduled run's interval begins; without it the run is manual."""
         with DAG("medallion_hourly", schedule=None) as dag:
             operator = BeginRunOperator(task_id="begin")
             for task_id in TASKS[1:]:
@@ -57,11 +64,14 @@ def begin(gold: Gold, shop: Any) -> Begin:
             task = SimpleNamespace(dag=dag)  # type: ignore[assignment]
             xcom_push = staticmethod(pushed.__setitem__)
 
-        manual = SimpleNamespace(
-            run_type=DagRunType("manual"), data_interval_start=None, data_interval_end=None
+        dag_run = SimpleNamespace(
+            run_type=DagRunType("scheduled" if hour else "manual"),
+            data_interval_start=hour,
+            data_interval_end=hour and hour + timedelta(hours=1),
+            clear_number=clear_number,
         )
         operator.execute(
-            {"ti": Instance(run, task_id="begin", airflow=airflow or {}), "params": params, "dag_run": manual}  # type: ignore[arg-type,typeddict-item]
+            {"ti": Instance(run, task_id="begin", airflow=airflow or {}), "params": params, "dag_run": dag_run}  # type: ignore[arg-type,typeddict-item]
         )
         return pushed
 
@@ -144,6 +154,35 @@ def test_layers_that_nobody_asked_for_are_skipped(begin: Begin) -> None:
     with pytest.raises(DownstreamTasksSkipped) as skipped:
         begin(up_to="silver")
     assert set(skipped.value.tasks) == {"gold.sales_by_day", "audit", "stage.sales_by_day", "publish"}
+
+
+NOON = datetime(2018, 1, 3, 12, tzinfo=UTC)
+
+
+def test_scheduled_run_ends_at_once_where_all_is_published(gold: Gold, begin: Begin) -> None:
+    gold("update audit.pipeline set watermark = %s, last_batch = 5, published_batch = 5", (NOON,))
+    with pytest.raises(DownstreamTasksSkipped) as skipped:
+        begin(hour=NOON - timedelta(hours=1))
+    assert set(skipped.value.tasks) == set(TASKS) - {"begin", "freshness", "end"}
+
+
+@pytest.mark.parametrize(
+    ("hour", "change", "clear_number"),
+    [
+        (NOON, None, 0),  # It goes beyond what is covered.
+        (NOON - timedelta(hours=1), None, 1),
+        (NOON - timedelta(hours=1), "last_batch = 6", 0),  # A run, a reconciliation maybe, wrote after that.
+        (NOON - timedelta(hours=1), "rebuild = 'gold'", 0),
+    ],
+    ids=["later", "cleared", "unpublished", "rebuild"],
+)
+def test_scheduled_run_with_something_to_do_does_it_all(
+    gold: Gold, begin: Begin, hour: datetime, change: str | None, clear_number: int
+) -> None:
+    gold("update audit.pipeline set watermark = %s, last_batch = 5, published_batch = 5", (NOON,))
+    if change:
+        gold(f"update audit.pipeline set {change}")
+    assert begin(hour=hour, clear_number=clear_number)["window"]
 
 
 def test_range_skips_the_age_of_the_source_and_keeps_its_bounds(gold: Gold, begin: Begin) -> None:
