@@ -13,7 +13,7 @@ from cosmos.operators.local import DbtSourceLocalOperator, DbtTestLocalOperator
 from medallion.engines import cancel_on_kill
 from medallion.manifest import MANIFESTS
 from medallion.run_state import DBT_RUN_ENVIRONMENT
-from medallion.settings import DBT_PROJECT, THRIFT_CONNECTION, TRINO_CONNECTION
+from medallion.settings import DBT_PROJECT, THRIFT_CONNECTION, TRINO_CONNECTION, settings
 
 Engine = Literal["trino", "spark"]
 
@@ -22,6 +22,7 @@ CONNECTION_ENVIRONMENT: dict[Engine, dict[str, str]] = {
         "TRINO_HOST": f"{{{{ conn.{TRINO_CONNECTION}.host }}}}",
         "TRINO_PORT": f"{{{{ conn.{TRINO_CONNECTION}.port }}}}",
         "TRINO_USER": f"{{{{ conn.{TRINO_CONNECTION}.login }}}}",
+        "TRINO_MAX_RUN_TIME": f"{settings().task_timeout.total_seconds():.0f}s",
     },
     "spark": {
         "THRIFT_HOST": f"{{{{ conn.{THRIFT_CONNECTION}.host }}}}",

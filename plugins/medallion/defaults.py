@@ -9,6 +9,7 @@ from airflow.sdk import Context, RetryDecision, RetryPolicy
 from medallion.engines import end_earlier_try, tag
 from medallion.notify import notifiers
 from medallion.run_state import run_state
+from medallion.settings import settings
 
 # What the engines and dbt say of an error that comes again however often it is tried.
 PERMANENT = re.compile(
@@ -40,7 +41,7 @@ DEFAULT_ARGS: dict[str, Any] = {
     "retry_exponential_backoff": 2.0,
     "max_retry_delay": timedelta(minutes=5),
     "retry_policy": FailFast(),
-    "execution_timeout": timedelta(hours=2),
+    "execution_timeout": settings().task_timeout,
     "on_failure_callback": notifiers(),
     "pre_execute": end_earlier_try,
 }

@@ -69,6 +69,11 @@ class Settings(BaseSettings):
         gt=NOTHING,
         description="How often a waiting run looks whether the lease is free.",
     )
+    task_timeout: timedelta = Field(
+        timedelta(hours=1),
+        gt=NOTHING,
+        description="A task, or a Trino statement of dbt, that takes longer is ended and tried again.",
+    )
     max_rejected_share: float = Field(
         0.05, ge=0, le=1, description="Above this share of rejected rows a run stops before it publishes."
     )

@@ -104,6 +104,7 @@ def test_dbt_is_told_the_engine_of_the_connection(hourly: DAG) -> None:
                 "8080",
                 "etl",
             )
+            assert told["TRINO_MAX_RUN_TIME"] == "3600s"
             assert "THRIFT_HOST" not in told
         else:
             assert (told["THRIFT_HOST"], str(told["THRIFT_PORT"])) == ("thrift.example", "10000")

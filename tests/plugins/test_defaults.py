@@ -44,6 +44,7 @@ def test_anything_else_is_retried(message: str) -> None:
         ("LOOKBACK", "a while"),
         ("LOOKBACK", "-PT1M"),
         ("CHUNK_ROWS", "0"),
+        ("TASK_TIMEOUT", "PT0S"),
         ("HISTORY_START", "once"),
         ("SCHEDULE", "every hour"),
         ("NOTIFIER_ARGUMENTS", '{"to": '),
