@@ -60,13 +60,17 @@ def run_environment(engine: Engine) -> dict[str, str]:
     return CONNECTION_ENVIRONMENT[engine] | DBT_RUN_ENVIRONMENT
 
 
+def parsed_project(engine: Engine) -> Path:
+    """Where all tasks keep from run to run what dbt parsed; of itself Cosmos has a place for each group."""
+    return Path(cosmos_settings.cache_dir) / engine
+
+
 def on_engine(engine: Engine) -> dict[str, Any]:
     """Arguments of an operator outside of a layer's group."""
     return {
         "project_dir": DBT_PROJECT,
         "profile_config": profile(engine),
-        # Where the parsed project is kept from run to run; a group has a place of its own.
-        "cache_dir": cosmos_settings.cache_dir / engine,
+        "cache_dir": parsed_project(engine),
     }
 
 
@@ -98,6 +102,7 @@ def dbt_layer(layer: str, engine: Engine, select: str) -> DbtTaskGroup:
     )
     for task in group:
         cancel_on_kill(task)
+        task.cache_dir = parsed_project(engine)
         task.outlets = [lake_table(layer, task.task_id.rpartition(".")[2])]
     return group
 

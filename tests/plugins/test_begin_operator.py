@@ -71,7 +71,11 @@ def begin(gold: Gold, shop: Any) -> Begin:
             clear_number=clear_number,
         )
         operator.execute(
-            {"ti": Instance(run, task_id="begin", airflow=airflow or {}), "params": params, "dag_run": dag_run}  # type: ignore[arg-type,typeddict-item]
+            {
+                "ti": Instance(run, task_id="begin", airflow=airflow or {}),
+                "params": params,
+                "dag_run": dag_run,
+            }  # type: ignore[arg-type,typeddict-item]
         )
         return pushed
 
