@@ -6,11 +6,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgpack
 import pytest
 import yaml
 from airflow.sdk import DAG
 from jinja2 import StrictUndefined
 
+from medallion.manifest import MANIFESTS
 from medallion.run_state import RunState
 
 INCLUDE = Path(__file__).parents[2] / "include"
@@ -117,6 +119,13 @@ def test_dbt_is_told_the_run_as_json(hourly: DAG) -> None:
         assert told["extract_from"] == "2018-05-01 10:45:00.000000", task_id
         assert told["extract_to"] == "2018-05-01 12:00:00.000000", task_id
         assert (told["batch"], told["chunk_rows"], told["rebuild"]) == (7, 1000, "none"), task_id
+
+
+@pytest.mark.parametrize("engine", ["trino", "spark"])
+def test_new_run_has_dbt_parse_nothing_again(engine: str) -> None:
+    """dbt parses a file again when a variable has changed that was asked for in parsing it."""
+    parsed = msgpack.unpackb((MANIFESTS / engine / "partial_parse.msgpack").read_bytes())
+    assert {name: file["env_vars"] for name, file in parsed["files"].items() if file.get("env_vars")} == {}
 
 
 def test_run_without_a_window_is_told_as_null(hourly: DAG) -> None:
