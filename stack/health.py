@@ -15,6 +15,7 @@ from stack.settings import Settings
 # Refused connections are what a check is for.
 logging.getLogger("thrift").setLevel(logging.CRITICAL)
 SECONDS = 10.0  # a check that takes longer has failed
+ASKS_A_CATALOG = "select * from table(postgres_gold.system.query(query => 'select 1'))"
 
 
 class Unhealthy(Exception):
@@ -41,8 +42,7 @@ def trino_query(settings: Settings, _started: float) -> None:
     with trino.dbapi.Connection(
         HOST, settings.trino_port, "medallion", request_timeout=SECONDS
     ) as connection:
-        catalog = "select * from table(postgres_gold.system.query(query => 'select 1'))"
-        connection.cursor().execute(catalog).fetchall()
+        connection.cursor().execute(ASKS_A_CATALOG).fetchall()
 
 
 def thrift(settings: Settings, _started: float) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from stack import environment
+from stack import environment, health
 from stack.credentials import FERNET_KEY, PASSWORDS
 from stack.fetch import artifacts
 from stack.settings import ROOT, STACK, Settings
@@ -111,11 +111,12 @@ def test_mounted_and_copied_files_are_there(compose: dict[str, Any]) -> None:
     assert (ROOT / "stack" / "Dockerfile").is_file()
 
 
-def test_trino_has_the_native_memory_and_ports(compose: dict[str, Any], settings: Settings) -> None:
+def test_trino_has_the_native_memory_ports_and_check(compose: dict[str, Any], settings: Settings) -> None:
     trino = compose["services"]["trino"]
     assert trino["entrypoint"][-1] == f"-J-Xmx{settings.trino_memory}"
     assert trino["environment"]["STACK_TRINO_PORT"] == settings.trino_port
     assert trino["environment"]["STACK_POSTGRES_PORT"] == settings.postgres_port
+    assert trino["healthcheck"]["test"][-1] == health.ASKS_A_CATALOG
 
 
 def test_thrift_server_starts_as_the_native_one(
