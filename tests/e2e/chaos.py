@@ -17,11 +17,11 @@ from typing import Any
 import psutil
 import psycopg2
 
-from stack import pipeline, supervisor
+from stack import supervisor
 from stack.airflow_api import AirflowApi
 from stack.credentials import credentials
 from stack.errors import StackError
-from stack.pipeline import DAG
+from stack.pipeline import DAG, show
 
 from .conftest import Stack, filled, own_stack
 
@@ -229,7 +229,7 @@ def show_kills(runs: Sequence[Run]) -> None:
         for kill in run.kills
     ]
     columns = ["component", "moment", "killed while it ran", "tries", "seconds to recover", "gold equal"]
-    pipeline.show("Kills", columns, rows)
+    show("Kills", columns, rows)
 
 
 def main() -> int:
