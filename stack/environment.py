@@ -116,7 +116,10 @@ def environment(settings: Settings) -> dict[str, str]:
     }
     configured = {f"STACK_{name.upper()}": str(value) for name, value in settings if value is not None}
     warehouse = (home / "warehouse").as_uri()
+    spark_tmp = home / "spark" / "tmp"
     spark_options = [
+        # The Thrift server leaves a folder there at each start.
+        f"-Djava.io.tmpdir={spark_tmp}",
         # Spark reads its settings from system properties too: these depend on the place of the clone.
         f"-Dspark.sql.catalog.lake.warehouse={warehouse}",
         f"-Dlog4j2.configurationFile={(STACK / 'spark' / 'log4j2.properties').as_uri()}",
@@ -160,7 +163,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "SPARK_DIST_CLASSPATH": os.pathsep.join(jars(settings)),
         "SPARK_DRIVER_MEMORY": settings.spark_memory,
         "SPARK_LOCAL_IP": HOST,
-        "SPARK_LOCAL_DIRS": str(home / "spark" / "tmp"),
+        "SPARK_LOCAL_DIRS": str(spark_tmp),
         "PYSPARK_PYTHON": sys.executable,
         "PYTHONPATH": os.pathsep.join(map(str, (STACK / "airflow", ROOT / "plugins", ROOT))),
         "PYICEBERG_CATALOG__LAKE__TYPE": "sql",
