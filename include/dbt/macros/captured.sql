@@ -25,6 +25,8 @@
                 {{ merge_versions(columns, captured_versions(sql, source_columns, start, end), ["target.updated_at >= " ~ start, "target.updated_at < " ~ end]) }}
             {% endcall %}
             {{ log(this ~ ': ' ~ loop.index ~ '/' ~ loop.length ~ ' captured from ' ~ start ~ ' to ' ~ end, info=true) }}
+        {% else %}
+            {{ log(this ~ ': the source has no row in the window', info=true) }}
         {% endfor %}
     {% endif %}
     {{ run_hooks(post_hooks) }}
@@ -39,37 +41,36 @@
 {%- endmacro %}
 
 {#-
-  The window as half-open pairs of UTC literals. One longer than a day is cut at month ends, so that each piece
-  holds about `chunk_rows` rows and fewer months than Trino opens partitions for a writer (100).
+  The window as half-open pairs of UTC literals; none where the source has no row in it. It is cut at month ends, so
+  that each piece holds about `chunk_rows` rows and fewer months than Trino opens partitions for a writer (100).
 -#}
 {% macro window_chunks(source_relation) -%}
     {%- set parse = modules.datetime.datetime.fromisoformat -%}
     {%- set start, end = parse(run_context().extract_from), parse(run_context().extract_to) -%}
-    {%- set edges = [start] -%}
-    {%- if end - start > modules.datetime.timedelta(days=1) -%}
-        {%- set months -%}
-            select month, row_count from table({{ source_relation.database }}.system.query(query => '
-                select date_trunc(''month'', updated_at at time zone ''UTC'') as month, count(*) as row_count
-                from {{ source_relation.schema }}.{{ source_relation.identifier }}
-                where updated_at >= ''{{ start }}+00'' and updated_at < ''{{ end }}+00''
-                group by 1
-            ')) order by month
-        {%- endset -%}
-        {%- set piece = namespace(rows=0, months=0) -%}
-        {%- for month in run_query(months) -%}
-            {%- if piece.months and (piece.rows + month.row_count > run_context().chunk_rows or piece.months == 90) -%}
-                {%- do edges.append(parse(month.month | string)) -%}
-                {%- set piece.rows = 0 -%}
-                {%- set piece.months = 0 -%}
-            {%- endif -%}
-            {%- set piece.rows = piece.rows + month.row_count -%}
-            {%- set piece.months = piece.months + 1 -%}
-        {%- endfor -%}
-    {%- endif -%}
-    {%- do edges.append(end) -%}
+    {%- set count_rows -%}
+        select month, row_count from table({{ source_relation.database }}.system.query(query => '
+            select date_trunc(''month'', updated_at at time zone ''UTC'') as month, count(*) as row_count
+            from {{ source_relation.schema }}.{{ source_relation.identifier }}
+            where updated_at >= ''{{ start }}+00'' and updated_at < ''{{ end }}+00''
+            group by 1
+        ')) order by month
+    {%- endset -%}
+    {%- set edges = [] -%}
+    {%- set piece = namespace(rows=0, months=0) -%}
+    {%- for month in run_query(count_rows) -%}
+        {%- if loop.first -%}
+            {%- do edges.append(start) -%}
+        {%- elif piece.rows + month.row_count > run_context().chunk_rows or piece.months == 90 -%}
+            {%- do edges.append(parse(month.month | string)) -%}
+            {%- set piece.rows = 0 -%}
+            {%- set piece.months = 0 -%}
+        {%- endif -%}
+        {%- set piece.rows = piece.rows + month.row_count -%}
+        {%- set piece.months = piece.months + 1 -%}
+    {%- endfor -%}
     {%- set chunks = [] -%}
-    {%- for edge in edges[:-1] -%}
-        {%- do chunks.append((moment(edge), moment(edges[loop.index]))) -%}
+    {%- for edge in edges -%}
+        {%- do chunks.append((moment(edge), moment(end if loop.last else loop.nextitem))) -%}
     {%- endfor -%}
     {{ return(chunks) }}
 {%- endmacro %}
