@@ -23,6 +23,15 @@ def manifest() -> dict[str, Any]:
         raise ManifestError(f"{path} is missing: build it with `make manifest`") from None
 
 
+def models() -> set[str]:
+    """The tables of the lake that models describe, as `schema.name`."""
+    return {
+        f"{node['schema']}.{node['name']}"
+        for node in manifest()["nodes"].values()
+        if node["resource_type"] == "model"
+    }
+
+
 def entity_jobs() -> dict[str, list[str]]:
     """Spark submit -> the silver entities that it makes, as the entities' YAML says (`meta.job`)."""
     jobs: dict[str, list[str]] = {}

@@ -1,30 +1,46 @@
 """The Spark jobs, one spark-submit each."""
 
-from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
+from typing import Any
 
+from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
+from airflow.sdk import Context
+from airflow.sdk.exceptions import AirflowSkipException
+
+from medallion.changes import anything_new
 from medallion.maintenance import CROWD, TARGET_BYTES
+from medallion.run_state import run_state
 from medallion.settings import SPARK_CONNECTION, SPARK_JOBS
 
 
-def entity_job(name: str, entities: list[str]) -> SparkSubmitOperator:
-    """A task that makes the silver entities named, side by side within one submit."""
-    return SparkSubmitOperator(
-        task_id=name,
-        conn_id=SPARK_CONNECTION,
-        application=str(SPARK_JOBS / "silver.py"),
-        name="{{ tag(ti) }}",
-        application_args=[
-            "--entities",
-            ",".join(entities),
-            "--batch",
-            "{{ run_state(ti).batch }}",
-            "--published-batch",
-            "{{ run_state(ti).published_batch }}",
-            "--rebuild",
-            "{{ run_state(ti).rebuild }}",
-        ],
-        max_active_tis_per_dag=1,
-    )
+class EntityJobOperator(SparkSubmitOperator):
+    """Makes silver entities, side by side within one submit; skipped where bronze has nothing new for them."""
+
+    def __init__(self, *, entities: list[str], **options: Any) -> None:
+        super().__init__(
+            conn_id=SPARK_CONNECTION,
+            application=str(SPARK_JOBS / "silver.py"),
+            name="{{ tag(ti) }}",
+            application_args=[
+                "--entities",
+                ",".join(entities),
+                "--batch",
+                "{{ run_state(ti).batch }}",
+                "--published-batch",
+                "{{ run_state(ti).published_batch }}",
+                "--rebuild",
+                "{{ run_state(ti).rebuild }}",
+            ],
+            max_active_tis_per_dag=1,
+            **options,
+        )
+        self.entities = entities
+
+    def pre_execute(self, context: Context) -> None:
+        """Raises AirflowSkipException where there is nothing to make: no Spark is started for it."""
+        if not anything_new(run_state(context["ti"]), self.entities):
+            raise AirflowSkipException(
+                f"Bronze got nothing new since the last publication of {', '.join(self.entities)}"
+            )
 
 
 def compact_job() -> SparkSubmitOperator:

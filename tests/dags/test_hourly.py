@@ -49,6 +49,16 @@ def test_each_entity_is_made_once_after_its_bronze_table(hourly: DAG) -> None:
     for job in jobs:
         assert job.upstream_task_ids >= {f"bronze.{entity}" for entity in entities_of(job)}
         assert job._conn_id == "medallion_spark"
+        assert job.entities == entities_of(job)
+
+
+def test_run_without_news_is_published(hourly: DAG) -> None:
+    """Both jobs are skipped then, and with them everything up to the audit."""
+    assert hourly.get_task("entities.test").trigger_rule == "none_failed_min_one_success"
+    assert hourly.get_task("audit").trigger_rule == "none_failed"
+    for task in hourly.tasks:
+        if task.task_id.partition(".")[0] in {"silver", "gold"}:
+            assert task.trigger_rule == "all_success"
 
 
 def test_layers_follow_one_another(hourly: DAG) -> None:

@@ -18,6 +18,7 @@ from dbt.contracts.graph.manifest import Manifest
 
 from medallion import audit, lease, publish
 from medallion.begin import keep_window, request_rebuild
+from medallion.changes import anything_new
 from medallion.database import create_audit_tables, rendered, transaction
 from medallion.engines import tag
 from medallion.gold import gold_tables
@@ -38,6 +39,7 @@ class WarmPipeline:
         """Start Spark, parse the dbt project; what dbt writes goes into `folder`."""
         self.folder = folder
         self.audited: dict[str, dict[str, Any]] = {}
+        self.idle: dict[str, set[str]] = {}  # run -> the Spark jobs that it skipped
         self.spark = subprocess.Popen(
             [sys.executable, Path(__file__).with_name("silver_server.py")],
             env=environment | {"PYTHONPATH": str(ROOT / "include" / "spark_jobs")},
@@ -110,6 +112,8 @@ class WarmPipeline:
         for layer, group in itertools.groupby(
             self.tasks(random.Random(0)) if tasks is None else tasks, lambda task: task.partition(".")[0]
         ):
+            if layer in ("silver", "gold") and self.idle.get(run_id) == entity_jobs().keys():
+                continue  # Airflow skips what follows skipped tasks
             with self.audited_try(ti, layer):
                 self.do(ti, layer, [task.partition(".")[2] for task in group])
 
@@ -121,7 +125,7 @@ class WarmPipeline:
                 os.environ["MEDALLION_RUN"] = state.json()
                 self.dbt(ENGINES[layer], "run", "--select", *names)
             case "entities":
-                self.make_entities(state, names)
+                self.make_entities(ti.run_id, state, names)
             case "audit":
                 self.audited[ti.run_id] = audit.audit_run(ti, {"allow_rejected": True}, entity_jobs())
             case "stage":
@@ -138,11 +142,15 @@ class WarmPipeline:
         yield
         audit.TryListener().on_task_instance_success(None, ti)
 
-    def make_entities(self, state: RunState, jobs: Sequence[str]) -> None:
-        """Have the silver jobs done by the warm Spark."""
+    def make_entities(self, run_id: str, state: RunState, jobs: Sequence[str]) -> None:
+        """Have the silver jobs done by the warm Spark, those that have anything to do."""
         assert self.spark.stdin and self.spark.stdout
+        busy = {job for job in jobs if anything_new(state, entity_jobs()[job])}
+        self.idle[run_id] = self.idle.get(run_id, set()) - busy | set(jobs) - busy
+        if not busy:
+            return
         asked = {
-            "entities": [entity for job in jobs for entity in entity_jobs()[job]],
+            "entities": [entity for job in sorted(busy) for entity in entity_jobs()[job]],
             "batch": state.batch,
             "published_batch": state.published_batch,
             "rebuild": state.rebuild,
