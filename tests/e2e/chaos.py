@@ -40,6 +40,7 @@ COMPONENTS = {
     "api-server": "airflow api_server",
 }
 STARTED_BY_OTHERS = ("trino", "spark driver", "task")
+DONE = ("success", "skipped")
 POLL_SECONDS = 0.1
 RUN_SECONDS = 1800
 
@@ -129,8 +130,8 @@ def wait_for(stack: Stack, run: Run, seen: Callable[[list[tuple[str, str, str, i
     raise TimeoutError(f"{run.run_id} did not go on for {RUN_SECONDS} s")
 
 
-def strike(stack: Stack, run: Run, kill: Kill) -> None:
-    """Wait for the moment, kill, and wait until the layer is done."""
+def strike(stack: Stack, run: Run, kill: Kill) -> float:
+    """Wait for the moment and kill; return when that was."""
 
     def victims(rows: list[tuple[str, str, str, int]]) -> Any:
         layer = of_layer(rows, kill.moment)
@@ -138,37 +139,45 @@ def strike(stack: Stack, run: Run, kill: Kill) -> None:
             if state == "running" and (found := processes(stack, kill.component, identity)):
                 return task, found
         # It was not there while the layer ran.
-        return ("", []) if layer and all(state == "success" for _, state, *_ in layer) else None
+        return ("", []) if layer and all(state in DONE for _, state, *_ in layer) else None
 
     kill.task, found = wait_for(stack, run, victims)
     for process in found:
         with suppress(psutil.NoSuchProcess):
             process.kill()
-    began = time.monotonic()
     kill.killed = len(found)
     log.info(
         "%s: killed %s (%d) while %s ran", run.run_id, kill.component, kill.killed, kill.task or "nothing"
     )
 
+    return time.monotonic()
+
+
+def recover(stack: Stack, run: Run, moment: str, struck: dict[str, float]) -> None:
+    """Wait until the layer is done, in which components were killed, each at its time."""
+
     def done(rows: list[tuple[str, str, str, int]]) -> Any:
-        layer = of_layer(rows, kill.moment)
-        return all(state == "success" for _, state, *_ in layer) and layer
+        layer = of_layer(rows, moment)
+        return all(state in DONE for _, state, *_ in layer) and layer
 
-    kill.tries = max(tries for *_, tries in wait_for(stack, run, done))
-    kill.seconds = time.monotonic() - began
-    log.info("%s: %s done after %.1f s, %d tries", run.run_id, kill.moment, kill.seconds, kill.tries)
+    tries = max(tries for *_, tries in wait_for(stack, run, done))
+    for kill in run.kills:
+        if kill.moment == moment:
+            kill.tries = tries
+            kill.seconds = time.monotonic() - struck[kill.component]
+            log.info("%s: %s done after %.1f s, %d tries", run.run_id, moment, kill.seconds, tries)
 
 
-def endure(stack: Stack, kills: Sequence[Kill]) -> Run:
+def endure(stack: Stack, plan: Sequence[Kill]) -> Run:
     """Change the shop, make a run, kill as it goes, and hold what it published against the source."""
-    run = Run(list(kills))
+    run = Run(list(plan))
     stack.sample("live")
     with AirflowApi(stack.settings) as airflow:
         airflow.unpause(DAG)
         run.run_id = airflow.trigger(DAG, {})
     try:
-        for kill in run.kills:
-            strike(stack, run, kill)
+        for moment, kills in itertools.groupby(run.kills, lambda kill: kill.moment):
+            recover(stack, run, moment, {kill.component: strike(stack, run, kill) for kill in kills})
         wait_for(
             stack, run, lambda rows: dict((task, state) for task, state, *_ in rows).get("end") == "success"
         )

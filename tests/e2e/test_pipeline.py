@@ -5,6 +5,8 @@ The tests build on one another, in the order they stand here.
 
 import re
 from collections.abc import Iterable
+from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import psutil
@@ -150,22 +152,37 @@ def test_lost_column_stops_the_run_by_its_name(stack: Stack, first_run: str) -> 
     assert_not_published(stack, said)
 
 
-def test_backfill_hour_by_hour_converges(stack: Stack, first_run: str) -> None:
-    """Meanwhile orders are canceled, and the source got a column, which bronze keeps and nothing else minds."""
+def test_backfill_hour_by_hour_is_as_the_range_in_one_run(stack: Stack, first_run: str) -> None:
+    """An hour long past was corrected at the source, which also got a column: bronze keeps it, nothing else minds."""
+    [(start,)] = stack.rows(
+        "SOURCE_URL",
+        "select date_trunc('hour', percentile_disc(0.5) within group (order by updated_at)) from sales.orders",
+    )
+    hours = [start + timedelta(hours=hour) for hour in range(7)]
+    asked = ["--from", f"{start:%Y-%m-%dT%H:%M:%S}", "--to", f"{hours[-1]:%Y-%m-%dT%H:%M:%S}"]
     stack.rows("SOURCE_URL", "alter table sales.orders add column channel text")
     stack.rows(
         "SOURCE_URL",
-        "update sales.orders set channel = 'app', order_status = 'canceled'"
-        " where order_id in (select order_id from sales.orders where order_status = 'shipped' limit 5)",
+        "alter table sales.orders disable trigger user;"
+        " update sales.orders set channel = 'app', order_status = 'canceled',"
+        f" updated_at = '{hours[2]}'::timestamptz + interval '5 minutes'"
+        " where order_id in (select order_id from sales.orders where order_status = 'delivered'"
+        f" and updated_at < '{start}' order by 1 limit 5);"
+        " alter table sales.orders enable trigger user",
     )
-    stack.run("backfill", "--from", "2018-01-01T10:00:00", "--to", "2018-01-01T12:00:00")
-    stack.run("trigger")
+    stack.run("backfill", *asked)
     assert stack.differences() == {}
-    asked = stack.audit(
+    assert stack.lake("select channel, count(*) from bronze.orders where channel is not null group by 1") == [
+        ("app", 5)
+    ]
+    windows = stack.audit(
         "select window_start, window_end from audit.runs where kind = ''backfill'' order by 1"
     )
-    assert [(start.hour, end.hour) for start, end in asked] == [(10, 11), (11, 12)]
-    assert stack.lake("select distinct channel from bronze.orders where channel is not null") == [("app",)]
+    assert windows == list(pairwise(hours))
+
+    before = stack.published()
+    stack.run("trigger", *asked)
+    assert stack.published() == before
 
 
 def kill(stack: Stack, word: str) -> None:

@@ -12,8 +12,6 @@ from stack.pipeline import DAG
 
 from .conftest import Stack
 
-pytestmark = pytest.mark.long
-
 
 @dataclass(frozen=True)
 class Spoiled:
@@ -101,6 +99,7 @@ def log_of(stack: Stack, run: str, task: str) -> str:
     return max(folder.iterdir(), key=lambda path: path.stat().st_mtime).read_text()
 
 
+@pytest.mark.long
 def test_gold_goes_back_to_an_earlier_publication_and_on_again(stack: Stack, first_run: str) -> None:
     seen = (*GOLD, "publication")
     earlier = stack.published(*seen)

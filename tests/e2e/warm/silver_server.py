@@ -11,7 +11,10 @@ from pyspark.sql import SparkSession
 from entities import ENTITIES
 from silver import SETTINGS, Run, bring_up_to_date
 
-with SparkSession.builder.appName("warm silver").config(map=SETTINGS).getOrCreate() as spark:
+# For some rows a run, generating and compiling code takes twice as long as interpreting.
+INTERPRETED = {"spark.sql.codegen.wholeStage": False, "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
+
+with SparkSession.builder.appName("warm silver").config(map=SETTINGS | INTERPRETED).getOrCreate() as spark:
     spark.sparkContext.setLogLevel("ERROR")
     for line in sys.stdin:
         asked = json.loads(line)

@@ -14,8 +14,6 @@ from medallion.window import RunKind, Window
 from ..conftest import Stack
 from .pipeline import WarmPipeline
 
-pytestmark = pytest.mark.long
-
 Injected = list[dict[str, Any]]
 
 
