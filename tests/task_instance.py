@@ -7,7 +7,10 @@ from typing import Any
 
 @dataclass
 class Task:
-    """A task instance as far as the lease and the audit ask it; `airflow` is what Airflow knows of the runs."""
+    """A task instance as far as the lease and the audit ask it; `airflow` is what Airflow knows of the runs.
+
+    follows: task -> the tasks before it, in its DAG.
+    """
 
     run_id: str
     task_id: str = "bronze.orders"
@@ -18,11 +21,18 @@ class Task:
     states: dict[str, str] = field(default_factory=dict)
     tags: tuple[str, ...] = ("medallion",)
     xcoms: dict[str, Any] = field(default_factory=dict)
+    follows: dict[str, set[str]] = field(default_factory=dict)
 
     @property
     def task(self) -> Any:
         """Its operator."""
-        return SimpleNamespace(dag=SimpleNamespace(tags=self.tags))
+
+        def get_task(name: str) -> Any:
+            return SimpleNamespace(get_flat_relative_ids=lambda upstream: self.follows.get(name, set()))
+
+        return SimpleNamespace(
+            dag=SimpleNamespace(tags=self.tags, get_task=get_task, has_task=lambda name: True)
+        )
 
     def get_dr_count(self, dag_id: str, run_ids: list[str], states: list[str]) -> int:
         """How many of the runs are in one of the states."""

@@ -99,21 +99,27 @@ def count_rows(cursor: Cursor) -> dict[str, int]:
 
 
 def read_batch(cursor: Cursor, ti: Any) -> int:
-    """The batch up to which every task of the run read its input: the smallest over the tasks' last successes."""
+    """The batch up to which every task of the run read its input: the smallest over the tasks' last good tries.
+
+    A task that began before one it follows had ended, which was cleared alone while the run went on, may have missed
+    what that one wrote under this batch: it has read up to the batch before.
+    """
     cursor.execute(
         """
-        select min(batch) as batch
-        from (
-            select distinct on (task_id) batch
-            from audit.data_pipeline_runs
-            where dag_id = %s and run_id = %s and status = 'success'
-            order by task_id, try_number desc
-        ) as last_successes
+        select distinct on (task_id) task_id, batch, start_time, end_time
+        from audit.data_pipeline_runs
+        where dag_id = %s and run_id = %s and task_id <> %s and status in ('success', 'skipped')
+        order by task_id, try_number desc
         """,
-        (ti.dag_id, ti.run_id),
+        (ti.dag_id, ti.run_id, ti.task_id),
     )
-    smallest: Any = cursor.fetchone()
-    return int(smallest.batch)
+    tries = {row.task_id: row for row in cursor.fetchall()}
+
+    def read_by(row: Any) -> int:
+        follows = ti.task.dag.get_task(row.task_id).get_flat_relative_ids(upstream=True) & tries.keys()
+        return int(row.batch) - any(tries[task].end_time > row.start_time for task in follows)
+
+    return min(read_by(row) for row in tries.values() if ti.task.dag.has_task(row.task_id))
 
 
 def drop_staging(cursor: Cursor) -> None:

@@ -152,6 +152,18 @@ def test_published_batch_is_what_every_task_had_read(gold: Gold, staged: Staged)
     assert gold("select lease_batch, published_batch from audit.pipeline") == [(2, 1)]
 
 
+@pytest.mark.parametrize(("again", "read"), [("bronze.orders", 0), ("gold.sales_by_day", 1)])
+def test_task_that_was_cleared_alone_is_read_by_the_next_run(
+    gold: Gold, staged: Staged, again: str, read: int
+) -> None:
+    """What it wrote under the batch of the run, after the tasks that follow it had read."""
+    run = staged("a", {})
+    for task, number in (("bronze.orders", 1), ("gold.sales_by_day", 1), (again, 2)):
+        ran(Task("a", task_id=task, try_number=number))
+    publish(Task("a", task_id="publish", follows={"gold.sales_by_day": {"bronze.orders"}}), run)
+    assert gold("select published_batch from audit.pipeline") == [(read,)]
+
+
 def rolled_back(staged: Staged, days: dict[str, int | None], to_batch: int, run: str = "back") -> None:
     """Restore the publication by batch `to_batch`, whose days these were."""
     chosen = staged(run, days) | {
