@@ -1,5 +1,6 @@
 """A stack of the tests' own, beside the one you may have running: other ports, another folder."""
 
+import json
 import os
 import shutil
 import socket
@@ -25,6 +26,7 @@ from stack.settings import ROOT, Settings
 
 OLIST = ROOT.parent / "shared" / "olist"
 MINUTES = 30
+NOTIFICATIONS = "notifications.txt"
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,11 @@ def own_stack(quiet: bool = False) -> Iterator[Stack]:
     names = list(Settings().ports)
     settings = Settings(home=home, shop="off", **dict(zip(names, free_ports(len(names)), strict=True)))
     chosen = {f"STACK_{name.upper()}": str(value) for name, value in settings if value is not None}
+    told = {"path": str(home / NOTIFICATIONS), "text": "{{ ti.task_id }} of {{ run_id }} failed"}
+    chosen |= {
+        "MEDALLION_NOTIFIER": "tests.e2e.notifier.FileNotifier",
+        "MEDALLION_NOTIFIER_ARGUMENTS": json.dumps(told),
+    }
     stack = Stack(settings, {**os.environ, **chosen}, quiet)
     stack.run("down")  # what tests that were killed left
     shutil.rmtree(home, ignore_errors=True)

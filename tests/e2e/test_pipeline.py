@@ -16,7 +16,7 @@ from expected import ENTITIES, GOLD, Expected, canonical_key
 from expected.model import MODELS
 from stack import supervisor
 
-from .conftest import Stack
+from .conftest import NOTIFICATIONS, Stack
 
 
 def at_first_publication(stack: Stack, table: str) -> str:
@@ -121,10 +121,16 @@ def test_bi_may_read_gold_alone(stack: Stack, first_run: str) -> None:
     assert stack.gold("select has_table_privilege('gold.sales_by_day', 'insert')") == [(False,)]
 
 
+def run_of(said: str) -> str:
+    """The id of the run that a command spoke of."""
+    [run_id] = re.findall(r"^Run (\S+):", said, re.MULTILINE)
+    return str(run_id)
+
+
 def assert_not_published(stack: Stack, said: str) -> None:
     """The run that a command spoke of has published nothing; the hourly one may have, meanwhile."""
-    [run_id] = re.findall(r"^Run (\S+):", said, re.MULTILINE)
-    assert stack.audit(f"select count(*) from audit.data_pipeline_runs where run_id = ''{run_id}''") == [(0,)]
+    tries = f"select count(*) from audit.data_pipeline_runs where run_id = ''{run_of(said)}''"
+    assert stack.audit(tries) == [(0,)]
 
 
 @pytest.mark.parametrize(
@@ -142,7 +148,7 @@ def test_senseless_window_ends_the_run_at_once(
     assert_not_published(stack, said)
 
 
-def test_lost_column_stops_the_run_by_its_name(stack: Stack, first_run: str) -> None:
+def test_lost_column_stops_the_run_by_its_name_and_is_told(stack: Stack, first_run: str) -> None:
     stack.rows("SOURCE_URL", "alter table sales.orders rename column order_status to status")
     try:
         said = stack.run("trigger", status=1)
@@ -150,6 +156,8 @@ def test_lost_column_stops_the_run_by_its_name(stack: Stack, first_run: str) -> 
         stack.rows("SOURCE_URL", "alter table sales.orders rename column status to order_status")
     assert "column sales.orders.order_status" in said
     assert_not_published(stack, said)
+    told = (stack.settings.home / NOTIFICATIONS).read_text().splitlines()
+    assert f"begin of {run_of(said)} failed" in told
 
 
 def test_backfill_hour_by_hour_is_as_the_range_in_one_run(stack: Stack, first_run: str) -> None:
