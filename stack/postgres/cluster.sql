@@ -21,6 +21,9 @@ alter role publisher password :'publisher_password';
 alter role source_reader password :'source_reader_password';
 alter role bi_reader password :'bi_reader_password';
 
+-- What a killed scheduler forked holds its connection open, and with it the lock by which tasks are queued.
+alter role airflow set idle_in_transaction_session_timeout = '1min';
+
 -- We are guests in the source: reads only, never for long, never over many connections.
 alter role source_reader set default_transaction_read_only = on;
 alter role source_reader set statement_timeout = '15min';
