@@ -91,7 +91,13 @@ class Stack:
         os.environ["PGSERVICEFILE"] = str(self.settings.home / "pg_service.conf")
         warehouse = (self.settings.home / "warehouse").as_uri()
         uri = "postgresql+psycopg2://?service=lake"
-        return SqlCatalog("lake", uri=uri, warehouse=warehouse, init_catalog_tables="false")
+        return SqlCatalog(
+            "lake",
+            uri=uri,
+            warehouse=warehouse,
+            init_catalog_tables="false",
+            pool_pre_ping="true",  # tests kill PostgreSQL
+        )
 
     def expected(self) -> Expected:
         """Return what the source says now must come of it."""
