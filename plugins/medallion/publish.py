@@ -119,7 +119,10 @@ def read_batch(cursor: Cursor, ti: Any) -> int:
         follows = ti.task.dag.get_task(row.task_id).get_flat_relative_ids(upstream=True) & tries.keys()
         return int(row.batch) - any(tries[task].end_time > row.start_time for task in follows)
 
-    return min(read_by(row) for row in tries.values() if ti.task.dag.has_task(row.task_id))
+    # The task that took the lease anew, of a run that was cleared, had no batch yet as it was audited.
+    return min(
+        read_by(row) for row in tries.values() if row.batch is not None and ti.task.dag.has_task(row.task_id)
+    )
 
 
 def drop_staging(cursor: Cursor) -> None:

@@ -152,6 +152,13 @@ def test_published_batch_is_what_every_task_had_read(gold: Gold, staged: Staged)
     assert gold("select lease_batch, published_batch from audit.pipeline") == [(2, 1)]
 
 
+def test_task_that_took_the_lease_itself_holds_nothing_back(gold: Gold, staged: Staged) -> None:
+    ran(Task("a", task_id="audit"))
+    assert gold("select batch from audit.data_pipeline_runs") == [(None,)]
+    publish(Task("a", task_id="publish"), staged("a", {}))
+    assert gold("select published_batch from audit.pipeline") == [(1,)]
+
+
 @pytest.mark.parametrize(("again", "read"), [("bronze.orders", 0), ("gold.sales_by_day", 1)])
 def test_task_that_was_cleared_alone_is_read_by_the_next_run(
     gold: Gold, staged: Staged, again: str, read: int
