@@ -1,6 +1,6 @@
 """Whether there is anything to make of bronze: a run without news starts no Spark, and makes no model again."""
 
-from medallion.manifest import models
+from medallion.manifest import model_tables
 from medallion.run_state import RunState
 
 
@@ -13,7 +13,7 @@ def anything_new(run: RunState, tables: list[str]) -> bool:
     # A second of imports that these tasks alone need.
     from pyiceberg.catalog import load_catalog
 
-    if run.rebuild != "none" or not models() <= run.snapshots.keys():
+    if run.rebuild != "none" or not model_tables() <= run.snapshots.keys():
         return True
     catalog = load_catalog("lake")
     newer = f"_batch > {run.published_batch}"

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cache
 
-from medallion.manifest import manifest
+from medallion.manifest import model_nodes
 
 # Trino's names of the types that a contract may use, in PostgreSQL.
 POSTGRES_TYPES = {
@@ -37,8 +37,8 @@ def gold_tables() -> list[GoldTable]:
                 if column["name"] != "_batch"
             },
         )
-        for node in manifest()["nodes"].values()
-        if node["resource_type"] == "model" and node["schema"] == "gold"
+        for node in model_nodes()
+        if node["schema"] == "gold"
     ]
 
 

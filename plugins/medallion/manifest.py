@@ -1,6 +1,7 @@
 """The dbt project as dbt parsed it beforehand: what is drawn, published and expected of the source."""
 
 import json
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -23,20 +24,26 @@ def manifest() -> dict[str, Any]:
         raise ManifestError(f"{path} is missing: build it with `make manifest`") from None
 
 
-def models() -> set[str]:
+def model_nodes() -> Iterator[dict[str, Any]]:
+    """The manifest's nodes that are models."""
+    return (node for node in manifest()["nodes"].values() if node["resource_type"] == "model")
+
+
+def table_of(node: dict[str, Any]) -> str:
+    """The table of the lake that a model describes, as `schema.name`."""
+    return f"{node['schema']}.{node['name']}"
+
+
+def model_tables() -> set[str]:
     """The tables of the lake that models describe, as `schema.name`."""
-    return {
-        f"{node['schema']}.{node['name']}"
-        for node in manifest()["nodes"].values()
-        if node["resource_type"] == "model"
-    }
+    return {table_of(node) for node in model_nodes()}
 
 
 def entity_jobs() -> dict[str, list[str]]:
     """Spark submit -> the silver entities that it makes, as the entities' YAML says (`meta.job`)."""
     jobs: dict[str, list[str]] = {}
-    for node in manifest()["nodes"].values():
-        if job := node["resource_type"] == "model" and node["config"]["meta"].get("job"):
+    for node in model_nodes():
+        if job := node["config"]["meta"].get("job"):
             jobs.setdefault(job, []).append(node["name"].removeprefix("stg_"))
     return {job: sorted(entities) for job, entities in sorted(jobs.items())}
 
@@ -44,9 +51,9 @@ def entity_jobs() -> dict[str, list[str]]:
 def sort_orders() -> dict[str, list[str]]:
     """Table of the lake -> the columns that its files are sorted by, as its model's YAML says (`meta.sorted_by`)."""
     return {
-        f"{node['schema']}.{node['name']}": columns
-        for node in manifest()["nodes"].values()
-        if (columns := node["resource_type"] == "model" and node["config"]["meta"].get("sorted_by"))
+        table_of(node): columns
+        for node in model_nodes()
+        if (columns := node["config"]["meta"].get("sorted_by"))
     }
 
 

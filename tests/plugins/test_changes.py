@@ -11,7 +11,7 @@ from pyiceberg.catalog.sql import SqlCatalog
 
 from medallion import spark
 from medallion.changes import anything_new
-from medallion.manifest import models
+from medallion.manifest import model_tables
 from medallion.run_state import RunState
 
 
@@ -31,7 +31,7 @@ def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SqlCatalog
 
 def run(published_batch: int, **state: Any) -> RunState:
     """A run after a publication of all models, which had read up to the batch."""
-    known = {"snapshots": dict.fromkeys(models(), 1), "rebuild": "none", "compare_whole": "none"}
+    known = {"snapshots": dict.fromkeys(model_tables(), 1), "rebuild": "none", "compare_whole": "none"}
     return RunState(
         batch=5,
         published_batch=published_batch,
@@ -57,13 +57,13 @@ def test_rows_above_the_published_batch_are_news(published_batch: int, tables: l
     assert anything_new(run(published_batch), tables) is new
 
 
-def test_rebuild_reads_what_is_there(lake: SqlCatalog) -> None:
+def test_rebuild_reads_what_is_there() -> None:
     assert anything_new(run(4, rebuild="gold"), ["sellers"])
 
 
 @pytest.mark.parametrize("missing", ["gold.sales_by_day", "silver.dim_sellers", "bronze.orders"])
 def test_model_that_was_never_published_is_made(missing: str) -> None:
-    snapshots = dict.fromkeys(models() - {missing}, 1)
+    snapshots = dict.fromkeys(model_tables() - {missing}, 1)
     assert anything_new(run(4, snapshots=snapshots), ["sellers"])
 
 

@@ -146,7 +146,7 @@ class WarmPipeline:
         """Have the silver jobs done by the warm Spark, those that have anything to do."""
         assert self.spark.stdin and self.spark.stdout
         busy = {job for job in jobs if anything_new(state, entity_jobs()[job])}
-        self.idle[run_id] = self.idle.get(run_id, set()) - busy | set(jobs) - busy
+        self.idle[run_id] = (self.idle.get(run_id, set()) | set(jobs)) - busy
         if not busy:
             return
         asked = {
