@@ -53,6 +53,7 @@ class Kill:
     moment: str
     task: str = ""  # that was running
     killed: int = 0  # processes
+    at: float = 0.0  # on the monotonic clock
     tries: int = 0  # the most that a task of the layer took
     seconds: float = 0.0  # from the kill until the layer was done
 
@@ -114,6 +115,11 @@ def of_layer(rows: Sequence[tuple[str, str, str, int]], layer: str) -> list[tupl
     return [row for row in rows if row[0].partition(".")[0] == layer]
 
 
+def is_done(rows: Sequence[tuple[str, str, str, int]]) -> bool:
+    """Whether the task instances, of a layer, are there and have all ended well."""
+    return bool(rows) and all(state in DONE for _, state, *_ in rows)
+
+
 def wait_for(stack: Stack, run: Run, seen: Callable[[list[tuple[str, str, str, int]]], Any]) -> Any:
     """Return what `seen` finds among the run's task instances, as soon as it is something.
 
@@ -130,8 +136,8 @@ def wait_for(stack: Stack, run: Run, seen: Callable[[list[tuple[str, str, str, i
     raise TimeoutError(f"{run.run_id} did not go on for {RUN_SECONDS} s")
 
 
-def strike(stack: Stack, run: Run, kill: Kill) -> float:
-    """Wait for the moment and kill; return when that was."""
+def strike(stack: Stack, run: Run, kill: Kill) -> None:
+    """Wait for the moment, and kill."""
 
     def victims(rows: list[tuple[str, str, str, int]]) -> Any:
         layer = of_layer(rows, kill.moment)
@@ -139,45 +145,45 @@ def strike(stack: Stack, run: Run, kill: Kill) -> float:
             if state == "running" and (found := processes(stack, kill.component, identity)):
                 return task, found
         # It was not there while the layer ran.
-        return ("", []) if layer and all(state in DONE for _, state, *_ in layer) else None
+        return ("", []) if is_done(layer) else None
 
     kill.task, found = wait_for(stack, run, victims)
     for process in found:
         with suppress(psutil.NoSuchProcess):
             process.kill()
-    kill.killed = len(found)
+    kill.killed, kill.at = len(found), time.monotonic()
     log.info(
         "%s: killed %s (%d) while %s ran", run.run_id, kill.component, kill.killed, kill.task or "nothing"
     )
 
-    return time.monotonic()
 
-
-def recover(stack: Stack, run: Run, moment: str, struck: dict[str, float]) -> None:
-    """Wait until the layer is done, in which components were killed, each at its time."""
+def recover(stack: Stack, run: Run, kills: Sequence[Kill]) -> None:
+    """Wait until the layer is done in which all of `kills` were."""
+    moment = kills[0].moment
 
     def done(rows: list[tuple[str, str, str, int]]) -> Any:
         layer = of_layer(rows, moment)
-        return all(state in DONE for _, state, *_ in layer) and layer
+        return is_done(layer) and layer
 
     tries = max(tries for *_, tries in wait_for(stack, run, done))
-    for kill in run.kills:
-        if kill.moment == moment:
-            kill.tries = tries
-            kill.seconds = time.monotonic() - struck[kill.component]
-            log.info("%s: %s done after %.1f s, %d tries", run.run_id, moment, kill.seconds, tries)
+    for kill in kills:
+        kill.tries, kill.seconds = tries, time.monotonic() - kill.at
+        log.info("%s: %s done after %.1f s, %d tries", run.run_id, moment, kill.seconds, tries)
 
 
-def endure(stack: Stack, plan: Sequence[Kill]) -> Run:
+def endure(stack: Stack, kills: Sequence[Kill]) -> Run:
     """Change the shop, make a run, kill as it goes, and hold what it published against the source."""
-    run = Run(list(plan))
+    run = Run(list(kills))
     stack.sample("live")
     with AirflowApi(stack.settings) as airflow:
         airflow.unpause(DAG)
         run.run_id = airflow.trigger(DAG, {})
     try:
-        for moment, kills in itertools.groupby(run.kills, lambda kill: kill.moment):
-            recover(stack, run, moment, {kill.component: strike(stack, run, kill) for kill in kills})
+        for _, group in itertools.groupby(run.kills, lambda kill: kill.moment):
+            of_moment = list(group)
+            for kill in of_moment:
+                strike(stack, run, kill)
+            recover(stack, run, of_moment)
         wait_for(
             stack, run, lambda rows: dict((task, state) for task, state, *_ in rows).get("end") == "success"
         )
