@@ -1,5 +1,7 @@
 """Whether there is anything to make of bronze: a run without news starts no Spark, and makes no model again."""
 
+from airflow.sdk.exceptions import AirflowFailException
+
 from medallion.manifest import model_tables
 from medallion.run_state import RunState
 
@@ -8,15 +10,25 @@ def anything_new(run: RunState, tables: list[str]) -> bool:
     """Whether one of the bronze tables has rows above the published batch, or all of bronze is to be read again.
 
     It is where a rebuild is asked for, or a model was never published. Metadata alone tells, read by pyiceberg: the
-    greatest `_batch` of each data file.
+    greatest `_batch` of each data file. Raises AirflowFailException where a table has rows of a batch to come, which
+    no run would read till then: the gold database, and the audit in it, is not the one that the lake was written with.
     """
     # A second of imports that these tasks alone need.
     from pyiceberg.catalog import load_catalog
 
-    if run.rebuild != "none" or not model_tables() <= run.snapshots.keys():
-        return True
     catalog = load_catalog("lake")
-    newer = f"_batch > {run.published_batch}"
-    return any(
-        any(catalog.load_table(f"bronze.{table}").scan(row_filter=newer).plan_files()) for table in tables
-    )
+
+    def with_rows_above(batch: int) -> list[str]:
+        scans = {
+            name: catalog.load_table(f"bronze.{name}").scan(row_filter=f"_batch > {batch}") for name in tables
+        }
+        return [name for name, scan in scans.items() if any(scan.plan_files())]
+
+    news = with_rows_above(run.published_batch)
+    if news and (ahead := with_rows_above(run.batch)):
+        raise AirflowFailException(
+            f"lake.bronze.{ahead[0]} has rows of a later batch than this run's, {run.batch}: the gold database is new,"
+            " or older than the lake. In it: update audit.pipeline set last_batch = N, the greatest _batch of all"
+            " lake.bronze tables; then trigger a new run, which takes everything since the last publication."
+        )
+    return bool(news) or run.rebuild != "none" or not model_tables() <= run.snapshots.keys()

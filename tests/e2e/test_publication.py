@@ -29,7 +29,9 @@ SPOILED = (
     Spoiled(
         "bronze.sellers",
         "insert into bronze.sellers (seller_id, updated_at, _op, _hash, _extracted_at, _batch)"
-        " select 'spoiled', updated_at, 'nonsense', _hash, _extracted_at, 1000000 from bronze.sellers limit 1",
+        # The batch of the run to come: no row is of a later one.
+        " select 'spoiled', updated_at, 'nonsense', _hash, _extracted_at, last_batch + 1"
+        " from bronze.sellers cross join postgres_gold.audit.pipeline limit 1",
         "delete from bronze.sellers where _op = 'nonsense'",
         "valid_rows_sellers",
     ),

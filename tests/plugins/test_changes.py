@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from pyiceberg.catalog.sql import SqlCatalog
 
 from medallion import spark
@@ -65,6 +65,13 @@ def test_rebuild_reads_what_is_there() -> None:
 def test_model_that_was_never_published_is_made(missing: str) -> None:
     snapshots = dict.fromkeys(model_tables() - {missing}, 1)
     assert anything_new(run(4, snapshots=snapshots), ["sellers"])
+
+
+@pytest.mark.parametrize("rebuild", ["none", "silver"])
+def test_lake_that_is_ahead_of_the_audit_is_not_read_in_part(lake: SqlCatalog, rebuild: str) -> None:
+    lake.load_table("bronze.orders").append(pa.table({"_batch": pa.array([6], pa.int64())}))
+    with pytest.raises(AirflowFailException, match=r"lake\.bronze\.orders .* later batch than this run's, 5"):
+        anything_new(run(0, rebuild=rebuild), ["sellers", "orders"])
 
 
 def test_spark_job_without_news_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
