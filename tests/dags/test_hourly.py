@@ -7,6 +7,9 @@ import pytest
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
 from airflow.providers.common.sql.operators.sql import SQLExecuteQueryOperator
 from airflow.sdk import DAG
+from airflow.sdk.exceptions import AirflowFailException
+from cosmos.exceptions import CosmosDbtRunError
+from cosmos.operators.local import DbtSourceLocalOperator
 
 MODELS = Path(__file__).parents[2] / "include" / "dbt" / "models"
 
@@ -98,8 +101,25 @@ def test_old_source_holds_nothing_back(hourly: DAG) -> None:
     freshness = hourly.get_task("freshness")
     assert freshness.downstream_task_ids == set()
     assert freshness.is_teardown and not freshness.on_failure_fail_dagrun
-    # Minutes of backoff would keep the run from its end.
-    assert freshness.retries == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        # What Cosmos makes of dbt's result for a stale source, and for a database that is away.
+        ("orders: None", AirflowFailException),
+        ("orders: Database Error in source orders\n  Connection refused", CosmosDbtRunError),
+    ],
+)
+def test_old_source_fails_at_once_and_an_engine_is_waited_for(
+    hourly: DAG, monkeypatch: pytest.MonkeyPatch, said: str, error: type[Exception]
+) -> None:
+    def build_and_run_cmd(*_: object, **__: object) -> None:
+        raise CosmosDbtRunError(f"dbt invocation completed with errors: {said}")
+
+    monkeypatch.setattr(DbtSourceLocalOperator, "build_and_run_cmd", build_and_run_cmd)
+    with pytest.raises(error, match="orders"):
+        hourly.get_task("freshness").execute({})
 
 
 def test_killed_task_cancels_its_statements(hourly: DAG) -> None:
