@@ -173,6 +173,13 @@ def test_too_many_rejected_rows_stop_the_run_with_its_figures_kept(gold: Gold, l
     assert audit(allow_rejected=True)["batch"] == 1
 
 
+def test_source_that_was_mended_lets_the_next_run_pass(gold: Gold, lake: SqlCatalog) -> None:
+    account(lake, (2, "orders", 200, 200, 0, 0, 0, 200, 0), (1, "orders", 200, 180, 0, 0, 20, 200, 20))
+    account(lake, (1, "sellers", 3, 3, 0, 0, 0, 3, 0))
+    gold("update audit.pipeline set last_batch = 1")
+    assert audit()["batch"] == 2
+
+
 def test_rebuild_is_compared_with_nothing(gold: Gold, lake: SqlCatalog) -> None:
     hold_lease(Task("a"))
     gold("update audit.pipeline set published_snapshots = '{\"gold.sales_by_day\": 42}'")
