@@ -71,7 +71,7 @@ def figures(table: Any) -> Figures:
         data_files=int(current.summary["total-data-files"]),
         delete_files=int(current.summary["total-delete-files"]),
         bytes=int(current.summary["total-files-size"]),
-        crowd=max(*small.values(), *deletes),
+        crowd=max([*small.values(), *deletes]),
         manifests=len(manifests),
         small_manifests=sum(manifest.manifest_length < SMALL_MANIFEST_BYTES for manifest in manifests),
         snapshots=len(table.metadata.snapshots),

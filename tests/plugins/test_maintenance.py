@@ -78,6 +78,13 @@ def test_table_never_written_to_needs_nothing(lake: SqlCatalog) -> None:
     assert not needs("gold.seller_analytics")
 
 
+def test_table_without_a_row_needs_nothing(lake: SqlCatalog) -> None:
+    append(lake, "gold.sales_by_day", 1)
+    lake.load_table("gold.sales_by_day").delete()
+    assert lake.load_table("gold.sales_by_day").current_snapshot()
+    assert not needs("gold.sales_by_day")
+
+
 def test_figures_are_those_of_the_current_snapshot(lake: SqlCatalog) -> None:
     append(lake, "bronze.orders", 1, 2)
     append(lake, "bronze.orders", 2)
