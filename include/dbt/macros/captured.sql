@@ -14,15 +14,15 @@
     {%- set source_columns = adapter.get_columns_in_relation(source_relation) -%}
     {%- set columns = changelog_columns(source_columns) -%}
     {{ run_hooks(pre_hooks) }}
-    {% do ensure_table(columns) %}
+    {%- set held = held_columns(source_columns, ensure_table(columns)) -%}
     {% if not run_context().extract_from %}
         {{ log(this ~ ': nothing to extract', info=true) }}
     {% elif run_context().kind == 'reconcile' %}
-        {% do reconcile(source_columns, columns) %}
+        {% do reconcile(held, columns) %}
     {% else %}
         {% for start, end in window_chunks(source_relation) %}
             {% call statement('main') %}
-                {{ merge_versions(columns, captured_versions(sql, source_columns, start, end), ["target.updated_at >= " ~ start, "target.updated_at < " ~ end]) }}
+                {{ merge_versions(columns, captured_versions(sql, held, start, end), ["target.updated_at >= " ~ start, "target.updated_at < " ~ end]) }}
             {% endcall %}
             {{ log(this ~ ': ' ~ loop.index ~ '/' ~ loop.length ~ ' captured from ' ~ start ~ ' to ' ~ end, info=true) }}
         {% else %}
@@ -104,8 +104,35 @@
     {{ return('varchar') }}
 {%- endmacro %}
 
-{% macro iceberg_cast(column) -%}
-    cast({{ column.name }} as {{ iceberg_type(column.data_type) }})
+{#-
+  The source's columns as bronze holds them: name, quoted name, type in bronze, and how the value is made of the
+  source's, whose type may be one that bronze has no like of, or have changed since.
+-#}
+{% macro held_columns(source_columns, data_types) -%}
+    {%- set columns = [] -%}
+    {%- for column in source_columns -%}
+        {%- set data_type = data_types[column.name] -%}
+        {%- do columns.append({
+            'name': column.name,
+            'quoted': adapter.quote(column.name),
+            'data_type': data_type,
+            'value': as_text(column) if data_type == 'varchar' else 'cast(' ~ adapter.quote(column.name) ~ ' as ' ~ data_type ~ ')',
+        }) -%}
+    {%- endfor -%}
+    {{ return(columns) }}
+{%- endmacro %}
+
+{% macro as_text(column) -%}
+    {%- set name = adapter.quote(column.name) -%}
+    {%- if column.data_type == 'json' -%}
+        json_format({{ name }})
+    {%- elif column.data_type == 'varbinary' -%}
+        lower(to_hex({{ name }}))
+    {%- elif column.data_type.startswith(('array', 'map', 'row')) -%}
+        json_format(cast({{ name }} as json))
+    {%- else -%}
+        cast({{ name }} as varchar)
+    {%- endif -%}
 {%- endmacro %}
 
 {#- The natural key as a JSON array, which is never null. -#}
@@ -114,31 +141,38 @@
 {%- endmacro %}
 
 {#- The MD5, in hex, of a JSON object of the columns that are not null, by name. -#}
-{% macro version_hash(names) -%}
+{% macro version_hash(held) -%}
     lower(to_hex(md5(to_utf8(json_format(cast(map_filter(
         map(
-            array[{% for name in names %}'{{ name }}'{{ ', ' if not loop.last }}{% endfor %}],
-            array[{% for name in names %}cast({{ name }} as varchar){{ ', ' if not loop.last }}{% endfor %}]
+            array[{% for column in held %}'{{ column.name | replace("'", "''") }}'{{ ', ' if not loop.last }}{% endfor %}],
+            array[{% for column in held %}cast({{ column.quoted }} as varchar){{ ', ' if not loop.last }}{% endfor %}]
         ),
         (name, value) -> value is not null
     ) as json))))))
 {%- endmacro %}
 
-{% macro captured_versions(source_sql, source_columns, start, end) -%}
-    {%- set names = source_columns | map(attribute='name') | list -%}
-    with source as (
+{#- The source's rows in bronze's types. -#}
+{% macro as_held(source_sql, held, condition='true') -%}
+    select
+        {% for column in held %}{{ column.value }} as {{ column.quoted }}{{ ',\n        ' if not loop.last }}{% endfor %}
+    from (
         {{ source_sql }}
+    ) as source
+    where {{ condition }}
+{%- endmacro %}
+
+{% macro captured_versions(source_sql, held, start, end) -%}
+    with source as (
+        {{ as_held(source_sql, held, 'updated_at >= ' ~ start ~ ' and updated_at < ' ~ end) }}
     ),
 
     captured as (
         select distinct
-            {% for column in source_columns %}{{ iceberg_cast(column) }} as {{ column.name }},
-            {% endfor -%}
+            *,
             {{ key_text() }} as _key,
             'upsert' as _op,
-            {{ version_hash(names) }} as _hash
+            {{ version_hash(held) }} as _hash
         from source
-        where updated_at >= {{ start }} and updated_at < {{ end }}
     ),
 
     present as (
@@ -168,7 +202,7 @@
 
     final as (
         select
-            {% for name in names %}captured.{{ name }},
+            {% for column in held %}captured.{{ column.quoted }},
             {% endfor -%}
             captured._op,
             captured._hash,

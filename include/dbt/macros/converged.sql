@@ -27,19 +27,24 @@
     {{ return({'relations': [this.incorporate(type='table')]}) }}
 {% endmaterialization %}
 
-{#- Creates the table where it is missing and adds the columns that it lacks. -#}
+{#- Creates the table where it is missing and adds the columns that it lacks; returns the type of each, by name. -#}
 {% macro ensure_table(columns) -%}
     {#- Named `main`: the one statement that every model has, also where nothing is extracted. -#}
     {% call statement('main') %}{{ create_iceberg_table(columns) }}{% endcall %}
-    {%- set present = adapter.get_columns_in_relation(this) | map(attribute='name') | list -%}
-    {% for column in columns if column.name not in present %}
+    {%- set data_types = {} -%}
+    {%- for column in adapter.get_columns_in_relation(this) -%}
+        {%- do data_types.update({column.name: column.data_type}) -%}
+    {%- endfor -%}
+    {% for column in columns if column.name not in data_types %}
         {{ log(this ~ ': adds the new column ' ~ column.name, info=true) }}
         {% call statement('add_column') %}alter table {{ this }} add column {{ column_definition(column) }}{% endcall %}
+        {%- do data_types.update({column.name: column.data_type}) -%}
     {% endfor %}
+    {{ return(data_types) }}
 {%- endmacro %}
 
 {% macro column_definition(column) -%}
-    {{ column.name }} {{ column.data_type }} comment '{{ column.description | trim | replace("'", "''") }}'
+    {{ adapter.quote(column.name) }} {{ column.data_type }} comment '{{ column.description | trim | replace("'", "''") }}'
 {%- endmacro %}
 
 {% macro create_iceberg_table(columns) -%}
@@ -97,8 +102,8 @@
 {%- endmacro %}
 
 {% macro insert_row(columns) -%}
-    {%- set names = columns | map(attribute='name') | list -%}
-    insert ({{ names | join(', ') }}) values ({% for name in names %}incoming.{{ name }}{{ ', ' if not loop.last }}{% endfor %})
+    insert ({% for column in columns %}{{ adapter.quote(column.name) }}{{ ', ' if not loop.last }}{% endfor %})
+    values ({% for column in columns %}incoming.{{ adapter.quote(column.name) }}{{ ', ' if not loop.last }}{% endfor %})
 {%- endmacro %}
 
 {#- The run's batch where the row holds, null where its key has no row any more. -#}

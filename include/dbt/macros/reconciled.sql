@@ -10,7 +10,7 @@
   meanwhile. The source is read once, into a table of the lake; the rest, in pieces that fit into memory, asks only
   the lake. One commit from there to bronze; none above a share of deletes.
 -#}
-{% macro reconcile(source_columns, columns) -%}
+{% macro reconcile(held, columns) -%}
     {%- set findings = this.incorporate(path={'schema': 'reconciled'}) -%}
     {%- set shown = this.incorporate(path={'schema': 'reconciled', 'identifier': this.identifier ~ '_source'}) -%}
     {%- set pinned = this ~ ' for version as of ' ~ run_query(
@@ -23,12 +23,9 @@
     {% call statement('read') %}
         create table {{ shown }} as
         with source as (
-            {{ sql }}
+            {{ as_held(sql, held) }}
         )
-        select
-            {% for column in source_columns %}{{ iceberg_cast(column) }} as {{ column.name }},
-            {% endfor -%}
-            {{ version_hash(source_columns | map(attribute='name') | list) }} as _hash
+        select *, {{ version_hash(held) }} as _hash
         from source
     {% endcall %}
 
@@ -39,7 +36,7 @@
     {% for piece in range(pieces) %}
         {% call statement('compare') %}
             {{ ('insert into ' ~ findings) if piece else ('create table ' ~ findings ~ ' as') }}
-            {{ differences(source_columns, shown, pinned, 'mod(crc32(to_utf8(' ~ key_text() ~ ')), ' ~ pieces ~ ') = ' ~ piece) }}
+            {{ differences(held, shown, pinned, 'mod(crc32(to_utf8(' ~ key_text() ~ ')), ' ~ pieces ~ ') = ' ~ piece) }}
         {% endcall %}
     {% endfor %}
     {% call statement('drop') %}drop table {{ shown }}{% endcall %}
@@ -57,7 +54,9 @@
     {% do check_deleted_share(found.deleted, found.deleted + rows.shown, findings) %}
     {% if found.missed or found.deleted %}
         {%- set versions -%}
-            select {{ columns | map(attribute='name') | join(', ') }} from {{ findings }} where _finding <> 'went_back'
+            select {% for column in columns %}{{ adapter.quote(column.name) }}{{ ', ' if not loop.last }}{% endfor %}
+            from {{ findings }}
+            where _finding <> 'went_back'
         {%- endset -%}
         {% call statement('main') %}{{ merge_versions(columns, versions) }}{% endcall %}
     {% endif %}
@@ -77,18 +76,17 @@
 {%- endmacro %}
 
 {#- What differs between the tables `shown` and `known` for the keys that `in_piece` picks, in bronze's columns. -#}
-{% macro differences(source_columns, shown, known, in_piece) -%}
+{% macro differences(held, shown, known, in_piece) -%}
     {%- set keys = config.meta_require('natural_key') -%}
-    {%- set names = source_columns | map(attribute='name') | list -%}
-    {%- set others = source_columns | rejectattr('name', 'in', keys) | list -%}
+    {%- set others = held | rejectattr('name', 'in', keys) | list -%}
     -- The source's versions have no batch.
     with versions as (
-        select {{ names | join(', ') }}, false as _is_delete, _hash, cast(null as bigint) as _batch
+        select {{ held | map(attribute='quoted') | join(', ') }}, false as _is_delete, _hash, cast(null as bigint) as _batch
         from {{ shown }}
         where {{ in_piece }}
         union all
         select
-            {% for name in names %}{{ name if name in keys or name == 'updated_at' else 'null' }},
+            {% for column in held %}{{ column.quoted if column.name in keys or column.name == 'updated_at' else 'null' }},
             {% endfor -%}
             _op = 'delete',
             _hash,
@@ -102,8 +100,8 @@
             {{ keys | join(', ') }},
             max_by(
                 cast(
-                    row({% for column in others %}{{ column.name }}, {% endfor %}_hash)
-                    as row({% for column in others %}{{ column.name }} {{ iceberg_type(column.data_type) }}, {% endfor %}_hash varchar)
+                    row({% for column in others %}{{ column.quoted }}, {% endfor %}_hash)
+                    as row({% for column in others %}{{ column.quoted }} {{ column.data_type }}, {% endfor %}_hash varchar)
                 ),
                 row(updated_at, _hash)
             ) filter (where _batch is null) as shown,
@@ -118,7 +116,7 @@
     compared as (
         select
             {{ keys | join(', ') }},
-            {% for column in others if column.name != 'updated_at' %}shown.{{ column.name }} as {{ column.name }},
+            {% for column in others if column.name != 'updated_at' %}shown.{{ column.quoted }} as {{ column.quoted }},
             {% endfor -%}
             coalesce(shown.updated_at, latest.updated_at) as updated_at,
             shown._hash as _shown_hash,
@@ -136,11 +134,11 @@
 
     final as (
         select
-            {% for name in names %}{{ name }},
+            {% for column in held %}{{ column.quoted }},
             {% endfor -%}
             if(_finding = 'deleted', 'delete', 'upsert') as _op,
             -- A delete has its key and `updated_at` alone: it is the same version whenever it is found.
-            if(_finding = 'deleted', {{ version_hash(names) }}, _shown_hash) as _hash,
+            if(_finding = 'deleted', {{ version_hash(held) }}, _shown_hash) as _hash,
             current_timestamp(6) as _extracted_at,
             {{ batch() }} as _batch,
             _latest_updated_at,
