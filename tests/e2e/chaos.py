@@ -192,6 +192,7 @@ def endure(stack: Stack, kills: Sequence[Kill]) -> Run:
         log.error("%s", error)
         run.state = str(error)
         return run
+    stack.run("up")  # what was killed last may be starting yet
     run.differences = stack.differences()
     for table, difference in run.differences.items():
         log.error("%s: gold.%s differs: %s", run.run_id, table, difference)
