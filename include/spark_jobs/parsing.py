@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
-BLANK = r"[\s\p{Z}\p{C}]"
+# Without surrogates: the look-behind sees half of a character beyond U+FFFF as one.
+BLANK = r"[\s\p{Z}\p{C}&&[^\p{Cs}]]"
 # The look-behind starts the second run of blanks only at its beginning: linear, however long the run.
 OUTER_BLANKS = rf"^{BLANK}+|(?<!{BLANK}){BLANK}+$"
 

@@ -34,6 +34,7 @@ def macro() -> Any:
         (f"{BOM}a{VERTICAL_TAB}{NEL}", "a"),
         (f"{IDEOGRAPHIC}a  b{NBSP}", "a  b"),
         (f" a{ZERO_WIDTH}b\n", f"a{ZERO_WIDTH}b"),
+        ("\n🧸a🧸 \n", "🧸a🧸"),
         ("null", "null"),
     ],
 )

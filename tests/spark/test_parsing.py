@@ -26,6 +26,7 @@ CASES: list[tuple[str, Kind, dict[str | None, Any]]] = [
             f"{IDEOGRAPHIC}a  b{NBSP}": "a  b",
             f" a{ZERO_WIDTH}b\n": f"a{ZERO_WIDTH}b",
             "a\n": "a",
+            "\n🧸a🧸 \n": "🧸a🧸",
             f"\x00a\x1f{LINE_SEPARATOR}": "a",
             "x" + " " * 100_000 + "y ": "x" + " " * 100_000 + "y",
             "null": "null",
