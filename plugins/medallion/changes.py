@@ -1,17 +1,24 @@
 """Whether there is anything to make of bronze: a run without news starts no Spark, and makes no model again."""
 
+import logging
+
 from airflow.sdk.exceptions import AirflowFailException
 
+from medallion.database import transaction
+from medallion.lake import has_snapshot
 from medallion.manifest import model_tables
 from medallion.run_state import RunState
+
+log = logging.getLogger(__name__)
 
 
 def anything_new(run: RunState, tables: list[str]) -> bool:
     """Whether one of the bronze tables has rows above the published batch, or all of bronze is to be read again.
 
-    It is where a rebuild is asked for, or a model was never published. Metadata alone tells, read by pyiceberg: the
-    greatest `_batch` of each data file. Raises AirflowFailException where a table has rows of a batch to come, which
-    no run would read till then: the gold database, and the audit in it, is not the one that the lake was written with.
+    It is where a rebuild is asked for, a model was never published, or a published table is gone: then all of silver
+    and gold are compared whole from here on. Metadata alone tells, read by pyiceberg: the greatest `_batch` of each
+    data file. Raises AirflowFailException where a table has rows of a batch to come, which no run would read till then:
+    the gold database, and the audit in it, is not the one that the lake was written with.
     """
     # A second of imports that these tasks alone need.
     from pyiceberg.catalog import load_catalog
@@ -31,4 +38,10 @@ def anything_new(run: RunState, tables: list[str]) -> bool:
             " or older than the lake. In it: update audit.pipeline set last_batch = N, the greatest _batch of all"
             " lake.bronze tables; then trigger a new run, which takes everything since the last publication."
         )
-    return bool(news) or run.rebuild != "none" or not model_tables() <= run.snapshots.keys()
+    published = {name: run.snapshots[name] for name in model_tables() & run.snapshots.keys()}
+    lost = [name for name, snapshot in published.items() if not has_snapshot(catalog, name, snapshot)]
+    if lost:
+        log.warning("What was published of %s is gone: silver and gold are compared whole.", ", ".join(lost))
+        with transaction() as cursor:
+            cursor.execute("update audit.pipeline set published_snapshots = '{}'")
+    return bool(news or lost) or run.rebuild != "none" or not model_tables() <= run.snapshots.keys()

@@ -1,6 +1,6 @@
 """Whether bronze has news, by the metadata of a real Iceberg catalog."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,33 +14,51 @@ from medallion.changes import anything_new
 from medallion.manifest import model_tables
 from medallion.run_state import RunState
 
+from .conftest import Gold
 
-@pytest.fixture(autouse=True)
+
+@pytest.fixture
 def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SqlCatalog]:
-    """bronze.orders holds what the batches 3 and 4 wrote, bronze.sellers what batch 3 did; customers has no row."""
+    """Every model's table. bronze.orders holds what the batches 3 and 4 wrote, the others what batch 3 did."""
     catalog = SqlCatalog("lake", uri=f"sqlite:///{tmp_path}/lake.db", warehouse=f"file://{tmp_path}")
     monkeypatch.setattr("pyiceberg.catalog.load_catalog", {"lake": catalog}.__getitem__)
-    catalog.create_namespace("bronze")
-    for name, batches in {"orders": [3, 4], "sellers": [3], "customers": []}.items():
-        table = catalog.create_table(f"bronze.{name}", pa.schema([("_batch", pa.int64())]))
-        for batch in batches:
-            table.append(pa.table({"_batch": pa.array([batch], pa.int64())}))
+    for layer in ("bronze", "silver", "gold"):
+        catalog.create_namespace(layer)
+    for name in model_tables():
+        table = catalog.create_table(name, pa.schema([("_batch", pa.int64())]))
+        for batch in [3, 4] if name == "bronze.orders" else [3]:
+            table.append(rows(batch))
+    catalog.load_table("bronze.customers").delete()
     yield catalog
     catalog.close()
 
 
-def run(published_batch: int, **state: Any) -> RunState:
-    """A run after a publication of all models, which had read up to the batch."""
-    known = {"snapshots": dict.fromkeys(model_tables(), 1), "rebuild": "none", "compare_whole": "none"}
-    return RunState(
-        batch=5,
-        published_batch=published_batch,
-        publication=4,
-        extract_from=None,
-        extract_to=None,
-        chunk_rows=1,
-        **known | state,
-    )
+def rows(batch: int) -> pa.Table:
+    return pa.table({"_batch": pa.array([batch], pa.int64())})
+
+
+Run = Callable[..., RunState]
+
+
+@pytest.fixture
+def run(lake: SqlCatalog) -> Run:
+    """A run after a publication of all models, which had read up to the batch that it is called with."""
+    current = {name: lake.load_table(name).current_snapshot() for name in model_tables()}
+    snapshots = {name: snapshot.snapshot_id for name, snapshot in current.items() if snapshot}
+
+    def run(published_batch: int, **state: Any) -> RunState:
+        known = {"snapshots": snapshots, "rebuild": "none", "compare_whole": "none"}
+        return RunState(
+            batch=5,
+            published_batch=published_batch,
+            publication=4,
+            extract_from=None,
+            extract_to=None,
+            chunk_rows=1,
+            **known | state,
+        )
+
+    return run
 
 
 @pytest.mark.parametrize(
@@ -53,28 +71,42 @@ def run(published_batch: int, **state: Any) -> RunState:
         (2, ["sellers"], True),
     ],
 )
-def test_rows_above_the_published_batch_are_news(published_batch: int, tables: list[str], new: bool) -> None:
+def test_rows_above_the_published_batch_are_news(
+    run: Run, published_batch: int, tables: list[str], new: bool
+) -> None:
     assert anything_new(run(published_batch), tables) is new
 
 
-def test_rebuild_reads_what_is_there() -> None:
+def test_rebuild_reads_what_is_there(run: Run) -> None:
     assert anything_new(run(4, rebuild="gold"), ["sellers"])
 
 
 @pytest.mark.parametrize("missing", ["gold.sales_by_day", "silver.dim_sellers", "bronze.orders"])
-def test_model_that_was_never_published_is_made(missing: str) -> None:
-    snapshots = dict.fromkeys(model_tables() - {missing}, 1)
+def test_model_that_was_never_published_is_made(run: Run, missing: str) -> None:
+    snapshots = run(4).snapshots
+    del snapshots[missing]
     assert anything_new(run(4, snapshots=snapshots), ["sellers"])
 
 
 @pytest.mark.parametrize("rebuild", ["none", "silver"])
-def test_lake_that_is_ahead_of_the_audit_is_not_read_in_part(lake: SqlCatalog, rebuild: str) -> None:
-    lake.load_table("bronze.orders").append(pa.table({"_batch": pa.array([6], pa.int64())}))
+def test_lake_that_is_ahead_of_the_audit_is_not_read_in_part(
+    run: Run, lake: SqlCatalog, rebuild: str
+) -> None:
+    lake.load_table("bronze.orders").append(rows(6))
     with pytest.raises(AirflowFailException, match=r"lake\.bronze\.orders .* later batch than this run's, 5"):
         anything_new(run(0, rebuild=rebuild), ["sellers", "orders"])
 
 
-def test_spark_job_without_news_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_published_table_that_is_gone_has_all_compared(run: Run, gold: Gold, lake: SqlCatalog) -> None:
+    gold("update audit.pipeline set published_snapshots = '{\"gold.sales_by_day\": 1}'")
+    assert not anything_new(run(4), ["sellers"])
+    before = run(4)
+    lake.drop_table("gold.sales_by_day")
+    assert anything_new(before, ["sellers"])
+    assert gold("select published_snapshots from audit.pipeline") == [({},)]
+
+
+def test_spark_job_without_news_is_skipped(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spark, "run_state", run)
     job = spark.EntityJobOperator(task_id="reference", entities=["sellers"])
     with pytest.raises(AirflowSkipException, match="sellers"):

@@ -1,0 +1,13 @@
+"""What the metadata of the lake's tables says of a snapshot, read by pyiceberg."""
+
+from typing import Any
+
+
+def has_snapshot(catalog: Any, table: str, snapshot_id: int) -> bool:
+    """Whether the table is there and can be read as of the snapshot."""
+    return catalog.table_exists(table) and catalog.load_table(table).snapshot_by_id(snapshot_id) is not None
+
+
+def snapshot_columns(table: Any, snapshot_id: int) -> list[str]:
+    """The columns that a snapshot of a loaded table has: one that was added since can't be read from it."""
+    return [field.name for field in table.schemas()[table.snapshot_by_id(snapshot_id).schema_id].fields]
