@@ -3,9 +3,9 @@
 {%- set staging = 'staging.' ~ table.name ~ '_' ~ batch %}
 {%- if table.name not in present %}
 create table gold.{{ table.name }} (
-    {% for name, type in table.columns.items() %}{{ name }} {{ type }},
+    {% for name, type in table.columns.items() -%}
+    {{ name }} {{ type }}{{ ' not null' if name in table.key }}{{ ',' if not loop.last }}
     {% endfor -%}
-    primary key ({{ table.key | join(', ') }})
 );
 {%- else -%}
 {#- Only where one is missing: it locks out readers. -#}
@@ -13,6 +13,7 @@ create table gold.{{ table.name }} (
 alter table gold.{{ table.name }} add column {{ name }} {{ type }};
 {%- endfor %}
 {%- endif %}
+create unique index if not exists {{ table.name }}_key on gold.{{ table.name }} ({{ table.key_digests | join(', ') }});
 
 delete from gold.{{ table.name }} as published
 {% if 'gold.' ~ table.name not in base_snapshots -%}
@@ -27,7 +28,7 @@ where staged._deleted {% for column in table.key %}and staged.{{ column }} = pub
 
 insert into gold.{{ table.name }} as published ({{ table.columns | join(', ') }})
 select {{ table.columns | join(', ') }} from {{ staging }} where not _deleted
-on conflict ({{ table.key | join(', ') }}) do update
+on conflict ({{ table.key_digests | join(', ') }}) do update
 set {% for column in table.columns if column not in table.key %}{{ column }} = excluded.{{ column }}{{ ', ' if not loop.last }}{% endfor %}
 where
     ({% for column in table.columns %}published.{{ column }}{{ ', ' if not loop.last }}{% endfor %})

@@ -17,29 +17,34 @@ POSTGRES_TYPES = {
 
 @dataclass(frozen=True)
 class GoldTable:
-    """columns: name -> PostgreSQL type, in the contract's order, bookkeeping left out; key: the primary key."""
+    """What a contract says of a table, bookkeeping left out.
+
+    key: what tells its rows apart. columns: name -> PostgreSQL type, in the contract's order; contract: the same with
+    Trino's types.
+    """
 
     name: str
     key: list[str]
     columns: dict[str, str]
+    contract: dict[str, str]
+
+    @property
+    def key_digests(self) -> list[str]:
+        """The key in expressions that fit into an index, however long a text is: a B-tree takes 2,700 bytes."""
+        return [f"md5({column})" if self.columns[column] == "text" else column for column in self.key]
 
 
 @cache
 def gold_tables() -> list[GoldTable]:
     """The models of the gold layer. Raises ManifestError where the manifest is missing."""
-    return [
-        GoldTable(
-            name=node["name"],
-            key=node["config"]["unique_key"],
-            columns={
-                column["name"]: postgres_type(column["data_type"])
-                for column in node["columns"].values()
-                if column["name"] != "_batch"
-            },
-        )
-        for node in model_nodes()
-        if node["schema"] == "gold"
-    ]
+    tables = []
+    for node in model_nodes():
+        if node["schema"] == "gold":
+            contract = {column["name"]: column["data_type"] for column in node["columns"].values()}
+            del contract["_batch"]
+            columns = {name: postgres_type(data_type) for name, data_type in contract.items()}
+            tables.append(GoldTable(node["name"], node["config"]["unique_key"], columns, contract))
+    return tables
 
 
 def postgres_type(trino_type: str) -> str:
