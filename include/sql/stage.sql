@@ -3,10 +3,17 @@
 {%- set table = params.table -%}
 {%- set snapshot = audited.snapshots.get('gold.' ~ table.name) -%}
 {%- set base_snapshot = audited.base_snapshots.get('gold.' ~ table.name) -%}
+{#- A snapshot from before a column was added has none of it. -#}
+{%- set known = audited.columns.get('gold.' ~ table.name, table.contract) -%}
 /* {{ tag(ti) }} */
 create table postgres_gold.staging.{{ table.name }}_{{ audited.batch }} as
 with gold as (
-    select * from lake.gold.{{ table.name }}{{ ' for version as of ' ~ snapshot if snapshot }}
+    select
+        {% for column, type in table.contract.items() -%}
+        {{ column if column in known else 'cast(null as ' ~ type ~ ') as ' ~ column }},
+        {% endfor -%}
+        _batch
+    from lake.gold.{{ table.name }}{{ ' for version as of ' ~ snapshot if snapshot }}
 ),
 
 changed as (

@@ -8,6 +8,7 @@ from airflow.listeners import hookimpl
 from airflow.sdk.exceptions import AirflowFailException
 
 from medallion.database import Cursor, transaction
+from medallion.lake import snapshot_columns
 from medallion.run_state import run_state
 from medallion.settings import settings
 
@@ -114,9 +115,9 @@ def audit_run(ti: Any, params: dict[str, Any], entity_jobs: dict[str, list[str]]
     """Records what the run left in the lake, read by pyiceberg, and stops it where too much was rejected.
 
     `entity_jobs`: Spark task -> its entities. Writes `audit.snapshots`, `audit.entity_accounts` and the records that
-    the tasks processed. What it returns is what is staged and published: `batch`, `snapshots` (table -> id), and
-    what they are compared to: the rows up to `base_batch` and the snapshots `base_snapshots`, of the publication by the
-    batch `base_publication`; beside them `accounts` per entity.
+    the tasks processed. What it returns is what is staged and published: `batch`, `snapshots` (table -> id), `columns`
+    (gold table -> what its snapshot has); what they are compared to: the rows up to `base_batch` and the snapshots
+    `base_snapshots`, of the publication by the batch `base_publication`; and `accounts` per entity.
     Raises AirflowFailException naming the entity where the share of rejected rows is above the setting, unless allowed.
     """
     # A second of imports that this task alone needs.
@@ -125,18 +126,20 @@ def audit_run(ti: Any, params: dict[str, Any], entity_jobs: dict[str, list[str]]
 
     run = run_state(ti)
     catalog = load_catalog("lake")
-    snapshots, written = [], {}
+    snapshots, written, columns = [], {}, {}
     for layer in LAYERS:
         for identifier in catalog.list_tables(layer):
             name = ".".join(identifier)
-            metadata = catalog.load_table(identifier).metadata
-            if not (current := metadata.current_snapshot()):
+            table = catalog.load_table(identifier)
+            if not (current := table.current_snapshot()):
                 continue
+            if layer == "gold":
+                columns[name] = snapshot_columns(table, current.snapshot_id)
             committed_at = datetime.fromtimestamp(current.timestamp_ms / 1000, UTC)
             total = _figure(current, "total-records")
             snapshots.append((run.batch, name, current.snapshot_id, committed_at, total))
             written[name] = 0
-            for snapshot in ancestors_of(current, metadata):
+            for snapshot in ancestors_of(current, table.metadata):
                 if snapshot.snapshot_id == run.snapshots.get(name):
                     break
                 # A compaction adds the records that were there.
@@ -179,6 +182,7 @@ def audit_run(ti: Any, params: dict[str, Any], entity_jobs: dict[str, list[str]]
     return {
         "batch": run.batch,
         "snapshots": {name: snapshot_id for _, name, snapshot_id, *_ in snapshots},
+        "columns": columns,
         "base_batch": run.published_batch,
         "base_publication": run.publication,
         "base_snapshots": run.base_snapshots,

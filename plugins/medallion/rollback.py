@@ -7,6 +7,7 @@ from typing import Any
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from medallion.database import transaction
+from medallion.lake import has_snapshot, snapshot_columns
 from medallion.publish import applying, count_rows, drop_staging
 from medallion.run_state import run_state
 
@@ -17,7 +18,7 @@ def choose_publication(ti: Any, params: dict[str, Any]) -> dict[str, Any]:
     """Finds the publication by the batch `to_batch`; without one lets publishing go on, and skips the rest.
 
     Returns what is staged, in the terms of `audit_run`, compared whole: `batch` (this run's), `snapshots`,
-    `base_snapshots` (none); and what is restored beside the tables: `to_batch`, `published_batch` and
+    `columns`, `base_snapshots` (none); and what is restored beside the tables: `to_batch`, `published_batch` and
     `published_snapshots`, which is empty where one has expired, so that the next run compares everything.
     Raises AirflowFailException where there is no such publication, or a gold table's snapshot has expired.
     """
@@ -40,9 +41,7 @@ def choose_publication(ti: Any, params: dict[str, Any]) -> dict[str, Any]:
         )
     catalog = load_catalog("lake")
     expired = [
-        name
-        for name, snapshot in found.snapshots.items()
-        if not catalog.table_exists(name) or not catalog.load_table(name).snapshot_by_id(snapshot)
+        name for name, snapshot in found.snapshots.items() if not has_snapshot(catalog, name, snapshot)
     ]
     if gone := [name for name in expired if name.startswith("gold.")]:
         raise AirflowFailException(
@@ -51,6 +50,11 @@ def choose_publication(ti: Any, params: dict[str, Any]) -> dict[str, Any]:
     return {
         "batch": run.batch,
         "snapshots": found.snapshots,
+        "columns": {
+            name: snapshot_columns(catalog.load_table(name), snapshot)
+            for name, snapshot in found.snapshots.items()
+            if name.startswith("gold.")
+        },
         "base_snapshots": {},
         "to_batch": found.batch,
         "published_batch": found.published_batch,

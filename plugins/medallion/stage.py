@@ -1,5 +1,7 @@
 """Staging: what differs of each gold table, loaded by Trino into PostgreSQL."""
 
+from dataclasses import asdict
+
 from airflow.providers.common.sql.operators.sql import SQLExecuteQueryOperator
 from airflow.sdk import TaskGroup
 
@@ -16,10 +18,7 @@ def stage_tables(audited_by: str) -> TaskGroup:
                 task_id=table.name,
                 conn_id=TRINO_CONNECTION,
                 sql=["drop_staging.sql", "stage.sql"],
-                params={
-                    "table": {"name": table.name, "key": table.key, "columns": list(table.columns)},
-                    "audited_by": audited_by,
-                },
+                params={"table": asdict(table), "audited_by": audited_by},
             )
             cancel_on_kill(task)
     return stage

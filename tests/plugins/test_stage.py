@@ -18,7 +18,8 @@ Table = dict[Key, tuple[int, int]]
 TABLE = {
     "name": "delivery_by_state_month",
     "key": ["state", "month"],
-    "columns": ["state", "month", "delivered_orders"],
+    "columns": {"state": "text", "month": "text", "delivered_orders": "bigint"},
+    "contract": {"state": "varchar", "month": "varchar", "delivered_orders": "bigint"},
 }
 BASE_BATCH = 5
 
@@ -34,7 +35,7 @@ def staged() -> Iterator[Staged]:
         for schema in ("lake.gold", "lake.snapshot", "postgres_gold.staging"):
             engine.execute(f"create schema {schema}")
 
-        def stage(audited: Table, published: Table | None) -> list[tuple[Any, ...]]:
+        def stage(audited: Table, published: Table | None, *known: str) -> list[tuple[Any, ...]]:
             # What the table is now is neither: it must not be read.
             for name, rows in (("gold.delivery_by_state_month", {("XX", "now"): (1, 99)}),
                                ("snapshot.s43", audited), ("snapshot.s42", published or {})):  # fmt: skip
@@ -46,6 +47,7 @@ def staged() -> Iterator[Staged]:
             audit = SimpleNamespace(
                 batch=7, snapshots={name: 43}, base_batch=BASE_BATCH,
                 base_snapshots={} if published is None else {name: 42},
+                columns={name: known} if known else {},
             )  # fmt: skip
             ti = SimpleNamespace(xcom_pull=lambda task_ids: audit)
             variables = {
@@ -74,6 +76,10 @@ def test_without_a_publication_every_row_is_staged(staged: Staged) -> None:
         ("RJ", "2018-01", 4, False),
         ("SP", "2018-01", 3, False),
     ]
+
+
+def test_column_younger_than_the_audited_snapshot_is_null(staged: Staged) -> None:
+    assert staged({SP: (3, 1)}, None, "state", "month") == [("SP", "2018-01", None, False)]
 
 
 def test_row_changed_since_the_publication_is_staged_and_no_other(staged: Staged) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -169,10 +170,7 @@ class WarmPipeline:
                     "ti": ti,
                     "tag": tag,
                     "run_state": run_state,
-                    "params": {
-                        "table": {"name": table.name, "key": table.key, "columns": list(table.columns)},
-                        "audited_by": "audit",
-                    },
+                    "params": {"table": asdict(table), "audited_by": "audit"},
                 }
                 trino: Any = TrinoHook(TRINO_CONNECTION)  # type: ignore[no-untyped-call]
                 trino.run(
