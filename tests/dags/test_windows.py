@@ -131,6 +131,7 @@ AUDITED = {
     "batch": 7,
     "snapshots": {"gold.sales_by_day": 43},
     "base_batch": 5,
+    "columns": {},
     "base_snapshots": {"gold.sales_by_day": 42},
 }
 
