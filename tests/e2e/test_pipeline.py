@@ -5,8 +5,6 @@ The tests build on one another, in the order they stand here.
 
 import re
 from collections.abc import Iterable
-from datetime import timedelta
-from itertools import pairwise
 from typing import Any
 
 import psutil
@@ -92,11 +90,13 @@ def test_every_row_version_is_accounted_for(stack: Stack, first_run: str) -> Non
 
 
 def test_audit_has_a_row_per_try(stack: Stack, first_run: str) -> None:
-    tries = stack.audit("select run_id, task_id, status, records_processed from audit.data_pipeline_runs")
-    published = [run for run, task, status, _ in tries if task == "publish" and status == "success"]
+    tries = stack.audit("select batch, task_id, status, records_processed from audit.data_pipeline_runs")
+    published = [batch for batch, task, status, _ in tries if task == "publish" and status == "success"]
     assert len(published) >= 2
     first = {
-        task: records for run, task, status, records in tries if run == min(published) and status == "success"
+        task: records
+        for batch, task, status, records in tries
+        if batch == min(published) and status == "success"
     }
     assert first["bronze.orders"] == first["entities.orders"] - sum(
         first[f"bronze.{entity}"] for entity in ("order_items", "order_payments", "order_reviews")
@@ -158,39 +158,6 @@ def test_lost_column_stops_the_run_by_its_name_and_is_told(stack: Stack, first_r
     assert_not_published(stack, said)
     told = (stack.settings.home / NOTIFICATIONS).read_text().splitlines()
     assert f"begin of {run_of(said)} failed" in told
-
-
-def test_backfill_hour_by_hour_is_as_the_range_in_one_run(stack: Stack, first_run: str) -> None:
-    """An hour long past was corrected at the source, which also got a column: bronze keeps it, nothing else minds."""
-    [(start,)] = stack.rows(
-        "SOURCE_URL",
-        "select date_trunc('hour', percentile_disc(0.5) within group (order by updated_at)) from sales.orders",
-    )
-    hours = [start + timedelta(hours=hour) for hour in range(7)]
-    asked = ["--from", f"{start:%Y-%m-%dT%H:%M:%S}", "--to", f"{hours[-1]:%Y-%m-%dT%H:%M:%S}"]
-    stack.rows("SOURCE_URL", "alter table sales.orders add column channel text")
-    stack.rows(
-        "SOURCE_URL",
-        "alter table sales.orders disable trigger user;"
-        " update sales.orders set channel = 'app', order_status = 'canceled',"
-        f" updated_at = '{hours[2]}'::timestamptz + interval '5 minutes'"
-        " where order_id in (select order_id from sales.orders where order_status = 'delivered'"
-        f" and updated_at < '{start}' order by 1 limit 5);"
-        " alter table sales.orders enable trigger user",
-    )
-    stack.run("backfill", *asked)
-    assert stack.differences() == {}
-    assert stack.lake("select channel, count(*) from bronze.orders where channel is not null group by 1") == [
-        ("app", 5)
-    ]
-    windows = stack.audit(
-        "select window_start, window_end from audit.runs where kind = ''backfill'' order by 1"
-    )
-    assert windows == list(pairwise(hours))
-
-    before = stack.published()
-    stack.run("trigger", *asked)
-    assert stack.published() == before
 
 
 def kill(stack: Stack, word: str) -> None:
