@@ -146,6 +146,7 @@ def own_stack(quiet: bool = False) -> Iterator[Stack]:
     chosen |= {
         "MEDALLION_NOTIFIER": "tests.e2e.notifier.FileNotifier",
         "MEDALLION_NOTIFIER_ARGUMENTS": json.dumps(told),
+        "MEDALLION_MAX_GOLD_AGE": "PT30S",  # a run with kills takes longer than usual by minutes
     }
     stack = Stack(settings, {**os.environ, **chosen}, quiet)
     stack.run("down")  # what tests that were killed left

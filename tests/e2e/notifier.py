@@ -1,7 +1,6 @@
 """A notifier as users write one, by which the tests' stack tells of failures."""
 
 from pathlib import Path
-from typing import Any
 
 from airflow.sdk import BaseNotifier, Context
 
@@ -16,10 +15,6 @@ class FileNotifier(BaseNotifier):
         self.path, self.text = path, text
 
     def notify(self, context: Context) -> None:
-        """Write the text, rendered for the task that failed."""
+        """Write the text, rendered for the task that failed, or the deadline."""
         with Path(self.path).open("a") as file:
             print(self.text, file=file)
-
-    async def async_notify(self, context: Any) -> None:
-        """Write it from the triggerer."""
-        self.notify(context)
