@@ -5,11 +5,18 @@ from types import SimpleNamespace
 from typing import Any
 
 
+class AllBut(frozenset[str]):
+    """Every name but those."""
+
+    def __contains__(self, name: object) -> bool:
+        return not super().__contains__(name)
+
+
 @dataclass
 class Task:
     """A task instance as far as the lease and the audit ask it; `airflow` is what Airflow knows of the runs.
 
-    follows: task -> the tasks before it, in its DAG.
+    follows: task -> the tasks before it, in its DAG. It itself follows all but the `bystanders`.
     """
 
     run_id: str
@@ -22,6 +29,7 @@ class Task:
     tags: tuple[str, ...] = ("medallion",)
     xcoms: dict[str, Any] = field(default_factory=dict)
     follows: dict[str, set[str]] = field(default_factory=dict)
+    bystanders: tuple[str, ...] = ("publish",)
 
     @property
     def task(self) -> Any:
@@ -31,7 +39,8 @@ class Task:
             return SimpleNamespace(get_flat_relative_ids=lambda upstream: self.follows.get(name, set()))
 
         return SimpleNamespace(
-            dag=SimpleNamespace(tags=self.tags, get_task=get_task, has_task=lambda name: True)
+            dag=SimpleNamespace(tags=self.tags, get_task=get_task),
+            get_flat_relative_ids=lambda upstream: AllBut(self.bystanders),
         )
 
     def get_dr_count(self, dag_id: str, run_ids: list[str], states: list[str]) -> int:

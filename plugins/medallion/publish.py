@@ -102,7 +102,7 @@ def count_rows(cursor: Cursor) -> dict[str, int]:
 
 
 def read_batch(cursor: Cursor, ti: Any) -> int:
-    """The batch up to which every task of the run read its input: the smallest over the tasks' last good tries.
+    """The batch up to which every task before this one read its input: the smallest over their last good tries.
 
     A task that began before one it follows had ended, which was cleared alone while the run went on, may have missed
     what that one wrote under this batch: it has read up to the batch before.
@@ -111,21 +111,21 @@ def read_batch(cursor: Cursor, ti: Any) -> int:
         """
         select distinct on (task_id) task_id, batch, start_time, end_time
         from audit.data_pipeline_runs
-        where dag_id = %s and run_id = %s and task_id <> %s and status in ('success', 'skipped')
+        where dag_id = %s and run_id = %s and status in ('success', 'skipped')
         order by task_id, try_number desc
         """,
-        (ti.dag_id, ti.run_id, ti.task_id),
+        (ti.dag_id, ti.run_id),
     )
-    tries = {row.task_id: row for row in cursor.fetchall()}
+    # Of a run that was cleared the others are still as they were.
+    before = ti.task.get_flat_relative_ids(upstream=True)
+    tries = {row.task_id: row for row in cursor.fetchall() if row.task_id in before}
 
     def read_by(row: Any) -> int:
         follows = ti.task.dag.get_task(row.task_id).get_flat_relative_ids(upstream=True) & tries.keys()
         return int(row.batch) - any(tries[task].end_time > row.start_time for task in follows)
 
     # The task that took the lease anew, of a run that was cleared, had no batch yet as it was audited.
-    return min(
-        read_by(row) for row in tries.values() if row.batch is not None and ti.task.dag.has_task(row.task_id)
-    )
+    return min(read_by(row) for row in tries.values() if row.batch is not None)
 
 
 def drop_staging(cursor: Cursor) -> None:

@@ -86,6 +86,12 @@ def test_backfill_beside_the_schedule_is_as_the_range_in_one_run(stack: Stack, f
         backfilled = airflow.call("GET", f"{runs}?run_type=backfill&order_by=start_date")["dag_runs"]
         assert airflow.call("GET", run)["end_date"] > backfilled[0]["start_date"]
     assert stack.differences() == {}
+    # It leaves nothing to the next run to read again, though cleared.
+    [(batch, read)] = stack.audit(
+        "select batch, published_batch from audit.publications"
+        f" where run_id = ''{scheduled['dag_run_id']}'' order by batch desc limit 1"
+    )
+    assert batch == read
     assert stack.lake(
         'select distinct channel, "order", "a blob" from bronze.orders where channel is not null order by 1'
     ) == [("app", '{"a":[1]}', "cafe"), ("shop", None, None)]

@@ -152,6 +152,16 @@ def test_published_batch_is_what_every_task_had_read(gold: Gold, staged: Staged)
     assert gold("select lease_batch, published_batch from audit.pipeline") == [(2, 1)]
 
 
+def test_task_that_publishing_does_not_follow_holds_nothing_back(gold: Gold, staged: Staged) -> None:
+    """Of a run that was cleared whole the last task is as it was: it comes after."""
+    end = Task("a", task_id="end")
+    hold_lease(end)
+    ran(end)
+    gold("update audit.pipeline set lease_dag_id = null, lease_run_id = null")
+    publish(Task("a", task_id="publish", bystanders=("publish", "end")), staged("a", {}))
+    assert gold("select lease_batch, published_batch from audit.pipeline") == [(2, 2)]
+
+
 def test_task_that_took_the_lease_itself_holds_nothing_back(gold: Gold, staged: Staged) -> None:
     ran(Task("a", task_id="audit"))
     assert gold("select batch from audit.data_pipeline_runs") == [(None,)]
