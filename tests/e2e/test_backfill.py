@@ -66,7 +66,8 @@ def test_backfill_beside_the_schedule_is_as_the_range_in_one_run(stack: Stack, f
         "alter table sales.order_items disable trigger user;"
         " update sales.order_items set seller_id = (select max(seller_id) from sales.sellers),"
         f" updated_at = '{hours[1] + timedelta(minutes=5)}' where order_item_id = '1' and order_id = ("
-        "   select order_id from sales.order_items group by 1 having count(*) = 2 order by 1 limit 1);"
+        "   select order_id from sales.order_items group by 1"
+        f"  having count(*) = 2 and max(updated_at) < '{hours[0]}' order by 1 limit 1);"
         " alter table sales.order_items enable trigger user",
     )
     app = {"channel": "app", "order": '{"a": [1]}', "A Blob": r"\xCAFE"}
