@@ -11,7 +11,7 @@ import pytest
 from stack.airflow_api import AirflowApi
 from stack.pipeline import DAG
 
-from .conftest import Stack
+from .conftest import NOTIFICATIONS, Stack
 
 HOUR = timedelta(hours=1)
 
@@ -104,6 +104,10 @@ def test_backfill_beside_the_schedule_is_as_the_range_in_one_run(stack: Stack, f
     before = stack.published()
     stack.run("trigger", *arguments(hours))
     assert stack.published() == before
+
+    # Each waited for longer than a run takes, and nobody was woken.
+    told = stack.settings.home / NOTIFICATIONS
+    assert "of backfill" not in (told.read_text() if told.exists() else "")
 
 
 @pytest.mark.long
