@@ -26,7 +26,8 @@ async def gold_is_late(context: dict[str, Any]) -> None:
     """Called in the triggerer for a run that has not ended in time.
 
     `context` is what Airflow knows there, `dag_run` and `deadline`. The notifiers' templates find in it what they find
-    of a failed task, by the name `deadline`. Backfills are left out: their runs wait for one another, and make gold no newer.
+    of a failed task, by the name `deadline`. Left out are backfills: their runs wait for one another, and gold gets no
+    older by it.
     """
     if context["dag_run"]["run_type"] == "backfill":
         return
