@@ -60,18 +60,19 @@ def test_backfill_beside_the_schedule_is_as_the_range_in_one_run(stack: Stack, f
         'alter table sales.orders add column channel text, add column "order" jsonb, add column "A Blob" bytea',
     )
     hours = hours_of_the_past(stack, 6)
+    moment = hours[2] + timedelta(minutes=5)
     # One of an order's items: its other rows stay as they are.
     stack.rows(
         "SOURCE_URL",
         "alter table sales.order_items disable trigger user;"
         " update sales.order_items set seller_id = (select max(seller_id) from sales.sellers),"
-        f" updated_at = '{hours[1] + timedelta(minutes=5)}' where order_item_id = '1' and order_id = ("
+        f" updated_at = '{moment}' where order_item_id = '1' and order_id = ("
         "   select order_id from sales.order_items group by 1"
         f"  having count(*) = 2 and max(updated_at) < '{hours[0]}' order by 1 limit 1);"
         " alter table sales.order_items enable trigger user",
     )
     app = {"channel": "app", "order": '{"a": [1]}', "A Blob": r"\xCAFE"}
-    correct(stack, [hours[2] + timedelta(minutes=5)], order_status="canceled", **app)
+    correct(stack, [moment], order_status="canceled", **app)
     with AirflowApi(stack.settings) as airflow:
         runs = f"/api/v2/dags/{DAG}/dagRuns"
         # The schedule's last run, once more: what it finds has changed in its hour.
