@@ -123,28 +123,19 @@ class Sequence:
         self.run(asked, [task for task in self.pipeline.tasks(self.draw) if task.startswith("bronze.")])
 
 
-def rows(stack: Stack, table: str) -> Counter[str]:
-    """Return how often each row stands in a table of the lake, without bookkeeping."""
-    schema, name = table.split(".")
-    columns = stack.lake(
-        f"select column_name from information_schema.columns where table_schema = '{schema}' and table_name = '{name}'"
-    )
-    names = sorted(column for (column,) in columns if column not in BOOKKEEPING)
-    return Counter(map(repr, stack.lake(f"select {', '.join(names)} from {table}")))
-
-
 def state(stack: Stack) -> dict[str, Counter[str]]:
-    """Return everything that is made of bronze: silver and gold in the lake, gold in PostgreSQL."""
-    lake = [
-        f"{layer}.{name}"
-        for layer in ("silver", "gold")
-        for (name,) in stack.lake(f"show tables from {layer}")
+    """Return all that is made of bronze, as row -> how often: silver and gold in the lake, gold in PostgreSQL."""
+    lake = stack.lake(
+        "select table_schema || '.' || table_name, array_agg(column_name order by column_name)"
+        " from information_schema.columns where table_schema in ('silver', 'gold')"
+        f" and column_name not in ({', '.join(map(repr, BOOKKEEPING))}) group by 1"
+    )
+    return {
+        table: Counter(map(repr, stack.lake(f"select {', '.join(columns)} from {table}")))
+        for table, columns in lake
         # It tells of runs.
-        if name != "entity_accounts"
-    ]
-    return {table: rows(stack, table) for table in lake} | {
-        f"published {table}": Counter(map(repr, found)) for table, found in stack.published().items()
-    }
+        if table != "silver.entity_accounts"
+    } | {f"published {table}": Counter(map(repr, found)) for table, found in stack.published().items()}
 
 
 @pytest.mark.parametrize(("seed", "runs_to_steps"), SEQUENCES)
