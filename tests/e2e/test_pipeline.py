@@ -189,6 +189,7 @@ def test_every_dbt_test_passes_on_whole_tables_and_on_made_up_rows(stack: Stack,
     assert re.search(r"fact_sales_shares_payments_by_price_and_freight .*PASS", said)
 
 
+@pytest.mark.long
 def test_rebuild_changes_nothing(stack: Stack, first_run: str) -> None:
     before = stack.published()
     stack.run("trigger", "--rebuild", "silver")
