@@ -5,7 +5,13 @@ from typing import Any
 
 def has_snapshot(catalog: Any, table: str, snapshot_id: int) -> bool:
     """Whether the table is there and can be read as of the snapshot."""
-    return catalog.table_exists(table) and catalog.load_table(table).snapshot_by_id(snapshot_id) is not None
+    # Here, for what draws the DAGs imports this module.
+    from pyiceberg.exceptions import NoSuchTableError
+
+    try:
+        return catalog.load_table(table).snapshot_by_id(snapshot_id) is not None
+    except NoSuchTableError:
+        return False
 
 
 def snapshot_columns(table: Any, snapshot_id: int) -> list[str]:
