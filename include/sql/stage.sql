@@ -17,7 +17,7 @@ with gold as (
 ),
 
 changed as (
-    select {{ table.columns | join(', ') }}, false as _deleted
+    select {{ table.contract | join(', ') }}, false as _deleted
     from gold
     {% if base_snapshot %}where _batch > {{ audited.base_batch }}{% endif %}
 )
@@ -25,7 +25,7 @@ changed as (
 
 vanished as (
     select
-        {% for column in table.columns -%}
+        {% for column in table.contract -%}
         {{ 'published.' ~ column if column in table.key else 'null as ' ~ column }},
         {% endfor -%}
         true as _deleted

@@ -19,14 +19,17 @@ POSTGRES_TYPES = {
 class GoldTable:
     """What a contract says of a table, bookkeeping left out.
 
-    key: what tells its rows apart. columns: name -> PostgreSQL type, in the contract's order; contract: the same with
-    Trino's types.
+    key: what tells its rows apart. contract: column -> Trino's type, in the contract's order.
     """
 
     name: str
     key: list[str]
-    columns: dict[str, str]
     contract: dict[str, str]
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Column -> PostgreSQL type, in the contract's order."""
+        return {name: postgres_type(data_type) for name, data_type in self.contract.items()}
 
     @property
     def key_digests(self) -> list[str]:
@@ -37,14 +40,19 @@ class GoldTable:
 @cache
 def gold_tables() -> list[GoldTable]:
     """The models of the gold layer. Raises ManifestError where the manifest is missing."""
-    tables = []
-    for node in model_nodes():
-        if node["schema"] == "gold":
-            contract = {column["name"]: column["data_type"] for column in node["columns"].values()}
-            del contract["_batch"]
-            columns = {name: postgres_type(data_type) for name, data_type in contract.items()}
-            tables.append(GoldTable(node["name"], node["config"]["unique_key"], columns, contract))
-    return tables
+    return [
+        GoldTable(
+            name=node["name"],
+            key=node["config"]["unique_key"],
+            contract={
+                column["name"]: column["data_type"]
+                for column in node["columns"].values()
+                if column["name"] != "_batch"
+            },
+        )
+        for node in model_nodes()
+        if node["schema"] == "gold"
+    ]
 
 
 def postgres_type(trino_type: str) -> str:

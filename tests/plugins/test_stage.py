@@ -18,7 +18,6 @@ Table = dict[Key, tuple[int, int]]
 TABLE = {
     "name": "delivery_by_state_month",
     "key": ["state", "month"],
-    "columns": {"state": "text", "month": "text", "delivered_orders": "bigint"},
     "contract": {"state": "varchar", "month": "varchar", "delivered_orders": "bigint"},
 }
 BASE_BATCH = 5
