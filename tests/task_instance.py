@@ -16,6 +16,7 @@ class AllBut(frozenset[str]):
 class Task:
     """A task instance as far as the lease and the audit ask it; `airflow` is what Airflow knows of the runs.
 
+    dag_file: where Airflow found the DAG of the run that is asked about.
     follows: task -> the tasks before it, in its DAG. It itself follows all but the `bystanders`.
     """
 
@@ -30,6 +31,7 @@ class Task:
     xcoms: dict[str, Any] = field(default_factory=dict)
     follows: dict[str, set[str]] = field(default_factory=dict)
     bystanders: tuple[str, ...] = ("publish",)
+    dag_file: str = __file__
 
     @property
     def task(self) -> Any:
@@ -39,7 +41,7 @@ class Task:
             return SimpleNamespace(get_flat_relative_ids=lambda upstream: self.follows.get(name, set()))
 
         return SimpleNamespace(
-            dag=SimpleNamespace(tags=self.tags, get_task=get_task),
+            dag=SimpleNamespace(tags=self.tags, get_task=get_task, fileloc=__file__),
             get_flat_relative_ids=lambda upstream: AllBut(self.bystanders),
         )
 
@@ -49,7 +51,7 @@ class Task:
 
     def get_dag(self, dag_id: str) -> Any:
         """The DAG."""
-        return SimpleNamespace(is_paused=self.paused)
+        return SimpleNamespace(is_paused=self.paused, relative_fileloc=self.dag_file)
 
     def get_task_states(self, dag_id: str, run_ids: list[str]) -> dict[str, dict[str, str]]:
         """Run -> task -> state."""

@@ -21,6 +21,16 @@ create table if not exists audit.pipeline (
 );
 insert into audit.pipeline default values on conflict do nothing;
 
+-- The runs that wait for the lease, in the order in which they asked; `seen_at` tells those that no longer ask.
+create table if not exists audit.lease_queue (
+    dag_id text not null,
+    run_id text not null,
+    place bigint generated always as identity,
+    asked_at timestamptz not null default now(),
+    seen_at timestamptz not null default now(),
+    primary key (dag_id, run_id)
+);
+
 -- The window of each run, resolved once.
 create table if not exists audit.runs (
     dag_id text not null,

@@ -8,7 +8,7 @@ from airflow.sdk import BaseHook, BaseOperator, Context
 from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException, DownstreamTasksSkipped
 
 from medallion.database import create_audit_tables, source_clock, transaction
-from medallion.lease import hold_lease, try_lease
+from medallion.lease import ask_lease, hold_lease
 from medallion.settings import CONNECTIONS, settings
 from medallion.source_contract import SourceContractError, check_source
 from medallion.window import RunKind, Window, WindowError, asked_window, resolve_window
@@ -18,7 +18,7 @@ LAYERS = ("bronze", "entities", "silver", "gold", "audit", "stage", "publish")
 
 
 class BeginRunOperator(BaseOperator):
-    """Waits, deferred, until no other run writes; then keeps the run's window in `audit.runs`.
+    """Waits, deferred, until no other run writes and it is its turn; then keeps the run's window in `audit.runs`.
 
     Pushes the XCom `window`: what the UI shows of it. Fails at once on what a retry can't mend: a window that makes no
     sense, a missing connection, a source that lost a column. Skips the tasks that the run has no need of.
@@ -43,8 +43,8 @@ class BeginRunOperator(BaseOperator):
         except (WindowError, SourceContractError, AirflowNotFoundException) as error:
             raise AirflowFailException(str(error)) from error
         create_audit_tables()
-        if holder := try_lease(ti):
-            self.log.info("Run %s of %s writes; waiting for its lease.", holder.run_id, holder.dag_id)
+        if first := ask_lease(ti):
+            self.log.info("Waiting for the lease: run %s of %s comes first.", first.run_id, first.dag_id)
             self.defer(trigger=TimeDeltaTrigger(settings().lease_poll), method_name="execute")
         request_rebuild(context["params"].get("rebuild", "none"))
         up_to = context["params"].get("up_to", LAYERS[-1])

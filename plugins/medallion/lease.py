@@ -1,12 +1,17 @@
-"""The lease: one writing run at a time over all our DAGs. Its row is `audit.pipeline`."""
+"""The lease: one writing run at a time over all our DAGs. Its row is `audit.pipeline`, its queue `lease_queue`."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
 from medallion.database import Cursor, transaction
 from medallion.engines import end_all_leftovers
+from medallion.settings import settings
+
+# A run that has not asked for so many polls asks no more: its DAG is paused, or it was deleted.
+PATIENCE = 4
 
 
 class LeaseHeldError(AirflowFailException):
@@ -15,28 +20,65 @@ class LeaseHeldError(AirflowFailException):
 
 @dataclass(frozen=True)
 class Holder:
-    """The run that holds the lease."""
+    """The run that holds the lease, or waits for it."""
 
     dag_id: str
     run_id: str
 
 
 def is_finished(ti: Any, holder: Holder) -> bool:
-    """Whether the holder's run can write no more: it ended or was deleted, or its DAG is paused with no task running.
+    """Whether the holder's run can write no more: it ended or was deleted, or its DAG is paused or gone with no task
+    running.
 
     `ti` is the running task instance, through which Airflow 3 answers (tasks have no metadata database).
     """
     unfinished = ti.get_dr_count(holder.dag_id, run_ids=[holder.run_id], states=["queued", "running"])
     if not unfinished:
         return True
-    if not ti.get_dag(holder.dag_id).is_paused:
+    dag = ti.get_dag(holder.dag_id)
+    # Airflow does not tell that a DAG is gone, and leaves its runs as they are. Our DAGs share a folder.
+    is_gone = not Path(ti.task.dag.fileloc).with_name(Path(dag.relative_fileloc).name).exists()
+    if not (dag.is_paused or is_gone):
         return False
     states = ti.get_task_states(holder.dag_id, run_ids=[holder.run_id]).get(holder.run_id, {})
     return not {"running", "deferred", "queued"} & {str(state) for state in states.values()}
 
 
+def ask_lease(ti: Any) -> Holder | None:
+    """Takes the lease for the run of `ti` once it is free and no run that still waits has asked before.
+
+    Returns None when the run holds it, else the run that comes first. Called again and again it keeps its place.
+    """
+    run = Holder(ti.dag_id, ti.run_id)
+    with transaction() as cursor:
+        holder = _locked_holder(cursor)
+        first = _first_in_queue(cursor, run)
+    if holder == run or first == run:
+        return try_lease(ti)
+    return holder or first
+
+
+def _first_in_queue(cursor: Cursor, run: Holder) -> Holder:
+    """Notes that the run waits; returns the one that has waited longest."""
+    cursor.execute(
+        """
+        delete from audit.lease_queue where seen_at < now() - %(patience)s;
+
+        insert into audit.lease_queue (dag_id, run_id) values (%(dag)s, %(run)s)
+        on conflict (dag_id, run_id) do update set seen_at = excluded.seen_at;
+
+        select dag_id, run_id from audit.lease_queue order by place limit 1;
+        """,
+        {"patience": PATIENCE * settings().lease_poll, "dag": run.dag_id, "run": run.run_id},
+    )
+    while cursor.nextset():
+        pass
+    [first] = cursor.fetchall()
+    return Holder(*first)
+
+
 def try_lease(ti: Any) -> Holder | None:
-    """Takes the lease for the run of `ti` under a new batch, or keeps it where it has it.
+    """Takes the lease for the run of `ti` under a new batch, or keeps it where it has it; waits for no turn.
 
     Returns None when the run holds it, else the run that does.
     """
@@ -78,6 +120,7 @@ def _take(cursor: Cursor, ti: Any) -> None:
         """,
         (ti.dag_id, ti.run_id),
     )
+    cursor.execute("delete from audit.lease_queue where (dag_id, run_id) = (%s, %s)", (ti.dag_id, ti.run_id))
 
 
 def hold_lease(ti: Any) -> None:

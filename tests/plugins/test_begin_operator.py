@@ -72,7 +72,7 @@ def begin(gold: Gold, shop: Any) -> Begin:
         )
         operator.execute(
             {
-                "ti": Instance(run, task_id="begin", airflow=airflow or {}),
+                "ti": Instance(run, task_id="begin", airflow=airflow or {}, dag_file=__file__),
                 "params": params,
                 "dag_run": dag_run,
             }  # type: ignore[arg-type,typeddict-item]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from medallion.lease import Holder, LeaseHeldError, hold_lease, release, try_lease
+from medallion.lease import Holder, LeaseHeldError, ask_lease, hold_lease, release, try_lease
 from task_instance import Task
 
 from .conftest import Gold
@@ -46,6 +46,47 @@ def test_lease_of_a_paused_dag_is_free_once_none_of_its_tasks_runs(gold: Gold) -
     waiting = {"airflow": {"a": "running"}, "paused": True}
     assert try_lease(Task("b", **waiting, states={"gold.x": "running"})) == Holder("medallion_hourly", "a")
     assert try_lease(Task("b", **waiting, states={"gold.x": "success", "gold.y": "up_for_retry"})) is None
+
+
+def test_lease_of_a_dag_whose_file_is_gone_is_free_once_none_of_its_tasks_runs(gold: Gold) -> None:
+    hold_lease(Task("a"))
+    waiting = {"airflow": {"a": "running"}, "dag_file": "removed.py"}
+    assert try_lease(Task("b", **waiting, states={"gold.x": "running"})) == Holder("medallion_hourly", "a")
+    assert try_lease(Task("b", **waiting, states={"gold.x": "success", "gold.y": "up_for_retry"})) is None
+
+
+def test_runs_get_it_in_the_order_in_which_they_asked(gold: Gold) -> None:
+    airflow = dict.fromkeys("abc", "running")
+    tasks = {run: Task(run, airflow=airflow) for run in "abc"}
+    assert ask_lease(tasks["a"]) is None
+    for run in "bcbc":
+        assert ask_lease(tasks[run]) == Holder("medallion_hourly", "a")
+    release(tasks["a"])
+    assert ask_lease(tasks["c"]) == ask_lease(Task("d")) == Holder("medallion_hourly", "b")
+    assert ask_lease(tasks["b"]) is None
+    release(tasks["b"])
+    assert ask_lease(Task("d")) == Holder("medallion_hourly", "c")
+    assert ask_lease(tasks["c"]) is None
+    assert gold("select run_id from audit.lease_queue") == [("d",)]
+
+
+def test_run_that_asks_no_more_is_passed_over(gold: Gold) -> None:
+    hold_lease(Task("a"))
+    for run in "bc":
+        ask_lease(Task(run, airflow={"a": "running"}))
+    release(Task("a"))
+    gold("update audit.lease_queue set seen_at = now() - interval '59 s' where run_id = 'b'")
+    assert ask_lease(Task("c")) == Holder("medallion_hourly", "b")
+    gold("update audit.lease_queue set seen_at = now() - interval '61 s' where run_id = 'b'")
+    assert ask_lease(Task("c")) is None
+    assert gold("select run_id from audit.lease_queue") == []
+
+
+def test_holder_that_asks_again_does_not_wait_behind_those_in_the_queue(gold: Gold) -> None:
+    hold_lease(Task("a"))
+    ask_lease(Task("b", airflow={"a": "running"}))
+    assert ask_lease(Task("a")) is None
+    assert batch(gold) == 1
 
 
 def test_leftovers_are_ended_before_a_batch_is_drawn(gold: Gold, monkeypatch: pytest.MonkeyPatch) -> None:
