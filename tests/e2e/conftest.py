@@ -55,6 +55,29 @@ class Stack:
         assert done.returncode == status, f"{command[2:]} ended with {done.returncode}"
         return done.stdout
 
+    def capture(self, *tables: str, status: int = 0, **run: Any) -> str:
+        """Run the bronze models of tables as a run's tasks do, told `run` of it; return what dbt printed."""
+        told = {
+            "published_batch": 0,
+            "snapshots": {},
+            "compare_whole": "none",
+            "tested_rows": "changed",
+        } | run
+        return self.run(
+            "exec", "--", "env", f"MEDALLION_RUN={json.dumps(told)}", f"TRINO_PORT={self.settings.trino_port}",
+            "dbt", "--no-version-check", "run", "--project-dir", "include/dbt", "--profiles-dir", "include/dbt",
+            "--target", "trino", "--target-path", str(self.settings.home / "dbt" / "trino"),
+            "--select", *(f"bronze.{table}" for table in tables), status=status,
+        )  # fmt: skip
+
+    def draw_batch(self) -> int:
+        """Return the number of a batch that no run has."""
+        self.lake(
+            "call postgres_gold.system.execute('update audit.pipeline set last_batch = last_batch + 1')"
+        )
+        [(batch,)] = self.audit("select last_batch from audit.pipeline")
+        return int(batch)
+
     @cached_property
     def urls(self) -> dict[str, str]:
         """What `make env` prints."""

@@ -127,6 +127,31 @@ def run_of(said: str) -> str:
     return str(run_id)
 
 
+def test_long_window_is_captured_in_chunks_that_cover_it(stack: Stack, first_run: str) -> None:
+    [(bounds,)] = stack.rows(
+        "SOURCE_URL",
+        "select percentile_disc(array[0.2, 0.3]) within group (order by updated_at at time zone 'UTC')"
+        " from sales.orders",
+    )
+    start, end = map(str, bounds)
+    said = stack.capture(
+        "orders", kind="ranged", batch=stack.draw_batch(), chunk_rows=100, extract_from=start, extract_to=end
+    )
+    chunks = re.findall(r"captured from timestamp '(.+?) UTC' to timestamp '(.+?) UTC'", said)
+    assert [chunks[0][0], *(to for _, to in chunks)] == [*(since for since, _ in chunks), end]
+    assert chunks[0][0] == start
+    in_hour = "select date_trunc('hour', updated_at), count(*) as rows from sales.orders group by 1"
+    [(busiest,)] = stack.rows("SOURCE_URL", f"select max(rows) from ({in_hour}) as hours")
+    counts = [
+        stack.rows(
+            "SOURCE_URL",
+            f"select count(*) from sales.orders where updated_at >= '{since}Z' and updated_at < '{to}Z'",
+        )[0][0]
+        for since, to in chunks
+    ]
+    assert len(counts) > 2 and min(counts) > 0 and max(counts) < 100 + busiest
+
+
 def assert_not_published(stack: Stack, said: str) -> None:
     """The run that a command spoke of has published nothing; the hourly one may have, meanwhile."""
     tries = f"select count(*) from audit.data_pipeline_runs where run_id = ''{run_of(said)}''"

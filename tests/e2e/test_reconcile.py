@@ -4,7 +4,6 @@ The tests build on one another, in the order they stand here: first the mode of 
 command a step, then the DAG, against a shop that keeps trading.
 """
 
-import json
 import re
 import time
 from collections.abc import Iterator
@@ -43,21 +42,13 @@ def quiet(stack: Stack, first_run: str) -> None:
 
 def by_hand(stack: Stack, *tables: str, max_deleted_share: float = 0.2, status: int = 0) -> tuple[int, str]:
     """Reconcile tables as a run's tasks do, in several pieces, as a batch of its own; return it, and what dbt said."""
-    stack.lake("call postgres_gold.system.execute('update audit.pipeline set last_batch = last_batch + 1')")
-    [(batch,)] = stack.audit("select last_batch from audit.pipeline")
-    run = {
-        "kind": "reconcile", "batch": batch, "chunk_rows": 10_000,
-        "extract_from": "2000-01-01 00:00:00", "extract_to": "2100-01-01 00:00:00",
-        "max_deleted_share": max_deleted_share, "max_deleted_from": 10,
-        "published_batch": 0, "snapshots": {}, "compare_whole": "none", "tested_rows": "changed",
-    }  # fmt: skip
-    said = stack.run(
-        "exec", "--", "env", f"MEDALLION_RUN={json.dumps(run)}", f"TRINO_PORT={stack.settings.trino_port}",
-        "dbt", "--no-version-check", "run", "--project-dir", "include/dbt", "--profiles-dir", "include/dbt",
-        "--target", "trino", "--target-path", str(stack.settings.home / "dbt" / "trino"),
-        "--select", *(f"bronze.{table}" for table in tables), status=status,
+    batch = stack.draw_batch()
+    said = stack.capture(
+        *tables, kind="reconcile", batch=batch, chunk_rows=10_000,
+        extract_from="2000-01-01 00:00:00", extract_to="2100-01-01 00:00:00",
+        max_deleted_share=max_deleted_share, max_deleted_from=10, status=status,
     )  # fmt: skip
-    return int(batch), said
+    return batch, said
 
 
 def found(stack: Stack, batch: int) -> dict[str, tuple[int, int, int]]:

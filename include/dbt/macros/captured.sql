@@ -41,36 +41,36 @@
 {%- endmacro %}
 
 {#-
-  The window as half-open pairs of UTC literals; none where the source has no row in it. It is cut at month ends, so
+  The window as half-open pairs of UTC literals; none where the source has no row in it. It is cut at full hours, so
   that each piece holds about `chunk_rows` rows and fewer months than Trino opens partitions for a writer (100).
 -#}
 {% macro window_chunks(source_relation) -%}
     {%- set parse = modules.datetime.datetime.fromisoformat -%}
     {%- set start, end = parse(run_context().extract_from), parse(run_context().extract_to) -%}
-    {%- set count_rows -%}
-        select month, row_count from table({{ source_relation.database }}.system.query(query => '
-            select date_trunc(''month'', updated_at at time zone ''UTC'') as month, count(*) as row_count
-            from {{ source_relation.schema }}.{{ source_relation.identifier }}
-            where updated_at >= ''{{ start }}+00'' and updated_at < ''{{ end }}+00''
-            group by 1
-        ')) order by month
+    {%- set first_hours -%}
+        select hour from table({{ source_relation.database }}.system.query(query => '
+            with hours as (
+                select
+                    date_trunc(''hour'', updated_at at time zone ''UTC'') as hour,
+                    sum(count(*)) over (order by date_trunc(''hour'', updated_at at time zone ''UTC'')) as rows_so_far
+                from {{ source_relation.schema }}.{{ source_relation.identifier }}
+                where updated_at >= ''{{ start }}+00'' and updated_at < ''{{ end }}+00''
+                group by 1
+            )
+
+            select min(hour) as hour
+            from hours
+            group by
+                ceil(rows_so_far / {{ run_context().chunk_rows }}),
+                div(extract(year from hour) * 12 + extract(month from hour), 90)
+        ')) order by hour
     {%- endset -%}
-    {%- set edges = [] -%}
-    {%- set piece = namespace(rows=0, months=0) -%}
-    {%- for month in run_query(count_rows) -%}
-        {%- if loop.first -%}
-            {%- do edges.append(start) -%}
-        {%- elif piece.rows + month.row_count > run_context().chunk_rows or piece.months == 90 -%}
-            {%- do edges.append(parse(month.month | string)) -%}
-            {%- set piece.rows = 0 -%}
-            {%- set piece.months = 0 -%}
-        {%- endif -%}
-        {%- set piece.rows = piece.rows + month.row_count -%}
-        {%- set piece.months = piece.months + 1 -%}
-    {%- endfor -%}
     {%- set chunks = [] -%}
-    {%- for edge in edges -%}
-        {%- do chunks.append((moment(edge), moment(end if loop.last else loop.nextitem))) -%}
+    {%- for piece in run_query(first_hours) -%}
+        {%- do chunks.append((
+            moment(start if loop.first else piece.hour),
+            moment(end if loop.last else loop.nextitem.hour),
+        )) -%}
     {%- endfor -%}
     {{ return(chunks) }}
 {%- endmacro %}
