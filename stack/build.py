@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 from stack.console import console
@@ -35,7 +36,7 @@ def last_lines(log: Path, count: int = 20) -> str:
 
 def dbt_sources() -> str:
     """Return a digest of everything a manifest is made of."""
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(version("dbt-core").encode())
     folders = (DBT / name for name in ("models", "macros", "tests"))
     files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
     for path in sorted([*files, *DBT.glob("*.yml")]):

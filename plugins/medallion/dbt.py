@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
-from airflow.sdk import Asset, Context
+from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowFailException
 from cosmos import DbtTaskGroup, ExecutionConfig, ProfileConfig, ProjectConfig, RenderConfig
 from cosmos import settings as cosmos_settings
@@ -14,8 +14,9 @@ from cosmos.exceptions import CosmosDbtRunError
 from cosmos.operators.local import DbtSourceLocalOperator, DbtTestLocalOperator
 
 from medallion.engines import cancel_on_kill
+from medallion.lake import table_asset
 from medallion.manifest import MANIFESTS
-from medallion.run_state import DBT_RUN_ENVIRONMENT
+from medallion.run_state import DBT_RUN_ENVIRONMENT, DBT_TAG
 from medallion.settings import DBT_PROJECT, THRIFT_CONNECTION, TRINO_CONNECTION, settings
 
 Engine = Literal["trino", "spark"]
@@ -106,13 +107,8 @@ def dbt_layer(layer: str, engine: Engine, select: str) -> DbtTaskGroup:
     for task in group:
         cancel_on_kill(task)
         task.cache_dir = parsed_project(engine)
-        task.outlets = [lake_table(layer, task.task_id.rpartition(".")[2])]
+        task.outlets = [table_asset(task.task_id)]
     return group
-
-
-def lake_table(layer: str, name: str) -> Asset:
-    """A table of the lake, for what is scheduled by its changes."""
-    return Asset(name=f"lake.{layer}.{name}", uri=f"iceberg://lake/{layer}/{name}")
 
 
 def dbt_tests(engine: Engine, **selection: str) -> DbtTestLocalOperator:
@@ -154,9 +150,12 @@ class FreshnessOperator(DbtSourceLocalOperator):  # type: ignore[misc]  # Cosmos
 
 def source_freshness() -> FreshnessOperator:
     """Looks at the age of the source's newest change; the limits stand in the source's YAML."""
-    return FreshnessOperator(
+    task = FreshnessOperator(
         task_id="freshness",
-        env=CONNECTION_ENVIRONMENT["trino"],
+        # It belongs to no run: it waits for no lease.
+        env=CONNECTION_ENVIRONMENT["trino"] | DBT_TAG,
         **on_engine("trino"),
         **ARGUMENTS,
     )
+    cancel_on_kill(task)
+    return task

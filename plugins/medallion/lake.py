@@ -1,6 +1,13 @@
-"""What the metadata of the lake's tables says of a snapshot, read by pyiceberg."""
+"""The lake's tables: as Airflow's assets, and what their metadata says of a snapshot, read by pyiceberg."""
 
 from typing import Any
+
+from airflow.sdk import Asset
+
+
+def table_asset(name: str) -> Asset:
+    """A table of the lake, `schema.name`, for what is scheduled by its changes."""
+    return Asset(name=f"lake.{name}", uri=f"iceberg://lake/{name.replace('.', '/')}")
 
 
 def has_snapshot(catalog: Any, table: str, snapshot_id: int) -> bool:

@@ -99,9 +99,10 @@ def covered(watermark: datetime | None) -> tuple[datetime | None, datetime | Non
     return window.extract_from(lookback), window.end
 
 
-# The environment of a dbt task, templates: rendered as a try starts, which also takes the lease.
+# What marks the statements of a dbt task; a template.
+DBT_TAG = {"MEDALLION_TASK": "{{ ti.dag_id }}.{{ ti.task_id }}"}
+# The environment of a dbt task of a run, templates: rendered as a try starts, which also takes the lease.
 # By environment and not by `--vars`: changed vars force dbt to parse the whole project again.
-DBT_RUN_ENVIRONMENT = {
-    "MEDALLION_TASK": "{{ ti.dag_id }}.{{ ti.task_id }}",
+DBT_RUN_ENVIRONMENT = DBT_TAG | {
     "MEDALLION_RUN": "{{ run_state(ti, allow_deletes=params.get('allow_deletes', false)).json() }}",
 }

@@ -7,6 +7,7 @@ from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowSkipException
 
 from medallion.changes import anything_new
+from medallion.lake import table_asset
 from medallion.maintenance import CROWD, TARGET_BYTES
 from medallion.run_state import run_state
 from medallion.settings import SPARK_CONNECTION, SPARK_JOBS
@@ -31,6 +32,7 @@ class EntityJobOperator(SparkSubmitOperator):
                 "{{ run_state(ti).rebuild }}",
             ],
             max_active_tis_per_dag=1,
+            outlets=[table_asset(f"silver.stg_{name}") for name in entities],
             **options,
         )
         self.entities = entities
