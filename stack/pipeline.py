@@ -187,6 +187,10 @@ def run(settings: Settings, olist: Path | None, orders: int) -> None:
     with step("Set up and start"):
         up(settings)
     start = first_change(settings)
+    if start and olist:
+        console.print(
+            "The shop has rows already: OLIST is not loaded. `make load REPLACE=1 OLIST=…` replaces them."
+        )
     if start is None:
         with step("Fill the shop"):
             shop(settings, *(["load", str(olist)] if olist else ["generate", "--orders", str(orders)]))

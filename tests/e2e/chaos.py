@@ -249,8 +249,9 @@ def show_kills(runs: Sequence[Run]) -> None:
 
 
 def main() -> int:
-    """Make the runs; return 0 where every one ended with the right gold."""
+    """Make the runs; return 0 where every kill struck, and every run ended with the right gold."""
     parser = argparse.ArgumentParser(description="Kill each component at each moment of a run.")
+    parser.add_argument("--first", type=int, default=0, help="how many of the eight runs to leave out")
     parser.add_argument("--runs", type=int, default=len(COMPONENTS), help="how many runs, of six kills each")
     options = parser.parse_args()
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -263,14 +264,18 @@ def main() -> int:
         )
         filled(stack)
         stack.run("run")
-        for kills in itertools.islice(all_kills(), options.runs):
+        for kills in itertools.islice(all_kills(), options.first, options.first + options.runs):
             runs.append(endure(stack, kills))
         before = stack.published()
         stack.run("trigger", "--rebuild", "silver")
         rebuilt = stack.published()
     show_kills(runs)
     print("gold equals the rebuild from bronze" if rebuilt == before else "GOLD DIFFERS FROM THE REBUILD")
-    return 0 if all(run.equal for run in runs) and rebuilt == before else 1
+    # A Spark driver runs in one layer alone.
+    missed = [
+        kill for run in runs for kill in run.kills if not kill.killed and kill.component != "spark driver"
+    ]
+    return 0 if all(run.equal for run in runs) and rebuilt == before and not missed else 1
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ SPOILED = (
 
 
 def test_failing_test_of_any_layer_holds_back_the_publication(stack: Stack, first_run: str) -> None:
-    before = stack.gold("select * from gold.publication")
+    before = stack.published(*GOLD, "publication")
     stack.sample("live")
     for each in SPOILED:
         stack.lake(each.spoil)
@@ -76,7 +76,7 @@ def test_failing_test_of_any_layer_holds_back_the_publication(stack: Stack, firs
             with pytest.raises(StackError, match=rf"Task {re.escape(each.task)}:(.|\n)*{each.test}"):
                 airflow.follow(DAG, run)
             assert each.shown in log_of(stack, run, each.task)
-            assert stack.gold("select * from gold.publication") == before
+            assert stack.published(*GOLD, "publication") == before
             stack.lake(each.mend)
             airflow.call(
                 "POST",

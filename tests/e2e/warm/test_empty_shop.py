@@ -1,4 +1,4 @@
-"""A shop that has not opened yet: its runs publish empty tables, and its first order is not missed."""
+"""A shop that has not opened yet, then has its first order, then three days in which the pipeline stood still."""
 
 import random
 from datetime import timedelta
@@ -16,7 +16,7 @@ from .stories import OPENING, Shop
 HOUR = timedelta(hours=1)
 
 
-def test_empty_shop_publishes_empty_tables_and_then_its_first_order(
+def test_each_run_takes_all_since_the_last_from_an_empty_shop_to_the_end_of_an_outage(
     stack: Stack, pipeline: WarmPipeline
 ) -> None:
     pipeline.forget("bronze", "silver", "gold")
@@ -32,4 +32,20 @@ def test_empty_shop_publishes_empty_tables_and_then_its_first_order(
     shop.tick()
     pipeline.run("opened", RunKind.SCHEDULED, Window(OPENING, shop.clock))
     assert stack.gold("select sales from gold.sales_by_category_month") == [(Decimal("12.50"),)]
+    assert stack.differences(*MODELS) == {}
+
+    began = shop.clock
+    for day in range(3):
+        for hour in range(24):
+            shop.clock += HOUR
+            if hour % 8 == day:
+                shop.sell(f"{day} {hour}")
+    shop.order("first", order_status="canceled")
+    shop.tick()
+    pipeline.run("after the outage", RunKind.SCHEDULED, Window(shop.clock - HOUR, shop.clock))
+    windows = stack.audit(
+        "select window_start, window_end from audit.runs where run_id = ''after the outage''"
+    )
+    assert windows == [(began, shop.clock)]
+    assert stack.gold("select sum(orders) from gold.sales_by_day") == [(9,)]
     assert stack.differences(*MODELS) == {}
