@@ -5,6 +5,7 @@ The tests build on one another, in the order they stand here.
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -212,6 +213,23 @@ def test_empty_window_is_a_green_run_though_trino_is_down_at_its_start(stack: St
 def test_every_dbt_test_passes_on_whole_tables_and_on_made_up_rows(stack: Stack, first_run: str) -> None:
     said = stack.run("dbt-test")
     assert re.search(r"fact_sales_shares_payments_by_price_and_freight .*PASS", said)
+
+
+def test_documentation_shows_the_lineage_from_source_to_gold(stack: Stack, first_run: str) -> None:
+    [page] = re.findall(r"Open in a browser: (.+)", stack.run("docs"))
+    text = Path(page).read_text()
+    for name in (
+        "source.medallion.sales.orders",
+        "model.medallion.fact_sales",
+        "model.medallion.sales_by_day",
+    ):
+        assert name in text
+
+
+def test_status_shows_every_service_running(stack: Stack, first_run: str) -> None:
+    said = stack.run("status")
+    for service in ("postgres", "trino", "thrift", "api-server", "scheduler", "dag-processor", "triggerer"):
+        assert re.search(rf"{service} +running +\d+", said), said
 
 
 @pytest.mark.long

@@ -1,0 +1,35 @@
+"""The targets that people and scripts rely on."""
+
+import subprocess
+
+import pytest
+
+from stack.settings import ROOT
+
+TARGETS = (
+    "run", "build", "up", "down", "status", "logs", "load", "seed", "sample", "live", "backfill", "rebuild",
+    "run_bronze", "run_silver", "run_gold", "env", "docs", "dbt-test", "test", "test-dags", "lint", "clean",
+)  # fmt: skip
+
+
+def test_help_tells_of_every_target() -> None:
+    said = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    told = dict(line.split(maxsplit=1) for line in said.splitlines())
+    assert told.keys() >= set(TARGETS)
+    assert all(told.values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["load"], "make load OLIST=DIR"),
+        (["backfill", "FROM=2018-01-01"], "make backfill FROM=2018-01-01 TO=2018-02-01"),
+        (["rollback"], "make rollback BATCH=12"),
+    ],
+)
+def test_missing_variable_is_asked_for_with_an_example(arguments: list[str], message: str) -> None:
+    # As if all were installed: it is asked for before anything is done.
+    command = ["make", "-o", "venv", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert message in done.stderr
