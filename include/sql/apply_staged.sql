@@ -8,9 +8,13 @@ create table gold.{{ table.name }} (
     {% endfor -%}
 );
 {%- else -%}
-{#- Only where one is missing: it locks out readers. -#}
-{%- for name, type in table.columns.items() if name not in present[table.name] %}
+{#- Only where one is missing or the contract has changed: it locks out readers. -#}
+{%- for name, type in table.columns.items() if present[table.name].get(name) != type %}
+{%- if name in present[table.name] %}
+alter table gold.{{ table.name }} alter column {{ name }} type {{ type }};
+{%- else %}
 alter table gold.{{ table.name }} add column {{ name }} {{ type }};
+{%- endif %}
 {%- endfor %}
 {%- endif %}
 create unique index if not exists {{ table.name }}_key on gold.{{ table.name }} ({{ table.key_digests | join(', ') }});

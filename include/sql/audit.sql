@@ -21,13 +21,12 @@ create table if not exists audit.pipeline (
 );
 insert into audit.pipeline default values on conflict do nothing;
 
--- The runs that wait for the lease, in the order in which they asked; `seen_at` tells those that no longer ask.
+-- The runs that wait for the lease, in the order in which they first asked, and when they last did.
 create table if not exists audit.lease_queue (
     dag_id text not null,
     run_id text not null,
     place bigint generated always as identity,
-    asked_at timestamptz not null default now(),
-    seen_at timestamptz not null default now(),
+    seen_at timestamptz not null,
     primary key (dag_id, run_id)
 );
 

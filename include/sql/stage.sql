@@ -13,7 +13,7 @@ with gold as (
         {{ column if column in known else 'cast(null as ' ~ type ~ ') as ' ~ column }},
         {% endfor -%}
         _batch
-    from lake.gold.{{ table.name }}{{ ' for version as of ' ~ snapshot if snapshot }}
+    from lake.gold.{{ table.name }}{{ ' for version as of ' ~ snapshot if snapshot else ' where false' }}
 ),
 
 changed as (

@@ -135,7 +135,7 @@ def request_rebuild(layer: str) -> None:
 def keep_window(
     ti: Any, kind: RunKind, asked: Window | None, interval: Window | None
 ) -> dict[str, str | None]:
-    """Resolves the run's window once, UTC; a run whose tasks were cleared finds the one it had.
+    """Resolves the run's window once, UTC; a run whose tasks were cleared finds the one it had, if it had any.
 
     Sets the watermark where there is none yet and the source has rows.
     """
@@ -154,7 +154,13 @@ def keep_window(
             """
             insert into audit.runs (dag_id, run_id, kind, window_start, window_end, extract_from)
             values (%s, %s, %s, %s, %s, %s)
-            on conflict (dag_id, run_id) do nothing
+            on conflict (dag_id, run_id) do update
+            set
+                kind = excluded.kind,
+                window_start = excluded.window_start,
+                window_end = excluded.window_end,
+                extract_from = excluded.extract_from
+            where runs.window_start is null
             """,
             (
                 ti.dag_id,

@@ -5,6 +5,7 @@ statements as a comment at their start, Spark drivers as their application's nam
 ends by itself: the server closes the session of a client whose connection broke, and cancels its statements.
 """
 
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -69,17 +70,18 @@ def end_spark_drivers(name: str | None) -> None:
         for process in psutil.process_iter(["cmdline"])
         if (words := process.info["cmdline"])
         and any(Path(word).parent == SPARK_JOBS for word in words)
-        and (name is None or name in words)
+        and any(word == name if name else re.fullmatch(ANY_TAG, word) for word in words)
     ]
     for driver in drivers:
-        driver.kill()
+        with suppress(psutil.NoSuchProcess):
+            driver.kill()
     _, alive = psutil.wait_procs(drivers, timeout=SECONDS)
     if alive:
         raise psutil.TimeoutExpired(SECONDS, pid=alive[0].pid)
 
 
 def end_all_leftovers() -> None:
-    """Ends whatever any run left on any engine; for a run that has just become the only one to write."""
+    """Ends what any run left on Trino, and Spark drivers on this machine; for a run that has just got the lease."""
     end_statements(ANY_TAG)
     end_spark_drivers(None)
 

@@ -5,12 +5,12 @@ from functools import cache
 
 from medallion.manifest import model_nodes
 
-# Trino's names of the types that a contract may use, in PostgreSQL.
+# Trino's names of the types that a contract may use, as PostgreSQL's catalog spells them.
 POSTGRES_TYPES = {
     "varchar": "text",
     "bigint": "bigint",
     "date": "date",
-    "timestamp(6)": "timestamp",
+    "timestamp(6)": "timestamp without time zone",
     "double": "double precision",
 }
 
@@ -56,7 +56,7 @@ def gold_tables() -> list[GoldTable]:
 
 
 def postgres_type(trino_type: str) -> str:
-    """A contract's type in PostgreSQL's words. Raises KeyError for one that no contract may use."""
+    """A contract's type as PostgreSQL's `format_type` spells it. Raises KeyError for one that no contract may use."""
     if trino_type.startswith("decimal"):
-        return trino_type.replace("decimal", "numeric")
+        return trino_type.replace("decimal", "numeric").replace(" ", "")
     return POSTGRES_TYPES[trino_type]

@@ -1,6 +1,7 @@
 """The lease: one writing run at a time over all our DAGs. Its row is `audit.pipeline`, its queue `lease_queue`."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ from medallion.database import Cursor, transaction
 from medallion.engines import end_all_leftovers
 from medallion.settings import settings
 
-# A run that has not asked for so many polls asks no more: its DAG is paused, or it was deleted.
-PATIENCE = 4
+# A run that has not asked for so long, or so many polls, has no place in the queue any more.
+PATIENCE, POLLS = timedelta(minutes=5), 4
 
 
 class LeaseHeldError(AirflowFailException):
@@ -19,75 +20,85 @@ class LeaseHeldError(AirflowFailException):
 
 
 @dataclass(frozen=True)
-class Holder:
-    """The run that holds the lease, or waits for it."""
+class Run:
+    """A run of any of our DAGs."""
 
     dag_id: str
     run_id: str
 
 
-def is_finished(ti: Any, holder: Holder) -> bool:
-    """Whether the holder's run can write no more: it ended or was deleted, or its DAG is paused or gone with no task
-    running.
+def is_finished(ti: Any, run: Run) -> bool:
+    """Whether a run can write no more: it ended, was deleted, or none of its tasks runs and its DAG is paused or gone.
 
     `ti` is the running task instance, through which Airflow 3 answers (tasks have no metadata database).
     """
-    unfinished = ti.get_dr_count(holder.dag_id, run_ids=[holder.run_id], states=["queued", "running"])
+    unfinished = ti.get_dr_count(run.dag_id, run_ids=[run.run_id], states=["queued", "running"])
     if not unfinished:
         return True
-    dag = ti.get_dag(holder.dag_id)
+    dag = ti.get_dag(run.dag_id)
     # Airflow does not tell that a DAG is gone, and leaves its runs as they are. Our DAGs share a folder.
     is_gone = not Path(ti.task.dag.fileloc).with_name(Path(dag.relative_fileloc).name).exists()
     if not (dag.is_paused or is_gone):
         return False
-    states = ti.get_task_states(holder.dag_id, run_ids=[holder.run_id]).get(holder.run_id, {})
+    states = ti.get_task_states(run.dag_id, run_ids=[run.run_id]).get(run.run_id, {})
     return not {"running", "deferred", "queued"} & {str(state) for state in states.values()}
 
 
-def ask_lease(ti: Any) -> Holder | None:
+def ask_lease(ti: Any) -> Run | None:
     """Takes the lease for the run of `ti` once it is free and no run that still waits has asked before.
 
     Returns None when the run holds it, else the run that comes first. Called again and again it keeps its place.
     """
-    run = Holder(ti.dag_id, ti.run_id)
+    run = Run(ti.dag_id, ti.run_id)
     with transaction() as cursor:
         holder = _locked_holder(cursor)
-        first = _first_in_queue(cursor, run)
-    if holder == run or first == run:
+        first = run if holder == run else _first_in_queue(cursor, run)
+    if first == run:
         return try_lease(ti)
+    if is_finished(ti, first):
+        with transaction() as cursor:
+            _leave_queue(cursor, first)
     return holder or first
 
 
-def _first_in_queue(cursor: Cursor, run: Holder) -> Holder:
+def _first_in_queue(cursor: Cursor, run: Run) -> Run:
     """Notes that the run waits; returns the one that has waited longest."""
+    # By the clock: the transaction may have waited for its turn since it began.
     cursor.execute(
         """
-        delete from audit.lease_queue where seen_at < now() - %(patience)s;
-
-        insert into audit.lease_queue (dag_id, run_id) values (%(dag)s, %(run)s)
-        on conflict (dag_id, run_id) do update set seen_at = excluded.seen_at;
-
-        select dag_id, run_id from audit.lease_queue order by place limit 1;
+        insert into audit.lease_queue (dag_id, run_id, seen_at) values (%s, %s, clock_timestamp())
+        on conflict (dag_id, run_id) do update set seen_at = excluded.seen_at
         """,
-        {"patience": PATIENCE * settings().lease_poll, "dag": run.dag_id, "run": run.run_id},
+        (run.dag_id, run.run_id),
     )
-    while cursor.nextset():
-        pass
+    cursor.execute(
+        "delete from audit.lease_queue where seen_at < clock_timestamp() - %s",
+        (max(PATIENCE, POLLS * settings().lease_poll),),
+    )
+    cursor.execute("select dag_id, run_id from audit.lease_queue order by place limit 1")
     [first] = cursor.fetchall()
-    return Holder(*first)
+    return Run(*first)
 
 
-def try_lease(ti: Any) -> Holder | None:
+def _leave_queue(cursor: Cursor, run: Run) -> None:
+    cursor.execute(
+        "delete from audit.lease_queue where (dag_id, run_id) = (%s, %s)", (run.dag_id, run.run_id)
+    )
+
+
+def try_lease(ti: Any) -> Run | None:
     """Takes the lease for the run of `ti` under a new batch, or keeps it where it has it; waits for no turn.
 
-    Returns None when the run holds it, else the run that does.
+    A batch that is published already is not written under: the run that has it gets a new one. Returns None when the
+    run holds the lease, else the run that does.
     """
     while True:
         with transaction() as cursor:
             holder = _locked_holder(cursor)
-            if holder == Holder(ti.dag_id, ti.run_id):
+            ours = holder == Run(ti.dag_id, ti.run_id)
+            if ours and not _is_published(cursor):
                 return None
-            if holder is None:
+            if ours or holder is None:
                 _take(cursor, ti)
                 return None
         # Not under the row's lock: these questions go to Airflow's API.
@@ -99,10 +110,17 @@ def try_lease(ti: Any) -> Holder | None:
                 return None
 
 
-def _locked_holder(cursor: Cursor) -> Holder | None:
+def _locked_holder(cursor: Cursor) -> Run | None:
     cursor.execute("select lease_dag_id, lease_run_id from audit.pipeline for update")
     row = cursor.fetchone()
-    return Holder(*row) if row and row[0] else None
+    return Run(*row) if row and row[0] else None
+
+
+def _is_published(cursor: Cursor) -> bool:
+    cursor.execute(
+        "select 1 from gold.publication, audit.pipeline where publication.batch >= pipeline.lease_batch"
+    )
+    return cursor.fetchone() is not None
 
 
 def _take(cursor: Cursor, ti: Any) -> None:
@@ -120,7 +138,7 @@ def _take(cursor: Cursor, ti: Any) -> None:
         """,
         (ti.dag_id, ti.run_id),
     )
-    cursor.execute("delete from audit.lease_queue where (dag_id, run_id) = (%s, %s)", (ti.dag_id, ti.run_id))
+    _leave_queue(cursor, Run(ti.dag_id, ti.run_id))
 
 
 def hold_lease(ti: Any) -> None:

@@ -75,8 +75,13 @@ def publish(ti: Any, audited: dict[str, Any]) -> dict[str, int]:
 def applying(cursor: Cursor, name: str, audited: dict[str, Any]) -> bytes:
     """The statements of `include/sql` that make the gold tables what was staged for `audited`."""
     cursor.execute(
-        "select table_name, array_agg(column_name::text) as columns from information_schema.columns"
-        " where table_schema = 'gold' group by table_name"
+        """
+        select relname, jsonb_object_agg(attname, format_type(atttypid, atttypmod)) as columns
+        from pg_attribute
+        inner join pg_class on pg_class.oid = attrelid
+        where relnamespace = 'gold'::regnamespace and relkind = 'r' and attnum > 0 and not attisdropped
+        group by relname
+        """
     )
     return rendered(
         name,
@@ -102,16 +107,22 @@ def count_rows(cursor: Cursor) -> dict[str, int]:
 
 
 def read_batch(cursor: Cursor, ti: Any) -> int:
-    """The batch up to which every task before this one read its input: the smallest over their last good tries.
+    """The batch up to which every task before this one read its input: the smallest over their last tries.
 
-    A task that began before one it follows had ended, which was cleared alone while the run went on, may have missed
-    what that one wrote under this batch: it has read up to the batch before.
+    A task that was cleared alone while the run went on may write under the batch of the run after those that follow
+    it have read: where it has not ended well by now, or one of them began before it had, it is the batch before.
     """
     cursor.execute(
         """
-        select distinct on (task_id) task_id, batch, start_time, end_time
+        select distinct on (task_id)
+            task_id,
+            batch,
+            start_time,
+            end_time,
+            status in ('success', 'skipped') as is_done,
+            (select lease_batch from audit.pipeline) as lease_batch
         from audit.data_pipeline_runs
-        where dag_id = %s and run_id = %s and status in ('success', 'skipped')
+        where dag_id = %s and run_id = %s
         order by task_id, try_number desc
         """,
         (ti.dag_id, ti.run_id),
@@ -121,11 +132,14 @@ def read_batch(cursor: Cursor, ti: Any) -> int:
     tries = {row.task_id: row for row in cursor.fetchall() if row.task_id in before}
 
     def read_by(row: Any) -> int:
+        if not row.is_done:
+            return int(row.batch or row.lease_batch) - 1
         follows = ti.task.dag.get_task(row.task_id).get_flat_relative_ids(upstream=True) & tries.keys()
-        return int(row.batch) - any(tries[task].end_time > row.start_time for task in follows)
+        late = any(not tries[task].is_done or tries[task].end_time > row.start_time for task in follows)
+        return int(row.batch) - late
 
     # The task that took the lease anew, of a run that was cleared, had no batch yet as it was audited.
-    return min(read_by(row) for row in tries.values() if row.batch is not None)
+    return min(read_by(row) for row in tries.values() if row.batch is not None or not row.is_done)
 
 
 def drop_staging(cursor: Cursor) -> None:

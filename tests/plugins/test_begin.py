@@ -34,6 +34,26 @@ def test_without_rows_there_is_no_window_and_no_watermark(gold: Gold, source: Go
     assert run_state(Task("a")).extract_from is None
 
 
+def test_run_that_began_on_an_empty_source_gets_its_window_when_it_is_cleared(
+    gold: Gold, source: Gold
+) -> None:
+    hour = Window(day(3), day(3).replace(hour=1))
+    assert keep_window(Task("a"), RunKind.SCHEDULED, None, hour)["window_start"] is None
+    source("insert into sales.orders values ('2018-01-03Z')")
+    assert keep_window(Task("a"), RunKind.BACKFILL, None, hour) == {
+        "window_start": "2018-01-03T00:00:00+00:00",
+        "window_end": "2018-01-03T01:00:00+00:00",
+    }
+    assert gold("select kind from audit.runs") == [("backfill",)]
+
+
+def test_time_that_no_calendar_has_is_no_beginning(gold: Gold, source: Gold) -> None:
+    source("insert into sales.orders values ('-infinity'), ('0044-03-15Z BC')")
+    assert keep_window(Task("a"), RunKind.MANUAL, None, None)["window_start"] is None
+    source("insert into sales.sellers values ('infinity'), ('2018-01-03Z')")
+    assert keep_window(Task("b"), RunKind.MANUAL, None, None)["window_start"] == "2018-01-03T00:00:00+00:00"
+
+
 def test_history_starts_at_the_oldest_row_of_any_table(gold: Gold, source: Gold) -> None:
     source("insert into sales.orders values ('2018-01-03Z')")
     source("insert into sales.geolocation values ('2018-01-02Z')")

@@ -38,7 +38,7 @@ def test_first_try_has_nothing_to_end(nobody_listens: int) -> None:
 
 @pytest.fixture
 def drivers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
-    """Processes that look like drivers: one of ours by each name, one of another project."""
+    """Processes that look like drivers: one of ours by each name, one of another project, and a person's."""
     wait = [sys.executable, "-c", "import sys; sys.stdin.read()"]
     monkeypatch.setattr("medallion.engines.SPARK_JOBS", tmp_path)
     jobs = {
@@ -46,6 +46,7 @@ def drivers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[st
         "medallion dag.reference": str(tmp_path / "silver.py"),
         "medallion maintenance.compact": str(tmp_path / "compact.py"),
         "another project": "/srv/other/silver.py",
+        "an editor": str(tmp_path / "silver.py"),
     }
     started = {
         name: subprocess.Popen([*wait, "--name", name, job], stdin=subprocess.PIPE)
@@ -66,4 +67,7 @@ def test_driver_of_the_task_alone_is_ended(drivers: dict[str, subprocess.Popen[b
 
 def test_all_drivers_of_ours_are_ended_and_no_other(drivers: dict[str, subprocess.Popen[bytes]]) -> None:
     end_spark_drivers(None)
-    assert [name for name, process in drivers.items() if process.poll() is None] == ["another project"]
+    assert [name for name, process in drivers.items() if process.poll() is None] == [
+        "another project",
+        "an editor",
+    ]

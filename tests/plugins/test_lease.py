@@ -2,7 +2,7 @@
 
 import pytest
 
-from medallion.lease import Holder, LeaseHeldError, ask_lease, hold_lease, release, try_lease
+from medallion.lease import LeaseHeldError, Run, ask_lease, hold_lease, release, try_lease
 from task_instance import Task
 
 from .conftest import Gold
@@ -28,7 +28,7 @@ def test_holder_keeps_lease_and_batch(gold: Gold) -> None:
 def test_lease_of_a_running_run_is_refused_by_its_name(gold: Gold) -> None:
     hold_lease(Task("a"))
     other = Task("b", airflow={"a": "running"})
-    assert try_lease(other) == Holder("medallion_hourly", "a")
+    assert try_lease(other) == Run("medallion_hourly", "a")
     with pytest.raises(LeaseHeldError, match="run a of medallion_hourly writes now"):
         hold_lease(other)
     assert batch(gold) == 1
@@ -44,49 +44,70 @@ def test_lease_of_a_run_that_ended_or_is_gone_is_taken_over(gold: Gold, state: s
 def test_lease_of_a_paused_dag_is_free_once_none_of_its_tasks_runs(gold: Gold) -> None:
     hold_lease(Task("a"))
     waiting = {"airflow": {"a": "running"}, "paused": True}
-    assert try_lease(Task("b", **waiting, states={"gold.x": "running"})) == Holder("medallion_hourly", "a")
+    assert try_lease(Task("b", **waiting, states={"gold.x": "running"})) == Run("medallion_hourly", "a")
     assert try_lease(Task("b", **waiting, states={"gold.x": "success", "gold.y": "up_for_retry"})) is None
 
 
 def test_lease_of_a_dag_whose_file_is_gone_is_free_once_none_of_its_tasks_runs(gold: Gold) -> None:
     hold_lease(Task("a"))
     waiting = {"airflow": {"a": "running"}, "dag_file": "removed.py"}
-    assert try_lease(Task("b", **waiting, states={"gold.x": "running"})) == Holder("medallion_hourly", "a")
+    assert try_lease(Task("b", **waiting, states={"gold.x": "running"})) == Run("medallion_hourly", "a")
     assert try_lease(Task("b", **waiting, states={"gold.x": "success", "gold.y": "up_for_retry"})) is None
 
 
+RUNNING = dict.fromkeys("abcd", "running")
+
+
+def asked(run: str, **airflow: str) -> Run | None:
+    return ask_lease(Task(run, airflow=RUNNING | airflow))
+
+
 def test_runs_get_it_in_the_order_in_which_they_asked(gold: Gold) -> None:
-    airflow = dict.fromkeys("abc", "running")
-    tasks = {run: Task(run, airflow=airflow) for run in "abc"}
-    assert ask_lease(tasks["a"]) is None
+    assert asked("a") is None
     for run in "bcbc":
-        assert ask_lease(tasks[run]) == Holder("medallion_hourly", "a")
-    release(tasks["a"])
-    assert ask_lease(tasks["c"]) == ask_lease(Task("d")) == Holder("medallion_hourly", "b")
-    assert ask_lease(tasks["b"]) is None
-    release(tasks["b"])
-    assert ask_lease(Task("d")) == Holder("medallion_hourly", "c")
-    assert ask_lease(tasks["c"]) is None
+        assert asked(run) == Run("medallion_hourly", "a")
+    release(Task("a"))
+    assert asked("c") == asked("d") == Run("medallion_hourly", "b")
+    assert asked("b") is None
+    release(Task("b"))
+    assert asked("d") == Run("medallion_hourly", "c")
+    assert asked("c") is None
     assert gold("select run_id from audit.lease_queue") == [("d",)]
 
 
-def test_run_that_asks_no_more_is_passed_over(gold: Gold) -> None:
-    hold_lease(Task("a"))
-    for run in "bc":
-        ask_lease(Task(run, airflow={"a": "running"}))
+def test_run_that_ended_while_it_waited_is_passed_over(gold: Gold) -> None:
+    for run in "abc":
+        asked(run)
     release(Task("a"))
-    gold("update audit.lease_queue set seen_at = now() - interval '59 s' where run_id = 'b'")
-    assert ask_lease(Task("c")) == Holder("medallion_hourly", "b")
-    gold("update audit.lease_queue set seen_at = now() - interval '61 s' where run_id = 'b'")
-    assert ask_lease(Task("c")) is None
+    assert asked("c", b="failed") == Run("medallion_hourly", "b")
+    assert asked("c", b="failed") is None
+
+
+def test_run_that_asks_no_more_is_passed_over(gold: Gold) -> None:
+    for run in "abc":
+        asked(run)
+    release(Task("a"))
+    gold("update audit.lease_queue set seen_at = now() - interval '299 s' where run_id = 'b'")
+    assert asked("c") == Run("medallion_hourly", "b")
+    gold("update audit.lease_queue set seen_at = now() - interval '301 s' where run_id = 'b'")
+    assert asked("c") is None
     assert gold("select run_id from audit.lease_queue") == []
 
 
 def test_holder_that_asks_again_does_not_wait_behind_those_in_the_queue(gold: Gold) -> None:
-    hold_lease(Task("a"))
-    ask_lease(Task("b", airflow={"a": "running"}))
-    assert ask_lease(Task("a")) is None
+    for run in "aba":
+        assert asked(run) == (None if run == "a" else Run("medallion_hourly", "a"))
     assert batch(gold) == 1
+    assert gold("select run_id from audit.lease_queue") == [("b",)]
+
+
+def test_published_batch_is_not_written_under_again(gold: Gold) -> None:
+    hold_lease(Task("a"))
+    gold("insert into gold.publication values ('a', 1, null, now())")
+    # A task of the run that was cleared before its end had given the lease back.
+    hold_lease(Task("a", task_id="bronze.orders", try_number=2))
+    hold_lease(Task("a", task_id="gold.sales_by_day", try_number=2))
+    assert batch(gold) == 2
 
 
 def test_leftovers_are_ended_before_a_batch_is_drawn(gold: Gold, monkeypatch: pytest.MonkeyPatch) -> None:

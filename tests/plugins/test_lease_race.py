@@ -5,7 +5,7 @@ from threading import Barrier
 
 import pytest
 
-from medallion.lease import Holder, try_lease
+from medallion.lease import Run, try_lease
 from task_instance import Task
 
 from .conftest import Gold
@@ -19,30 +19,30 @@ def test_one_of_many_takes_it(gold: Gold, left_by: str | None) -> None:
         try_lease(Task(left_by))
     begin = Barrier(len(RUNS))
 
-    def take(run: str) -> Holder | None:
+    def take(run: str) -> Run | None:
         begin.wait(timeout=30)
         return try_lease(Task(run, airflow=dict.fromkeys(RUNS, "running") | {"ended": "success"}))
 
     with ThreadPoolExecutor(len(RUNS)) as pool:
         refused = dict(zip(RUNS, pool.map(take, RUNS), strict=True))
     [taken] = [run for run, holder in refused.items() if holder is None]
-    assert {holder for holder in refused.values() if holder} == {Holder("medallion_hourly", taken)}
+    assert {holder for holder in refused.values() if holder} == {Run("medallion_hourly", taken)}
     assert gold("select lease_run_id, last_batch from audit.pipeline") == [(taken, 2 if left_by else 1)]
 
 
 def test_queued_run_has_not_ended(gold: Gold) -> None:
     try_lease(Task("a"))
-    assert try_lease(Task("b", airflow={"a": "queued"})) == Holder("medallion_hourly", "a")
+    assert try_lease(Task("b", airflow={"a": "queued"})) == Run("medallion_hourly", "a")
 
 
 @pytest.mark.parametrize("state", ["running", "deferred", "queued"])
 def test_paused_dag_whose_task_still_runs_keeps_it(gold: Gold, state: str) -> None:
     try_lease(Task("a"))
     other = Task("b", airflow={"a": "running"}, paused=True, states={"gold.x": state, "gold.y": "success"})
-    assert try_lease(other) == Holder("medallion_hourly", "a")
+    assert try_lease(other) == Run("medallion_hourly", "a")
 
 
 def test_same_run_id_of_another_dag_is_another_run(gold: Gold) -> None:
     try_lease(Task("a"))
     other = Task("a", dag_id="medallion_reconcile", airflow={"a": "running"})
-    assert try_lease(other) == Holder("medallion_hourly", "a")
+    assert try_lease(other) == Run("medallion_hourly", "a")

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from medallion.audit import TryListener
 from medallion.begin import request_rebuild
 from medallion.gold import gold_tables
 from medallion.lease import hold_lease
@@ -179,6 +180,21 @@ def test_task_that_was_cleared_alone_is_read_by_the_next_run(
         ran(Task("a", task_id=task, try_number=number))
     publish(Task("a", task_id="publish", follows={"gold.sales_by_day": {"bronze.orders"}}), run)
     assert gold("select published_batch from audit.pipeline") == [(read,)]
+
+
+@pytest.mark.parametrize("ended", [True, False], ids=["failed", "still runs"])
+def test_task_that_was_cleared_and_has_not_ended_well_is_read_by_the_next_run(
+    gold: Gold, staged: Staged, ended: bool
+) -> None:
+    """What it has written, or will, under the batch of the run."""
+    run = staged("a", {})
+    ran(Task("a", task_id="bronze.orders"))
+    again = Task("a", task_id="bronze.orders", try_number=2)
+    TryListener().on_task_instance_running(None, again)
+    if ended:
+        TryListener().on_task_instance_failed(None, again, ValueError("a test failed"))
+    publish(Task("a", task_id="publish"), run)
+    assert gold("select published_batch from audit.pipeline") == [(0,)]
 
 
 def rolled_back(staged: Staged, days: dict[str, int | None], to_batch: int, run: str = "back") -> None:

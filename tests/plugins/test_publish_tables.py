@@ -73,6 +73,22 @@ def test_figure_that_becomes_unknown_is_published(gold: Gold, begin: Begin) -> N
     assert gold(DELIVERY) == [(SP, JANUARY, None)]
 
 
+def test_contract_that_changed_changes_the_columns(gold: Gold, begin: Begin) -> None:
+    publish(Task("a"), begin("a", {(SP, JANUARY): 1, (RJ, JANUARY): 2}))
+    gold(
+        "alter table gold.delivery_by_state_month alter delivered_orders type smallint, drop column late_share,"
+        " alter average_days type numeric(4,1)"
+    )
+    publish(Task("b"), begin("b", {(SP, JANUARY): 1_000_000}))
+    assert gold(DELIVERY) == [(RJ, JANUARY, 2), (SP, JANUARY, 1_000_000)]
+    [types] = gold(
+        "select array_agg(format_type(atttypid, atttypmod) order by attname) from pg_attribute"
+        " where attrelid = 'gold.delivery_by_state_month'::regclass"
+        " and attname in ('average_days', 'delivered_orders', 'late_share')"
+    )
+    assert types == (["numeric(18,2)", "bigint", "numeric(18,4)"],)
+
+
 def test_keys_are_unique(gold: Gold, begin: Begin) -> None:
     publish(Task("a"), begin("a", {}))
     found = gold(

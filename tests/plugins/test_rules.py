@@ -113,8 +113,8 @@ def test_wrong_setting_is_told_by_its_variable(monkeypatch: pytest.MonkeyPatch) 
         ("varchar", "text"),
         ("bigint", "bigint"),
         ("date", "date"),
-        ("timestamp(6)", "timestamp"),
-        ("decimal(18, 4)", "numeric(18, 4)"),
+        ("timestamp(6)", "timestamp without time zone"),
+        ("decimal(18, 4)", "numeric(18,4)"),
     ],
 )
 def test_types_of_contracts(trino: str, postgres: str) -> None:

@@ -34,17 +34,17 @@ def staged() -> Iterator[Staged]:
         for schema in ("lake.gold", "lake.snapshot", "postgres_gold.staging"):
             engine.execute(f"create schema {schema}")
 
-        def stage(audited: Table, published: Table | None, *known: str) -> list[tuple[Any, ...]]:
+        def stage(audited: Table | None, published: Table | None, *known: str) -> list[tuple[Any, ...]]:
             # What the table is now is neither: it must not be read.
             for name, rows in (("gold.delivery_by_state_month", {("XX", "now"): (1, 99)}),
-                               ("snapshot.s43", audited), ("snapshot.s42", published or {})):  # fmt: skip
+                               ("snapshot.s43", audited or {}), ("snapshot.s42", published or {})):  # fmt: skip
                 columns = "state varchar, month varchar, delivered_orders bigint, _batch bigint"
                 engine.execute(f"create or replace table lake.{name} ({columns})")
                 for key, values in rows.items():
                     engine.execute(f"insert into lake.{name} values (?, ?, ?, ?)", [*key, *values])
             name = f"gold.{TABLE['name']}"
             audit = SimpleNamespace(
-                batch=7, snapshots={name: 43}, base_batch=BASE_BATCH,
+                batch=7, snapshots={} if audited is None else {name: 43}, base_batch=BASE_BATCH,
                 base_snapshots={} if published is None else {name: 42},
                 columns={name: known} if known else {},
             )  # fmt: skip
@@ -75,6 +75,10 @@ def test_without_a_publication_every_row_is_staged(staged: Staged) -> None:
         ("RJ", "2018-01", 4, False),
         ("SP", "2018-01", 3, False),
     ]
+
+
+def test_table_that_had_no_snapshot_yet_is_staged_empty(staged: Staged) -> None:
+    assert staged(None, None) == []
 
 
 def test_column_younger_than_the_audited_snapshot_is_null(staged: Staged) -> None:
