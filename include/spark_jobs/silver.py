@@ -253,8 +253,8 @@ def main() -> None:
         help="silver, or no value: let all of bronze decide; none, gold: as without",
     )
     options = parser.parse_args()
-    names = options.entities.split(",")
-    if unknown := [name for name in names if name not in ENTITIES]:
+    asked = options.entities.split(",")
+    if unknown := [name for name in asked if name not in ENTITIES]:
         parser.error(f"no such entity: {', '.join(unknown)}; there are {', '.join(ENTITIES)}")
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -262,7 +262,7 @@ def main() -> None:
     try:
         with SparkSession.builder.appName("silver").config(map=SETTINGS).getOrCreate() as spark:
             run = Run(spark, options.batch, options.published_batch, options.rebuild == "silver")
-            bring_up_to_date(run, [ENTITIES[name] for name in names])
+            bring_up_to_date(run, [ENTITIES[name] for name in asked])
     except Exception as error:
         log.error("failed: %s", error, exc_info=True)  # the cause before the trace
         sys.exit(1)

@@ -111,7 +111,7 @@
 {% macro held_columns(source_columns, data_types) -%}
     {%- set columns = [] -%}
     {%- for column in source_columns -%}
-        {%- set data_type = data_types[column.name] -%}
+        {%- set data_type = type_for_both(column, data_types[column.name]) -%}
         {%- do columns.append({
             'name': column.name,
             'quoted': adapter.quote(column.name),
@@ -120,6 +120,40 @@
         }) -%}
     {%- endfor -%}
     {{ return(columns) }}
+{%- endmacro %}
+
+{#-
+  The type in bronze of a column that has `held` there, and may have another one at the source since: bronze's where
+  that takes every value; the source's, to which bronze's is widened, where Iceberg can. Raises a compiler error else.
+-#}
+{% macro type_for_both(column, held) -%}
+    {%- set shown = iceberg_type(column.data_type) -%}
+    {%- set wider = {'integer': 'bigint', 'real': 'double'} -%}
+    {%- if held in (shown, 'varchar', wider.get(shown)) -%}
+        {{ return(held) }}
+    {%- endif -%}
+    {%- if held.startswith('decimal') and shown.startswith('decimal') -%}
+        {%- set held_digits, held_places = fromjson('[' ~ held[8:-1] ~ ']') -%}
+        {%- set shown_digits, shown_places = fromjson('[' ~ shown[8:-1] ~ ']') -%}
+        {%- if shown_places <= held_places and shown_digits - shown_places <= held_digits - held_places -%}
+            {{ return(held) }}
+        {%- endif -%}
+        {%- set widens = shown_places == held_places -%}
+    {%- else -%}
+        {%- set widens = shown == wider.get(held) -%}
+    {%- endif -%}
+    {%- if not widens -%}
+        {{ exceptions.raise_compiler_error(
+            this.identifier ~ '.' ~ column.name ~ ' is ' ~ shown ~ ' at the source now, and ' ~ held ~ ' in ' ~ this
+            ~ ', which cannot hold it as it is. Nothing was written. Give what bronze has another name, and the next try'
+            ~ ' adds the column anew: alter table ' ~ this ~ ' rename column ' ~ adapter.quote(column.name) ~ ' to …'
+        ) }}
+    {%- endif -%}
+    {{ log(this ~ ': widens ' ~ column.name ~ ' from ' ~ held ~ ' to ' ~ shown, info=true) }}
+    {% call statement('widen') %}
+        alter table {{ this }} alter column {{ adapter.quote(column.name) }} set data type {{ shown }}
+    {% endcall %}
+    {{ return(shown) }}
 {%- endmacro %}
 
 {% macro as_text(column) -%}

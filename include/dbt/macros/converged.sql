@@ -29,6 +29,12 @@
 
 {#- Creates the table where it is missing and adds the columns that it lacks; returns the type of each, by name. -#}
 {% macro ensure_table(columns) -%}
+    {%- if not env_var('MEDALLION_RUN', '') -%}
+        {{ exceptions.raise_compiler_error(
+            'A model is written by a run alone, under its lease and batch: trigger medallion_hourly, or `make rebuild`'
+            ' after a model changed. By hand dbt tests and documents.'
+        ) }}
+    {%- endif -%}
     {#- Named `main`: the one statement that every model has, also where nothing is extracted. -#}
     {% call statement('main') %}{{ create_iceberg_table(columns) }}{% endcall %}
     {%- set data_types = {} -%}

@@ -25,9 +25,10 @@ remade as (
         products.product_length_cm,
         products.product_height_cm,
         products.product_width_cm,
-        products.product_length_cm
-        * products.product_height_cm
-        * products.product_width_cm as volume_cm3,
+        -- Null where it is too large for a decimal.
+        try_multiply(
+            try_multiply(products.product_length_cm, products.product_height_cm), products.product_width_cm
+        ) as volume_cm3,
         products._first_extracted_at as created_at
     from products
     left join translations
