@@ -5,7 +5,7 @@ import logging
 from airflow.sdk.exceptions import AirflowFailException
 
 from medallion.database import transaction
-from medallion.lake import has_snapshot
+from medallion.lake import columns_at
 from medallion.manifest import model_tables
 from medallion.run_state import RunState
 
@@ -39,7 +39,7 @@ def anything_new(run: RunState, tables: list[str]) -> bool:
             " lake.bronze tables; then trigger a new run, which takes everything since the last publication."
         )
     published = {name: run.snapshots[name] for name in model_tables() & run.snapshots.keys()}
-    lost = [name for name, snapshot in published.items() if not has_snapshot(catalog, name, snapshot)]
+    lost = [name for name, snapshot in published.items() if columns_at(catalog, name, snapshot) is None]
     if lost:
         log.warning("What was published of %s is gone: silver and gold are compared whole.", ", ".join(lost))
         with transaction() as cursor:

@@ -10,17 +10,18 @@ def table_asset(name: str) -> Asset:
     return Asset(name=f"lake.{name}", uri=f"iceberg://lake/{name.replace('.', '/')}")
 
 
-def has_snapshot(catalog: Any, table: str, snapshot_id: int) -> bool:
-    """Whether the table is there and can be read as of the snapshot."""
+def snapshot_columns(table: Any, snapshot_id: int) -> list[str]:
+    """The columns that a snapshot of a loaded table has: one that was added since can't be read from it."""
+    return [field.name for field in table.schemas()[table.snapshot_by_id(snapshot_id).schema_id].fields]
+
+
+def columns_at(catalog: Any, table: str, snapshot_id: int) -> list[str] | None:
+    """The columns of a table, `schema.name`, as of a snapshot; None where the table or the snapshot is gone."""
     # Here, for what draws the DAGs imports this module.
     from pyiceberg.exceptions import NoSuchTableError
 
     try:
-        return catalog.load_table(table).snapshot_by_id(snapshot_id) is not None
+        loaded = catalog.load_table(table)
     except NoSuchTableError:
-        return False
-
-
-def snapshot_columns(table: Any, snapshot_id: int) -> list[str]:
-    """The columns that a snapshot of a loaded table has: one that was added since can't be read from it."""
-    return [field.name for field in table.schemas()[table.snapshot_by_id(snapshot_id).schema_id].fields]
+        return None
+    return snapshot_columns(loaded, snapshot_id) if loaded.snapshot_by_id(snapshot_id) else None

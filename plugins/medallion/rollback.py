@@ -7,7 +7,7 @@ from typing import Any
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from medallion.database import transaction
-from medallion.lake import has_snapshot, snapshot_columns
+from medallion.lake import columns_at
 from medallion.publish import applying, count_rows, drop_staging
 from medallion.run_state import run_state
 
@@ -40,9 +40,8 @@ def choose_publication(ti: Any, params: dict[str, Any]) -> dict[str, Any]:
             f" {', '.join(map(str, list(publications)[:10])) or 'none'} (make publications)"
         )
     catalog = load_catalog("lake")
-    expired = [
-        name for name, snapshot in found.snapshots.items() if not has_snapshot(catalog, name, snapshot)
-    ]
+    columns = {name: columns_at(catalog, name, snapshot) for name, snapshot in found.snapshots.items()}
+    expired = [name for name, known in columns.items() if known is None]
     if gone := [name for name in expired if name.startswith("gold.")]:
         raise AirflowFailException(
             f"the snapshots of batch {found.batch} have expired for {', '.join(gone)}: choose a later publication"
@@ -50,11 +49,7 @@ def choose_publication(ti: Any, params: dict[str, Any]) -> dict[str, Any]:
     return {
         "batch": run.batch,
         "snapshots": found.snapshots,
-        "columns": {
-            name: snapshot_columns(catalog.load_table(name), snapshot)
-            for name, snapshot in found.snapshots.items()
-            if name.startswith("gold.")
-        },
+        "columns": {name: known for name, known in columns.items() if name.startswith("gold.")},
         "base_snapshots": {},
         "to_batch": found.batch,
         "published_batch": found.published_batch,

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,7 +20,7 @@ EPOCH = datetime(2018, 1, 1, tzinfo=UTC)
 Values = dict[str, Any]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """The stack's Spark with its configuration, but for a catalog that needs no server."""
     home = tmp_path_factory.mktemp("home")
@@ -36,6 +37,8 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
             .config("spark.sql.catalog.lake.type", "hadoop")
             .config("spark.sql.catalog.lake.warehouse", str(tmp_path_factory.mktemp("warehouse")))
         )
+        # Else it tells of its end to a log that is closed by then.
+        logging.getLogger("py4j").setLevel(logging.WARNING)
         with builder.getOrCreate() as session:
             session.sparkContext.setLogLevel("ERROR")
             yield session
