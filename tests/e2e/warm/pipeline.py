@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -22,7 +23,7 @@ from medallion.begin import keep_window, request_rebuild
 from medallion.changes import anything_new
 from medallion.database import create_audit_tables, rendered, transaction
 from medallion.engines import tag
-from medallion.gold import gold_tables
+from medallion.gold import GoldTable, gold_tables
 from medallion.manifest import entity_jobs
 from medallion.run_state import RunState, run_state
 from medallion.settings import DBT_PROJECT, TRINO_CONNECTION
@@ -162,20 +163,21 @@ class WarmPipeline:
         assert outcome == '"done"\n', outcome or (self.folder / "silver.log").read_text()[-3000:]
 
     def stage(self, ti: Task, names: Sequence[str]) -> None:
-        """Stage what differs of the gold tables, by the DAG's own statements."""
+        """Stage what differs of the gold tables, by the DAG's own statements, side by side as it does."""
         ti.xcoms = {"audit": self.audited[ti.run_id]}
-        for table in gold_tables():
-            if table.name in names:
-                variables = {
-                    "ti": ti,
-                    "tag": tag,
-                    "run_state": run_state,
-                    "params": {"table": asdict(table), "audited_by": "audit"},
-                }
-                trino: Any = TrinoHook(TRINO_CONNECTION)  # type: ignore[no-untyped-call]
-                trino.run(
-                    [rendered(file, **variables).decode() for file in ("drop_staging.sql", "stage.sql")]
-                )
+
+        def stage_table(table: GoldTable) -> None:
+            variables = {
+                "ti": ti,
+                "tag": tag,
+                "run_state": run_state,
+                "params": {"table": asdict(table), "audited_by": "audit"},
+            }
+            trino: Any = TrinoHook(TRINO_CONNECTION)  # type: ignore[no-untyped-call]
+            trino.run([rendered(file, **variables).decode() for file in ("drop_staging.sql", "stage.sql")])
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(stage_table, [table for table in gold_tables() if table.name in names]))
 
     def forget(self, *layers: str) -> None:
         """Drop what was published, and the lake's tables of the layers: as if nothing had ever been made of them."""

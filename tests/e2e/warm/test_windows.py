@@ -3,6 +3,7 @@
 import itertools
 import random
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -151,12 +152,15 @@ def state(stack: Stack) -> dict[str, Counter[str]]:
         " from information_schema.columns where table_schema in ('silver', 'gold')"
         f" and column_name not in ({', '.join(map(repr, BOOKKEEPING))}) group by 1"
     )
-    return {
-        table: Counter(map(repr, stack.lake(f"select {', '.join(columns)} from {table}")))
-        for table, columns in lake
-        # It tells of runs.
-        if table != "silver.entity_accounts"
-    } | {f"published {table}": Counter(map(repr, found)) for table, found in stack.published().items()}
+    # One table tells of runs.
+    columns_of = {table: columns for table, columns in lake if table != "silver.entity_accounts"}
+    with ThreadPoolExecutor(4) as pool:
+        found = pool.map(
+            stack.lake, [f"select {', '.join(columns)} from {table}" for table, columns in columns_of.items()]
+        )
+        rows = dict(zip(columns_of, found, strict=True))
+    rows |= {f"published {table}": held for table, held in stack.published().items()}
+    return {table: Counter(map(repr, held)) for table, held in rows.items()}
 
 
 @pytest.mark.parametrize(("seed", "runs_to_steps"), SEQUENCES)
