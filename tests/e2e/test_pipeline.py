@@ -166,7 +166,7 @@ def test_type_that_changed_at_the_source_is_widened_or_refused(stack: Stack, fir
     at_source("alter table sales.sellers alter column stars type numeric(6,1), alter column rank type bigint")
     at_source(
         "update sales.sellers set stars = 12345.6, rank = 3000000000"
-        " where seller_id = (select min(seller_id) from sales.sellers)"
+        " where seller_id = (select max(seller_id) from sales.sellers)"
     )
     assert stack.lake("select stars, rank from bronze.sellers where stars is not null") == [
         (Decimal("12345.6"), 3_000_000_000)
