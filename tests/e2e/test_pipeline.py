@@ -156,13 +156,13 @@ def test_long_window_is_captured_in_chunks_that_cover_it(stack: Stack, first_run
 
 def test_source_is_asked_for_the_window_alone_by_a_role_with_limits(stack: Stack, first_run: str) -> None:
     stack.capture(
-        "customers", kind="ranged", batch=stack.draw_batch(), chunk_rows=1_000_000,
-        extract_from="2017-01-01 00:00:00", extract_to="2018-01-01 00:00:00",
+        "orders", kind="ranged", batch=stack.draw_batch(), chunk_rows=1_000_000,
+        extract_from="2000-01-01 00:00:00", extract_to="2100-01-01 00:00:00",
     )  # fmt: skip
     models = stack.settings.home / "dbt" / "trino" / "run" / "medallion" / "models"
-    sent = (models / "bronze" / "customers.sql").read_text()
+    sent = (models / "bronze" / "orders.sql").read_text()
     plan = "\n".join(line for (line,) in stack.lake(f"explain {sent}"))
-    scans = re.findall(r"\[table = postgres:sales\.customers .*", plan)
+    scans = re.findall(r"\[table = postgres:sales\.orders .*", plan)
     assert scans and all("constraint on [updated_at]" in scan for scan in scans), plan
     assert stack.rows(
         "SOURCE_URL", "select rolconnlimit, rolconfig from pg_roles where rolname = 'source_reader'"
