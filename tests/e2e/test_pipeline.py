@@ -173,23 +173,25 @@ def test_type_that_changed_at_the_source_is_widened_or_refused(stack: Stack, fir
     def at_source(statement: str, status: int = 0) -> str:
         stack.rows("SOURCE_URL", statement)
         return stack.capture(
-            "sellers", kind="ranged", batch=stack.draw_batch(), chunk_rows=1_000_000,
+            "products", kind="ranged", batch=stack.draw_batch(), chunk_rows=1_000_000,
             extract_from="2000-01-01 00:00:00", extract_to="2100-01-01 00:00:00", status=status,
         )  # fmt: skip
 
-    at_source("alter table sales.sellers add column stars numeric(3,1), add column rank integer")
-    at_source("alter table sales.sellers alter column stars type numeric(6,1), alter column rank type bigint")
+    at_source("alter table sales.products add column stars numeric(3,1), add column rank integer")
     at_source(
-        "update sales.sellers set stars = 12345.6, rank = 3000000000"
-        " where seller_id = (select max(seller_id) from sales.sellers)"
+        "alter table sales.products alter column stars type numeric(6,1), alter column rank type bigint"
     )
-    assert stack.lake("select stars, rank from bronze.sellers where stars is not null") == [
+    at_source(
+        "update sales.products set stars = 12345.6, rank = 3000000000"
+        " where product_id = (select max(product_id) from sales.products)"
+    )
+    assert stack.lake("select stars, rank from bronze.products where stars is not null") == [
         (Decimal("12345.6"), 3_000_000_000)
     ]
     # Its third place would be lost.
-    said = at_source("alter table sales.sellers alter column stars type numeric(8,3)", status=1)
-    assert "sellers.stars is decimal(8,3) at the source now, and decimal(6,1) in" in " ".join(said.split())
-    at_source("alter table sales.sellers drop column stars, drop column rank")
+    said = at_source("alter table sales.products alter column stars type numeric(8,3)", status=1)
+    assert "products.stars is decimal(8,3) at the source now, and decimal(6,1) in" in " ".join(said.split())
+    at_source("alter table sales.products drop column stars, drop column rank")
 
 
 def assert_not_published(stack: Stack, said: str) -> None:
