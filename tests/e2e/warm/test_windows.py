@@ -22,14 +22,10 @@ from .stories import OPENING, STORIES, Shop
 BOOKKEEPING = ("_batch",)
 # What windows cannot see: changed under a time that they had passed, and longer ago than the lookback.
 BEHIND_WINDOWS = {"orders": {"restored"}, "order_payments": {"slow", "twice"}}
-# (seed, runs to the steps of stories): two short sequences by default, fifty of twice as many runs by hand.
-# The two were chosen of 2,500: between them each story has a publication between its steps, and runs are cut off
-# within bronze, entities, gold and staging.
-SEQUENCES = [
-    (1860, 0.05),
-    (2473, 0.05),
-    *(pytest.param(seed, 0.12, marks=pytest.mark.long) for seed in range(50)),
-]
+# (seed, runs to the steps of stories): a short sequence by default, fifty of twice as many runs by hand.
+# The one was chosen of 2,500: 13 of the 14 stories have a publication between their steps, with a run of a past hour,
+# a reconciliation, and runs cut off within bronze and silver.
+SEQUENCES = [(2472, 0.05), *(pytest.param(seed, 0.12, marks=pytest.mark.long) for seed in range(50))]
 HOUR = timedelta(hours=1)
 
 
