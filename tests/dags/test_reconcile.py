@@ -13,7 +13,7 @@ TESTS = {"tests.trino": "trino", "tests.spark": "spark"}
 
 
 def test_one_task_per_table_beside_the_tests_within_the_lease(reconcile: DAG) -> None:
-    assert BRONZE
+    assert len(BRONZE) >= 9
     assert set(reconcile.task_ids) == {"begin", *BRONZE, *TESTS, "end"}
     begin, end = reconcile.get_task("begin"), reconcile.get_task("end")
     assert begin.is_setup and end.is_teardown

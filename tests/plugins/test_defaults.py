@@ -62,6 +62,7 @@ def test_tags_of_tasks_match_and_those_of_people_do_not() -> None:
 
 
 def test_contract_types_in_postgresql() -> None:
+    assert postgres_type("decimal(18, 2)") == "numeric(18,2)"
     with pytest.raises(KeyError):
         postgres_type("row(a bigint)")
 

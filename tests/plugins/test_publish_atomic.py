@@ -108,6 +108,7 @@ def test_reader_sees_each_publication_whole(
     [(batch,)] = gold("select batch from gold.publication")
     finished(reader, batch)
     assert len(set(reader.batches)) > PUBLICATIONS / 2
+    assert len(reader.batches) > PUBLICATIONS
     assert len(reader.batches) > 20 * (time.monotonic() - reader.began)
 
 
