@@ -68,6 +68,7 @@ def test_spark_and_trino_name_the_catalog_alike() -> None:
     assert "schema-version=V1\n" in trino
     assert re.search(r"^spark\.sql\.catalog\.lake\s", spark, re.MULTILINE)
     assert re.search(r"^spark\.sql\.catalog\.lake\.jdbc\.schema-version\s+V1$", spark, re.MULTILINE)
+    assert re.findall(r"retryable.status.codes\W+(.*)", trino + spark) == ["57P01", "57P01"]
 
 
 @pytest.mark.usefixtures("fetched")
