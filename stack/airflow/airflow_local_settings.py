@@ -12,6 +12,7 @@ from pathlib import Path
 
 PRELOAD = (
     "agate",
+    "airflow.sdk.definitions.decorators",
     "cosmos.converter",
     "cosmos.operators.local",
     "dbt.adapters.spark",
@@ -20,6 +21,8 @@ PRELOAD = (
     "dbt.parser.manifest",
     "dbt.task.build",
     "dbt.task.run",
+    # Cosmos imports it in every dbt task.
+    "openlineage.common.provider.dbt.local",
 )
 
 
