@@ -1,8 +1,11 @@
+import re
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
+from pydantic_settings import BaseSettings
 
+from medallion.settings import Settings as PipelineSettings
 from stack.settings import ROOT, Settings
 
 
@@ -41,3 +44,28 @@ def test_an_unset_make_variable_leaves_the_shop_on(monkeypatch: pytest.MonkeyPat
 def test_what_the_stack_makes_is_ignored_by_git() -> None:
     assert Settings().home == Path(ROOT / ".stack")
     assert "/.stack/" in (ROOT / ".gitignore").read_text().splitlines()
+
+
+@pytest.mark.parametrize(("prefix", "settings"), [("MEDALLION", PipelineSettings), ("STACK", Settings)])
+def test_readme_lists_every_setting_with_its_default(
+    prefix: str, settings: type[BaseSettings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readme = (ROOT / "README.md").read_text()
+    [table] = re.findall(rf"`{prefix}_<NAME>`[^|]*((?:\|.*\n)+)", readme)
+    shown = {
+        name.lower(): default
+        for names, defaults in re.findall(r"^\| (`.*?) \| (.*?) \|", table, re.MULTILINE)
+        for name, default in zip(
+            names.replace("`", "").split(", "), defaults.replace("`", "").split(", "), strict=True
+        )
+    }
+    assert shown.keys() == settings.model_fields.keys()
+    # Beside nothing stands a word for it, and folders depend on the user.
+    spoken = {name for name, field in settings.model_fields.items() if field.default is None} | {
+        "home",
+        "cache",
+    }
+    default_settings = settings()
+    for name in shown.keys() - spoken:
+        monkeypatch.setenv(f"{prefix}_{name}", shown[name])
+    assert settings() == default_settings
