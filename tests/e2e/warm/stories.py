@@ -208,9 +208,11 @@ def two_changes_at_one_time(shop: Shop) -> Iterator[None]:
 
 def late_commit(shop: Shop) -> Iterator[None]:
     shop.sell("late")
+    sold = shop.clock
     yield
-    # Within the lookback of the run that reads next.
-    shop.put("orders", "late", order_status="unavailable", at=shop.covered - timedelta(minutes=10))
+    # Within the lookback of the run that reads next; an `updated_at` that goes back is reported, and no more.
+    at = max(sold, shop.covered - timedelta(minutes=10))
+    shop.put("orders", "late", order_status="unavailable", at=at)
     yield
 
 
@@ -273,9 +275,10 @@ def deleted_and_restored(shop: Shop) -> Iterator[None]:
 
 def long_transaction(shop: Shop) -> Iterator[None]:
     shop.sell("slow")
+    sold = shop.clock
     yield
-    # No window that is still to come reaches back so far.
-    shop.pay("slow", "3.00", at=max(OPENING, shop.covered - timedelta(hours=3)))
+    # No window that is still to come reaches back so far, unless it was sold since.
+    shop.pay("slow", "3.00", at=max(sold, shop.covered - timedelta(hours=3)))
     yield
 
 
