@@ -110,7 +110,8 @@ where order_status in ('created', 'approved', 'invoiced', 'processing', 'shipped
 
 create or replace function sales.touch() returns trigger language plpgsql as $$
 begin
-    new.updated_at := now();
+    -- now() is when the transaction began: a row that another one has changed since must not go back.
+    new.updated_at := greatest(now(), old.updated_at + interval '1 microsecond');
     return new;
 end
 $$;

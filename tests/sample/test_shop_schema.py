@@ -1,5 +1,6 @@
 """The shop's schema: who keeps `updated_at`, and who may do what."""
 
+from contextlib import closing
 from datetime import UTC, datetime
 
 import psycopg2
@@ -59,6 +60,16 @@ def test_an_update_sets_updated_at_unless_it_is_given(shop: Query) -> None:
     )
     assert [fresh for _, fresh, _ in rows] == [True, False]
     assert rows[1][2] == given
+
+
+def test_a_row_does_not_go_back_where_transactions_overtake_one_another(server: Server, shop: Query) -> None:
+    shop("insert into sales.orders (order_id, order_status) values ('a', 'created')")
+    with closing(psycopg2.connect(server.url("shop", "shop"))) as early, early.cursor() as cursor:
+        cursor.execute("select now()")
+        [(overtaking,)] = shop("update sales.orders set order_status = 'approved' returning updated_at")
+        cursor.execute("update sales.orders set order_status = 'shipped' returning updated_at, now()")
+        [(last, began)] = cursor.fetchall()
+    assert began < overtaking < last
 
 
 def test_the_reader_reads_and_nothing_else(server: Server) -> None:
