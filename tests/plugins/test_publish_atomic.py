@@ -113,7 +113,13 @@ def test_reader_sees_each_publication_whole(
 
 
 @pytest.mark.parametrize(
-    "step", [*(f"gold.{table}" for table in TABLES), "audit.publications", "gold.publication"]
+    "step",
+    [
+        *(f"gold.{table}" for table in TABLES),
+        "audit.publications",
+        "gold.publication",
+        "staging.sales_by_day_2",
+    ],
 )
 def test_reader_sees_nothing_of_a_publication_that_is_killed(
     gold: Gold, postgres: Server, reader: Reader, audited: Callable[[int], dict[str, Any]], step: str
