@@ -46,6 +46,11 @@ BOOKKEEPING_TYPES = {
 }
 
 
+def quoted(name: str) -> str:
+    """Return a column's name as Spark reads it whole: of itself it takes a dot for a field of a struct."""
+    return "`" + name.replace("`", "``") + "`"
+
+
 def _json_array(names: Iterable[str]) -> Column:
     return F.to_json(F.array(*(F.col(name).cast("string") for name in names)))
 
@@ -82,7 +87,7 @@ def standardised(bronze: DataFrame, entity: Entity) -> DataFrame:
     version alone where the key is null), `_rules`, `_flags`, `_op`, `_hash`, `_version_batch`, `_extracted_at`,
     `_row` (JSON of the source's columns, of rejected versions only).
     """
-    source = [name for name in bronze.columns if name not in BRONZE_BOOKKEEPING]
+    source = [F.col(quoted(name)) for name in bronze.columns if name not in BRONZE_BOOKKEEPING]
     # Spark's own format stops at milliseconds, which bronze does not; the X is the offset, Z in UTC.
     row = F.to_json(
         F.struct(*source), {"timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSX", "timeZone": "UTC"}

@@ -12,6 +12,8 @@ from parsing import CITY, COORDINATE, DECIMAL, INTEGER, TEXT, TIMESTAMP, ZIP_PRE
 
 NBSP, ZERO_WIDTH, BOM, VERTICAL_TAB, NEL, IDEOGRAPHIC = "\u00a0", "\u200b", "\ufeff", "\x0b", "\x85", "\u3000"
 LINE_SEPARATOR, ARABIC_THREE, FULL_WIDTH_ONE = "\u2028", "\u0663", "\uff11"
+NEWER_EMOJI, UNASSIGNED = "\U0001faf6", "\u0378"  # the emoji of Unicode 14 is assigned from Java 19 on
+ACUTE = "\u0301"
 
 CASES: list[tuple[str, Kind, dict[str | None, Any]]] = [
     (
@@ -27,6 +29,8 @@ CASES: list[tuple[str, Kind, dict[str | None, Any]]] = [
             f" a{ZERO_WIDTH}b\n": f"a{ZERO_WIDTH}b",
             "a\n": "a",
             "\n🧸a🧸 \n": "🧸a🧸",
+            f"{NEWER_EMOJI} ": NEWER_EMOJI,
+            f" {UNASSIGNED}": UNASSIGNED,
             f"\x00a\x1f{LINE_SEPARATOR}": "a",
             "x" + " " * 100_000 + "y ": "x" + " " * 100_000 + "y",
             "null": "null",
@@ -152,6 +156,8 @@ CASES: list[tuple[str, Kind, dict[str | None, Any]]] = [
             "Sa\u0303o João d'Aliança": "sao joao d'alianca",
             "ÀÉÎÕÜÇñ": "aeioucn",
             "İstanbul": "istanbul",
+            ACUTE: None,
+            f"Rio {ACUTE}": "rio",
             "": None,
         },
     ),

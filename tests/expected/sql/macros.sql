@@ -31,7 +31,7 @@ create macro parse_zip(value) as
     case when length(parse_text(value)) < 5 then lpad(parse_text(value), 5, '0') else parse_text(value) end;
 
 create macro parse_city(value) as
-    nullif(regexp_replace(strip_accents(lower(parse_text(value))), '[\s\p{Z}]+', ' ', 'g'), '');
+    parse_text(regexp_replace(strip_accents(lower(parse_text(value))), '[\s\p{Z}]+', ' ', 'g'));
 
 -- Money is counted in whole cents, and a quotient is rounded once, half away from zero: all in integers,
 -- as decimal division and round() go through double.
