@@ -177,21 +177,42 @@ def test_type_that_changed_at_the_source_is_widened_or_refused(stack: Stack, fir
             extract_from="2000-01-01 00:00:00", extract_to="2100-01-01 00:00:00", status=status,
         )  # fmt: skip
 
-    at_source("alter table sales.products add column stars numeric(3,1), add column rank integer")
     at_source(
-        "alter table sales.products alter column stars type numeric(6,1), alter column rank type bigint"
+        "alter table sales.products add column stars numeric(3,1), add column rank integer, add column since text"
     )
     at_source(
-        "update sales.products set stars = 12345.6, rank = 3000000000"
+        "alter table sales.products alter column stars type numeric(6,1), alter column rank type bigint,"
+        " alter column since type timestamp using null"
+    )
+    at_source(
+        "update sales.products set stars = 12345.6, rank = 3000000000, since = '2018-01-05 22:00:00'"
         " where product_id = (select max(product_id) from sales.products)"
     )
-    assert stack.lake("select stars, rank from bronze.products where stars is not null") == [
-        (Decimal("12345.6"), 3_000_000_000)
+    assert stack.lake("select stars, rank, since from bronze.products where stars is not null") == [
+        (Decimal("12345.6"), 3_000_000_000, "2018-01-05 22:00:00")
     ]
     # Its third place would be lost.
     said = at_source("alter table sales.products alter column stars type numeric(8,3)", status=1)
     assert "products.stars is decimal(8,3) at the source now, and decimal(6,1) in" in " ".join(said.split())
-    at_source("alter table sales.products drop column stars, drop column rank")
+    # Its text would not be what it was: 1.25E1.
+    said = at_source(
+        "alter table sales.products alter column stars type numeric(6,1),"
+        " alter column since type double precision using 12.5",
+        status=1,
+    )
+    assert "products.since is double at the source now, and varchar in" in " ".join(said.split())
+    # Trino shows nothing of such a column; it would be captured as null.
+    said = at_source(
+        "alter table sales.products drop column stars, drop column rank, drop column since;"
+        "alter table sales.products rename column product_weight_g to weight;"
+        "alter table sales.products add column product_weight_g numeric",
+        status=1,
+    )
+    assert "Trino shows no products.product_weight_g at the source" in " ".join(said.split())
+    at_source(
+        "alter table sales.products drop column product_weight_g;"
+        "alter table sales.products rename column weight to product_weight_g"
+    )
 
 
 def assert_not_published(stack: Stack, said: str) -> None:

@@ -13,6 +13,7 @@
     {%- set source_relation = source(*model.sources[0]) -%}
     {%- set source_columns = adapter.get_columns_in_relation(source_relation) -%}
     {%- set columns = changelog_columns(source_columns) -%}
+    {% do check_shown(source_columns) %}
     {{ run_hooks(pre_hooks) }}
     {%- set held = held_columns(source_columns, ensure_table(columns)) -%}
     {% if not run_context().extract_from %}
@@ -89,7 +90,23 @@
             'description': model.columns.get(column.name, {}).get('description', 'Column of the source, not modelled yet.'),
         }) -%}
     {%- endfor -%}
-    {{ return(columns + (model.columns.values() | selectattr('name', 'in', ['_op', '_hash', '_extracted_at', '_batch']) | list)) }}
+    {{ return(columns + bookkeeping_columns()) }}
+{%- endmacro %}
+
+{% macro bookkeeping_columns() -%}
+    {{ return(model.columns.values() | selectattr('name', 'in', ['_op', '_hash', '_extracted_at', '_batch']) | list) }}
+{%- endmacro %}
+
+{#- Raises a compiler error for a modelled column that Trino does not show: it would be captured as null. -#}
+{% macro check_shown(source_columns) -%}
+    {%- set shown = (source_columns + bookkeeping_columns()) | map(attribute='name') | list -%}
+    {%- for name in model.columns if name not in shown -%}
+        {{ exceptions.raise_compiler_error(
+            'Trino shows no ' ~ this.identifier ~ '.' ~ name ~ ' at the source: it is gone, or has a type that Trino cannot'
+            ~ ' read, such as numeric without a precision. Nothing was written. Put it back, or give it a type that Trino'
+            ~ ' reads, such as numeric(18,2)'
+        ) }}
+    {%- endfor -%}
 {%- endmacro %}
 
 {% macro iceberg_type(data_type) -%}
@@ -129,7 +146,9 @@
 {% macro type_for_both(column, held) -%}
     {%- set shown = iceberg_type(column.data_type) -%}
     {%- set wider = {'integer': 'bigint', 'real': 'double'} -%}
-    {%- if held in (shown, 'varchar', wider.get(shown)) -%}
+    {#- Trino spells these otherwise than PostgreSQL: 1.25E1, and a zone's name. -#}
+    {%- set is_spelled_alike = shown not in ['real', 'double'] and not shown.endswith('time zone') -%}
+    {%- if held in (shown, wider.get(shown)) or (held == 'varchar' and is_spelled_alike) -%}
         {{ return(held) }}
     {%- endif -%}
     {%- if held.startswith('decimal') and shown.startswith('decimal') -%}
@@ -164,6 +183,8 @@
         lower(to_hex({{ name }}))
     {%- elif column.data_type.startswith(('array', 'map', 'row')) -%}
         json_format(cast({{ name }} as json))
+    {%- elif column.data_type.startswith('timestamp') -%}
+        regexp_replace(cast({{ name }} as varchar), '\.0+$')
     {%- else -%}
         cast({{ name }} as varchar)
     {%- endif -%}
