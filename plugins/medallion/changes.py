@@ -5,7 +5,7 @@ import logging
 from airflow.sdk.exceptions import AirflowFailException
 
 from medallion.database import transaction
-from medallion.lake import columns_at
+from medallion.lake import columns_at, is_empty
 from medallion.manifest import model_tables
 from medallion.run_state import RunState
 
@@ -15,10 +15,10 @@ log = logging.getLogger(__name__)
 def anything_new(run: RunState, tables: list[str]) -> bool:
     """Whether one of the bronze tables has rows above the published batch, or all of bronze is to be read again.
 
-    It is where a rebuild is asked for, a model was never published, or a published table is gone: then all of silver
-    and gold are compared whole from here on. Metadata alone tells, read by pyiceberg: the greatest `_batch` of each
-    data file. Raises AirflowFailException where a table has rows of a batch to come, which no run would read till then:
-    the gold database, and the audit in it, is not the one that the lake was written with.
+    It is where a rebuild is asked for, a model was never published (unless it has no row to publish), or a published
+    table is gone: then all of silver and gold are compared whole from here on. Metadata alone tells, read by pyiceberg:
+    the greatest `_batch` of a data file. Raises AirflowFailException where a table has rows of a batch to come, which
+    no run would read till then: the gold database, and the audit in it, is not the one that the lake was written with.
     """
     # A second of imports that these tasks alone need.
     from pyiceberg.catalog import load_catalog
@@ -44,4 +44,6 @@ def anything_new(run: RunState, tables: list[str]) -> bool:
         log.warning("What was published of %s is gone: silver and gold are compared whole.", ", ".join(lost))
         with transaction() as cursor:
             cursor.execute("update audit.pipeline set published_snapshots = '{}'")
-    return bool(news or lost) or run.rebuild != "none" or not model_tables() <= run.snapshots.keys()
+    if news or lost or run.rebuild != "none":
+        return True
+    return not all(is_empty(catalog, name) for name in model_tables() - run.snapshots.keys())

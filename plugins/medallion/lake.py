@@ -15,6 +15,17 @@ def snapshot_columns(table: Any, snapshot_id: int) -> list[str]:
     return [field.name for field in table.schemas()[table.snapshot_by_id(snapshot_id).schema_id].fields]
 
 
+def is_empty(catalog: Any, table: str) -> bool:
+    """Whether a table, `schema.name`, is there, and nothing was ever written to it."""
+    # Here, for what draws the DAGs imports this module.
+    from pyiceberg.exceptions import NoSuchTableError
+
+    try:
+        return catalog.load_table(table).current_snapshot() is None
+    except NoSuchTableError:
+        return False
+
+
 def columns_at(catalog: Any, table: str, snapshot_id: int) -> list[str] | None:
     """The columns of a table, `schema.name`, as of a snapshot; None where the table or the snapshot is gone."""
     # Here, for what draws the DAGs imports this module.

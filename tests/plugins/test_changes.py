@@ -88,6 +88,16 @@ def test_model_that_was_never_published_is_made(run: Run, missing: str) -> None:
     assert anything_new(run(4, snapshots=snapshots), ["sellers"])
 
 
+def test_table_that_never_had_a_row_is_no_news(run: Run, lake: SqlCatalog) -> None:
+    lake.drop_table("silver.dim_sellers")
+    lake.create_table("silver.dim_sellers", pa.schema([("_batch", pa.int64())]))
+    snapshots = run(4).snapshots
+    del snapshots["silver.dim_sellers"]
+    assert not anything_new(run(4, snapshots=snapshots), ["sellers"])
+    lake.drop_table("silver.dim_sellers")
+    assert anything_new(run(4, snapshots=snapshots), ["sellers"])
+
+
 @pytest.mark.parametrize("rebuild", ["none", "silver"])
 def test_lake_that_is_ahead_of_the_audit_is_not_read_in_part(
     run: Run, lake: SqlCatalog, rebuild: str
