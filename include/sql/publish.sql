@@ -6,7 +6,10 @@ set
     published_batch = greatest(published_batch, %(read_batch)s),
     published_snapshots = %(snapshots)s,
     -- Only an extraction that joins up with what is covered leaves no gap.
-    watermark = case when %(window_start)s <= watermark then greatest(watermark, %(window_end)s) else watermark end,
+    watermark = case
+        when %(is_extracted)s and %(window_start)s <= watermark then greatest(watermark, %(window_end)s)
+        else watermark
+    end,
     -- A request stays until every layer was made under it.
     rebuild = case when %(read_batch)s >= rebuild_batch then 'none' else rebuild end;
 

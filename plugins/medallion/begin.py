@@ -159,7 +159,8 @@ def keep_window(
                 kind = excluded.kind,
                 window_start = excluded.window_start,
                 window_end = excluded.window_end,
-                extract_from = excluded.extract_from
+                extract_from = excluded.extract_from,
+                resolved_at = excluded.resolved_at
             where runs.window_start is null
             """,
             (

@@ -65,6 +65,7 @@ def publish(ti: Any, audited: dict[str, Any]) -> dict[str, int]:
                 "read_batch": read_batch(cursor, ti),
                 "window_start": window.window_start,
                 "window_end": window.window_end,
+                "is_extracted": is_extracted(cursor, ti),
                 "snapshots": json.dumps(audited["snapshots"]),
             },
         )
@@ -140,6 +141,32 @@ def read_batch(cursor: Cursor, ti: Any) -> int:
 
     # The task that took the lease anew, of a run that was cleared, had no batch yet as it was audited.
     return min(read_by(row) for row in tries.values() if row.batch is not None or not row.is_done)
+
+
+def is_extracted(cursor: Cursor, ti: Any) -> bool:
+    """Whether bronze took in what the source had in the run's window: the last try of each of its tasks ended well.
+
+    Not so where a task was marked as done by hand; nor where the run got its window after bronze had run: it began on
+    an empty source, and was cleared above bronze.
+    """
+    cursor.execute(
+        """
+        with last_tries as (
+            select distinct on (task_id) status, start_time
+            from audit.data_pipeline_runs
+            where dag_id = %s and run_id = %s and split_part(task_id, '.', 1) = 'bronze'
+            order by task_id, try_number desc
+        )
+
+        select coalesce(bool_and(status in ('success', 'skipped') and start_time >= resolved_at), true) as is_extracted
+        from last_tries
+        cross join audit.runs
+        where dag_id = %s and run_id = %s
+        """,
+        (ti.dag_id, ti.run_id, ti.dag_id, ti.run_id),
+    )
+    row: Any = cursor.fetchone()
+    return bool(row.is_extracted)
 
 
 def drop_staging(cursor: Cursor) -> None:

@@ -39,12 +39,13 @@ def test_run_that_began_on_an_empty_source_gets_its_window_when_it_is_cleared(
 ) -> None:
     hour = Window(day(3), day(3).replace(hour=1))
     assert keep_window(Task("a"), RunKind.SCHEDULED, None, hour)["window_start"] is None
+    [(first,)] = gold("select resolved_at from audit.runs")
     source("insert into sales.orders values ('2018-01-03Z')")
     assert keep_window(Task("a"), RunKind.BACKFILL, None, hour) == {
         "window_start": "2018-01-03T00:00:00+00:00",
         "window_end": "2018-01-03T01:00:00+00:00",
     }
-    assert gold("select kind from audit.runs") == [("backfill",)]
+    assert gold("select kind, resolved_at > %s from audit.runs", (first,)) == [("backfill", True)]
 
 
 def test_time_that_no_calendar_has_is_no_beginning(gold: Gold, source: Gold) -> None:

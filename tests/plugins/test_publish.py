@@ -132,6 +132,28 @@ def test_watermark_moves_where_the_window_joins_up(
     assert gold("select window_end from gold.publication") == [(moment(watermark),)]
 
 
+@pytest.mark.parametrize("after", ["the window", "the window was found anew", "it failed"])
+def test_watermark_waits_for_what_bronze_did_not_take(gold: Gold, staged: Staged, after: str) -> None:
+    gold("update audit.pipeline set watermark = %s", (moment(2),))
+    audited = staged("a", {}, (1, 3))
+    bronze = Task("a", task_id="bronze.orders")
+    TryListener().on_task_instance_running(None, bronze)
+    if after == "it failed":  # and was marked as done by hand, which nobody tells the audit
+        TryListener().on_task_instance_failed(None, bronze, ValueError())
+    else:
+        TryListener().on_task_instance_success(None, bronze)
+    if after == "the window was found anew":
+        gold("update audit.runs set resolved_at = clock_timestamp()")
+    publish(Task("a", task_id="publish"), audited)
+    watermark = moment(3 if after == "the window" else 2)
+    assert gold("select watermark from audit.pipeline") == [(watermark,)]
+    # A whole run takes it in.
+    audited = staged("b", {}, (2, 4))
+    ran(Task("b", task_id="bronze.orders"))
+    publish(Task("b", task_id="publish"), audited)
+    assert gold("select watermark from audit.pipeline") == [(moment(4),)]
+
+
 def test_rebuild_is_asked_for_until_all_was_made_under_it(gold: Gold, staged: Staged) -> None:
     audited = staged("a", {})
     gold("update audit.pipeline set lease_batch = 7")
