@@ -28,20 +28,26 @@ class Run:
 
 
 def is_finished(ti: Any, run: Run) -> bool:
-    """Whether a run can write no more: it ended, was deleted, or none of its tasks runs and its DAG is paused or gone.
+    """Whether a run can write no more: it ended, was deleted, or none of its tasks runs and none will by itself.
 
-    `ti` is the running task instance, through which Airflow 3 answers (tasks have no metadata database).
+    That is where its DAG is paused or gone, or where it was cleared and waits to be started again: maybe for the very
+    run that asks, and it asks anew itself. `ti` is the running task instance, through which Airflow 3 answers (tasks
+    have no metadata database).
     """
-    unfinished = ti.get_dr_count(run.dag_id, run_ids=[run.run_id], states=["queued", "running"])
-    if not unfinished:
+
+    def is_any(*states: str) -> bool:
+        return bool(ti.get_dr_count(run.dag_id, run_ids=[run.run_id], states=[*states]))
+
+    if not is_any("queued", "running"):
         return True
-    dag = ti.get_dag(run.dag_id)
-    # Airflow does not tell that a DAG is gone, and leaves its runs as they are. Our DAGs share a folder.
-    is_gone = not Path(ti.task.dag.fileloc).with_name(Path(dag.relative_fileloc).name).exists()
-    if not (dag.is_paused or is_gone):
-        return False
+    if is_any("running"):
+        dag = ti.get_dag(run.dag_id)
+        # Airflow does not tell that a DAG is gone, and leaves its runs as they are. Our DAGs share a folder.
+        is_gone = not Path(ti.task.dag.fileloc).with_name(Path(dag.relative_fileloc).name).exists()
+        if not (dag.is_paused or is_gone):
+            return False
     states = ti.get_task_states(run.dag_id, run_ids=[run.run_id]).get(run.run_id, {})
-    return not {"running", "deferred", "queued"} & {str(state) for state in states.values()}
+    return not {"running", "deferred", "queued", "restarting"} & {str(state) for state in states.values()}
 
 
 def ask_lease(ti: Any) -> Run | None:

@@ -30,9 +30,18 @@ def test_one_of_many_takes_it(gold: Gold, left_by: str | None) -> None:
     assert gold("select lease_run_id, last_batch from audit.pipeline") == [(taken, 2 if left_by else 1)]
 
 
-def test_queued_run_has_not_ended(gold: Gold) -> None:
+def test_run_that_waits_to_be_started_again_holds_up_nobody(gold: Gold) -> None:
+    """Airflow may wait with it for the end of the run that asks: one at a time of a DAG, the earlier ones first."""
     try_lease(Task("a"))
-    assert try_lease(Task("b", airflow={"a": "queued"})) == Run("medallion_hourly", "a")
+    left = {"bronze.x": "success", "gold.x": "failed", "begin": "None"}
+    assert try_lease(Task("b", airflow={"a": "queued"}, states=left)) is None
+
+
+@pytest.mark.parametrize("state", ["running", "deferred", "queued", "restarting"])
+def test_run_that_was_cleared_under_a_running_task_keeps_it(gold: Gold, state: str) -> None:
+    try_lease(Task("a"))
+    other = Task("b", airflow={"a": "queued"}, states={"gold.x": state, "gold.y": "success"})
+    assert try_lease(other) == Run("medallion_hourly", "a")
 
 
 @pytest.mark.parametrize("state", ["running", "deferred", "queued"])
