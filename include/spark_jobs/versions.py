@@ -41,7 +41,7 @@ BOOKKEEPING_TYPES = {
     "_op": ("string", "upsert or delete: what the deciding version is"),
     "_hash": ("string", "hash of the deciding version"),
     "_version_batch": ("bigint", "batch in which bronze got the deciding version"),
-    "_first_extracted_at": ("timestamp", "when this spelling of the key was first captured"),
+    "_first_extracted_at": ("timestamp", "when the key, however spelled, was first captured"),
     "_batch": ("bigint", "batch of the run that last changed this row"),
 }
 
@@ -157,7 +157,7 @@ def resolved(versions: DataFrame, existing: DataFrame) -> DataFrame:
     In: `versions` from `standardised`; `existing` from `stored`, every row of each parsed key in `versions`.
     Out: a row per version (`_is_new`) and per existing row, with
     `_is_delete`, `_is_rejected`: what the row is by itself; the rest are accepted;
-    `_state`, `_first_extracted_at`: of its raw key;
+    `_state`: of its raw key; `_first_extracted_at`: of its parsed key;
     `_decides`: whether it is what silver holds of its raw key;
     `_is_superseded`: whether another one is what silver shows;
     `_is_change`: whether silver has to take it over;
@@ -187,7 +187,7 @@ def resolved(versions: DataFrame, existing: DataFrame) -> DataFrame:
             "_decides": F.row_number().over(latest_first) == 1,
             "_decider": F.first(F.struct(*IDENTITY)).over(latest_first),
             "_silver_before": F.max(F.when(~F.col("_is_new"), silver_now)).over(of_raw_key),
-            "_first_extracted_at": F.min("_first_extracted_at").over(of_raw_key),
+            "_first_extracted_at": F.min("_first_extracted_at").over(of_key),
         }
     )
     is_alive = F.col("_decides") & ~F.col("_is_delete")

@@ -279,14 +279,21 @@ def test_details(lake: Lake, spark: SparkSession) -> None:
 
     # A version that bronze stamped with a newer batch decides again; the earliest extraction is kept.
     spark.sql("update lake.bronze.order_items set _batch = 3 where _hash = '1'")
-    lake.capture("order_items", version(batch=3, extracted=40, **item("first", 1)))
+    lake.capture(
+        "order_items",
+        version(batch=3, extracted=40, **item("first", 1)),
+        version(batch=3, extracted=30, **item(" first", 1)),
+    )
     lake.run("order_items", batch=3, published=2)
     assert lake.rows("stg_order_items", held, "order_id = 'stamped'") == [("stamped", "rejected", None, 3)]
     assert lake.rows("quarantine", "superseded, _version_batch", "contains(key, 'stamped')") == [(False, 3)]
     seconds = (
         "unix_seconds(_first_extracted_at) - unix_seconds(timestamp '2018-01-02'), _version_batch, _batch"
     )
-    assert lake.rows("stg_order_items", seconds, "order_id = 'first'") == [(40, 1, 3)]
+    assert lake.rows("stg_order_items", f"_state, {seconds}", "order_id = 'first'") == [
+        ("current", 30, 1, 3),
+        ("superseded", 30, 3, 3),
+    ]
 
     spark.sql("update lake.bronze.order_items set _batch = 4 where _hash = '2'")
     lake.run("order_items", batch=4, published=3)
