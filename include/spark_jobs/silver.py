@@ -5,8 +5,8 @@
 Reads the row versions that bronze got after the published batch, up to this run's batch, and merges what they change
 into `lake.silver.stg_<entity>`, `lake.silver.quarantine` and `lake.silver.entity_accounts`: one commit a table, none
 where nothing changed. All entities of a submit are worked out side by side before anything is written. The quarantine
-comes first: its news are told from what the entities' tables held before. So a run that was cut off anywhere is
-finished by running it again. With --rebuild all of bronze decides, again in one commit a table: rows that bronze does
+comes first: it has every version that an entity's table holds as rejected. A run that was cut off anywhere is finished
+by running it again. With --rebuild all of bronze decides, again in one commit a table: rows that bronze does
 not account for go, rows that are right already stay untouched.
 """
 

@@ -161,7 +161,8 @@ def resolved(versions: DataFrame, existing: DataFrame) -> DataFrame:
     `_decides`: whether it is what silver holds of its raw key;
     `_is_superseded`: whether another one is what silver shows;
     `_is_change`: whether silver has to take it over;
-    `_is_news`: whether the quarantine has to hear of it.
+    `_is_news`: whether the quarantine has to hear of it: its rank may have changed, also in a run that was cut off
+    before it told the entity's table.
 
     The latest version of a raw key decides for it. Of the raw keys of one parsed key those that were deleted are
     gone, the latest of the rest decides for the parsed key, the others are superseded.
@@ -199,7 +200,6 @@ def resolved(versions: DataFrame, existing: DataFrame) -> DataFrame:
         .otherwise("current")
     )
     is_shown = F.col("_state").isin("current", "rejected") & (F.struct(*IDENTITY) == F.col("_decider"))
-    was_superseded = F.col("_silver_before._state") != "rejected"
     return (
         keys.withColumn("_state", F.max(F.when(F.col("_decides"), state)).over(of_raw_key))
         .withColumn("_is_superseded", ~is_shown)
@@ -208,8 +208,7 @@ def resolved(versions: DataFrame, existing: DataFrame) -> DataFrame:
                 "_is_change": F.col("_has_key")
                 & F.col("_decides")
                 & ~F.col("_silver_before").eqNullSafe(silver_now),
-                "_is_news": F.col("_is_rejected")
-                & (F.col("_is_new") | (was_superseded != F.col("_is_superseded"))),
+                "_is_news": F.col("_is_rejected"),
             }
         )
     )
@@ -224,7 +223,7 @@ def changes(rows: DataFrame, entity: Entity, batch: int) -> DataFrame:
 
 
 def quarantine(rows: DataFrame, entity: Entity, batch: int) -> DataFrame:
-    """Return what the quarantine must hold, from `resolved`: new rejected versions, and old ones that changed rank.
+    """Return what the quarantine must hold, from `resolved`: new rejected versions, and old ones of their keys.
 
     Of an old one `row` is null (silver doesn't hold it): only its `superseded` is news.
     """

@@ -352,6 +352,28 @@ def test_runs_cut_off_are_finished_by_the_next(lake: Lake, monkeypatch: pytest.M
     assert lake.snapshots() == before | {"entity_accounts": before["entity_accounts"] + 1}
 
 
+def test_rank_told_by_a_run_that_was_cut_off_is_told_anew(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other spelling of a rejected key is deleted, which only the quarantine hears of, and comes back."""
+    rank = ("quarantine", "superseded", "contains(key, '\"a\"')")
+    lake.capture("order_items", version(batch=1, **item("a", 1, BAD)), version(batch=1, **item(" a", 2)))
+    lake.run("order_items", batch=1)
+    assert lake.rows(*rank) == [(True,)]
+    lake.capture("order_items", version(batch=2, **item(" a", 2, op="delete")))
+
+    def cut_off(*arguments: Any) -> None:
+        raise KeyError("cut off")
+
+    with monkeypatch.context() as patch, pytest.raises(silver.SilverError, match="cut off"):
+        patch.setattr(silver, "write_entity", cut_off)
+        lake.run("order_items", batch=2, published=1)
+    assert lake.rows(*rank) == [(False,)]
+    lake.capture("order_items", version(batch=3, **item(" a", 3)))
+    lake.run("order_items", batch=3, published=1)
+    assert lake.rows(*rank) == [(True,)]
+
+
 def test_entities_side_by_side_and_a_rebuild_of_some(lake: Lake, spark: SparkSession) -> None:
     lake.capture("order_items", version(batch=1, **item("a", 1, BAD)))
     states = {"s": "XX", "t": "SP", "u": "RJ"}
