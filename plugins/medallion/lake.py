@@ -15,24 +15,25 @@ def snapshot_columns(table: Any, snapshot_id: int) -> list[str]:
     return [field.name for field in table.schemas()[table.snapshot_by_id(snapshot_id).schema_id].fields]
 
 
-def is_empty(catalog: Any, table: str) -> bool:
-    """Whether a table, `schema.name`, is there, and nothing was ever written to it."""
+def _loaded(catalog: Any, table: str) -> Any | None:
     # Here, for what draws the DAGs imports this module.
     from pyiceberg.exceptions import NoSuchTableError
 
     try:
-        return catalog.load_table(table).current_snapshot() is None
+        return catalog.load_table(table)
     except NoSuchTableError:
-        return False
+        return None
+
+
+def is_empty(catalog: Any, table: str) -> bool:
+    """Whether a table, `schema.name`, is there, and nothing was ever written to it."""
+    loaded = _loaded(catalog, table)
+    return loaded is not None and loaded.current_snapshot() is None
 
 
 def columns_at(catalog: Any, table: str, snapshot_id: int) -> list[str] | None:
     """The columns of a table, `schema.name`, as of a snapshot; None where the table or the snapshot is gone."""
-    # Here, for what draws the DAGs imports this module.
-    from pyiceberg.exceptions import NoSuchTableError
-
-    try:
-        loaded = catalog.load_table(table)
-    except NoSuchTableError:
+    loaded = _loaded(catalog, table)
+    if loaded is None or not loaded.snapshot_by_id(snapshot_id):
         return None
-    return snapshot_columns(loaded, snapshot_id) if loaded.snapshot_by_id(snapshot_id) else None
+    return snapshot_columns(loaded, snapshot_id)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from datetime import datetime
 from typing import Any
 
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
@@ -53,19 +54,20 @@ def publish(ti: Any, audited: dict[str, Any]) -> dict[str, int]:
         )
         record_processed(cursor, ti, dict(cursor.fetchall()))
         cursor.execute(
-            "select window_start, window_end from audit.runs where dag_id = %s and run_id = %s",
+            "select window_start, window_end, resolved_at from audit.runs where dag_id = %s and run_id = %s",
             (ti.dag_id, ti.run_id),
         )
         window: Any = cursor.fetchone()
+        tries = last_tries(cursor, ti)
         cursor.execute(
             applying(cursor, "publish.sql", audited),
             {
                 "run_id": ti.run_id,
                 "batch": batch,
-                "read_batch": read_batch(cursor, ti),
+                "read_batch": read_batch(tries, ti),
                 "window_start": window.window_start,
                 "window_end": window.window_end,
-                "is_extracted": is_extracted(cursor, ti),
+                "is_extracted": is_extracted(tries, window.resolved_at),
                 "snapshots": json.dumps(audited["snapshots"]),
             },
         )
@@ -107,12 +109,8 @@ def count_rows(cursor: Cursor) -> dict[str, int]:
     return counts
 
 
-def read_batch(cursor: Cursor, ti: Any) -> int:
-    """The batch up to which every task before this one read its input: the smallest over their last tries.
-
-    A task that was cleared alone while the run went on may write under the batch of the run after those that follow
-    it have read: where it has not ended well by now, or one of them began before it had, it is the batch before.
-    """
+def last_tries(cursor: Cursor, ti: Any) -> dict[str, Any]:
+    """The last try of each task of the run of `ti`: task id -> its batch, times, and whether it ended well."""
     cursor.execute(
         """
         select distinct on (task_id)
@@ -128,9 +126,18 @@ def read_batch(cursor: Cursor, ti: Any) -> int:
         """,
         (ti.dag_id, ti.run_id),
     )
+    return {row.task_id: row for row in cursor.fetchall()}
+
+
+def read_batch(last: dict[str, Any], ti: Any) -> int:
+    """The batch up to which every task before this one read its input: the smallest over their last tries.
+
+    A task that was cleared alone while the run went on may write under the batch of the run after those that follow
+    it have read: where it has not ended well by now, or one of them began before it had, it is the batch before.
+    """
     # Of a run that was cleared the others are still as they were.
     before = ti.task.get_flat_relative_ids(upstream=True)
-    tries = {row.task_id: row for row in cursor.fetchall() if row.task_id in before}
+    tries = {task: row for task, row in last.items() if task in before}
 
     def read_by(row: Any) -> int:
         if not row.is_done:
@@ -143,30 +150,14 @@ def read_batch(cursor: Cursor, ti: Any) -> int:
     return min(read_by(row) for row in tries.values() if row.batch is not None or not row.is_done)
 
 
-def is_extracted(cursor: Cursor, ti: Any) -> bool:
-    """Whether bronze took in what the source had in the run's window: the last try of each of its tasks ended well.
+def is_extracted(last: dict[str, Any], resolved_at: datetime) -> bool:
+    """Whether bronze took in what the source had in the run's window, resolved then: each task's last try ended well.
 
     Not so where a task was marked as done by hand; nor where the run got its window after bronze had run: it began on
     an empty source, and was cleared above bronze.
     """
-    cursor.execute(
-        """
-        with last_tries as (
-            select distinct on (task_id) status, start_time
-            from audit.data_pipeline_runs
-            where dag_id = %s and run_id = %s and split_part(task_id, '.', 1) = 'bronze'
-            order by task_id, try_number desc
-        )
-
-        select coalesce(bool_and(status in ('success', 'skipped') and start_time >= resolved_at), true) as is_extracted
-        from last_tries
-        cross join audit.runs
-        where dag_id = %s and run_id = %s
-        """,
-        (ti.dag_id, ti.run_id, ti.dag_id, ti.run_id),
-    )
-    row: Any = cursor.fetchone()
-    return bool(row.is_extracted)
+    bronze = [row for task, row in last.items() if task.partition(".")[0] == "bronze"]
+    return all(row.is_done and row.start_time >= resolved_at for row in bronze)
 
 
 def drop_staging(cursor: Cursor) -> None:

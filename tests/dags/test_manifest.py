@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from medallion.manifest import MANIFESTS, manifest
+from medallion.manifest import MANIFESTS, manifest, model_nodes
 from medallion.settings import DBT_PROJECT
 
 
@@ -24,9 +24,9 @@ def test_manifest_is_of_the_files_as_they_stand(engine: str) -> None:
 
 def described() -> list[Any]:
     """All sources and models, as pytest shows them by name."""
-    nodes = [*manifest()["sources"].values(), *manifest()["nodes"].values()]
-    tables = [node for node in nodes if node["resource_type"] in {"source", "model"}]
-    return [pytest.param(node, id=node["unique_id"]) for node in tables]
+    return [
+        pytest.param(node, id=node["unique_id"]) for node in (*manifest()["sources"].values(), *model_nodes())
+    ]
 
 
 @pytest.mark.parametrize("table", described())
