@@ -6,8 +6,8 @@ Reads the row versions that bronze got after the published batch, up to this run
 into `lake.silver.stg_<entity>`, `lake.silver.quarantine` and `lake.silver.entity_accounts`: one commit a table, none
 where nothing changed. All entities of a submit are worked out side by side before anything is written. The quarantine
 comes first: it has every version that an entity's table holds as rejected. A run that was cut off anywhere is finished
-by running it again. With --rebuild all of bronze decides, again in one commit a table: rows that bronze does
-not account for go, rows that are right already stay untouched.
+by running it again. With --rebuild all of bronze decides, again in one commit a table: rows that bronze does not
+account for go, rows that are right already stay untouched.
 """
 
 import argparse
@@ -139,7 +139,7 @@ def in_buckets(entity: Entity, buckets: Sequence[int | None]) -> str:
 
 def counted(findings: Sequence[Found]) -> list[Outcome]:
     """Count what the resolved rows of each entity are, with one query over all."""
-    news_at = F.when(F.col("_is_news"), F.unix_micros("updated_at"))
+    news_at = F.when(F.col("_is_rejected"), F.unix_micros("updated_at"))
     counts = [
         found.rows.agg(
             F.lit(found.entity.name).alias("entity"),

@@ -160,9 +160,7 @@ def resolved(versions: DataFrame, existing: DataFrame) -> DataFrame:
     `_state`: of its raw key; `_first_extracted_at`: of its parsed key;
     `_decides`: whether it is what silver holds of its raw key;
     `_is_superseded`: whether another one is what silver shows;
-    `_is_change`: whether silver has to take it over;
-    `_is_news`: whether the quarantine has to hear of it: its rank may have changed, also in a run that was cut off
-    before it told the entity's table.
+    `_is_change`: whether silver has to take it over.
 
     The latest version of a raw key decides for it. Of the raw keys of one parsed key those that were deleted are
     gone, the latest of the rest decides for the parsed key, the others are superseded.
@@ -203,13 +201,9 @@ def resolved(versions: DataFrame, existing: DataFrame) -> DataFrame:
     return (
         keys.withColumn("_state", F.max(F.when(F.col("_decides"), state)).over(of_raw_key))
         .withColumn("_is_superseded", ~is_shown)
-        .withColumns(
-            {
-                "_is_change": F.col("_has_key")
-                & F.col("_decides")
-                & ~F.col("_silver_before").eqNullSafe(silver_now),
-                "_is_news": F.col("_is_rejected"),
-            }
+        .withColumn(
+            "_is_change",
+            F.col("_has_key") & F.col("_decides") & ~F.col("_silver_before").eqNullSafe(silver_now),
         )
     )
 
@@ -225,10 +219,11 @@ def changes(rows: DataFrame, entity: Entity, batch: int) -> DataFrame:
 def quarantine(rows: DataFrame, entity: Entity, batch: int) -> DataFrame:
     """Return what the quarantine must hold, from `resolved`: new rejected versions, and old ones of their keys.
 
-    Of an old one `row` is null (silver doesn't hold it): only its `superseded` is news.
+    Of an old one `row` is null (silver doesn't hold it): only its `superseded` may be news. Each is told, whether it
+    is or not: a run that was cut off may have told another one, and not the entity's table.
     """
     return (
-        rows.where("_is_news")
+        rows.where("_is_rejected")
         .groupBy(F.col("_raw_key").alias("key"), "updated_at", "_op", "_hash")
         .agg(
             # The version itself rather than its silver row, and as bronze stamped it last.

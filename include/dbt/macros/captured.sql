@@ -13,7 +13,7 @@
     {%- set source_relation = source(*model.sources[0]) -%}
     {%- set source_columns = adapter.get_columns_in_relation(source_relation) -%}
     {%- set columns = changelog_columns(source_columns) -%}
-    {% do check_shown(source_columns) %}
+    {% do check_shown(columns) %}
     {{ run_hooks(pre_hooks) }}
     {%- set held = held_columns(source_columns, ensure_table(columns)) -%}
     {% if not run_context().extract_from %}
@@ -90,17 +90,12 @@
             'description': model.columns.get(column.name, {}).get('description', 'Column of the source, not modelled yet.'),
         }) -%}
     {%- endfor -%}
-    {{ return(columns + bookkeeping_columns()) }}
+    {{ return(columns + (model.columns.values() | selectattr('name', 'in', ['_op', '_hash', '_extracted_at', '_batch']) | list)) }}
 {%- endmacro %}
 
-{% macro bookkeeping_columns() -%}
-    {{ return(model.columns.values() | selectattr('name', 'in', ['_op', '_hash', '_extracted_at', '_batch']) | list) }}
-{%- endmacro %}
-
-{#- Raises a compiler error for a modelled column that Trino does not show: it would be captured as null. -#}
-{% macro check_shown(source_columns) -%}
-    {%- set shown = (source_columns + bookkeeping_columns()) | map(attribute='name') | list -%}
-    {%- for name in model.columns if name not in shown -%}
+{#- Raises a compiler error for a modelled column that the changelog lacks, as Trino shows none: it would be null. -#}
+{% macro check_shown(columns) -%}
+    {%- for name in model.columns if name not in columns | map(attribute='name') | list -%}
         {{ exceptions.raise_compiler_error(
             'Trino shows no ' ~ this.identifier ~ '.' ~ name ~ ' at the source: it is gone, or has a type that Trino cannot'
             ~ ' read, such as numeric without a precision. Nothing was written. Put it back, or give it a type that Trino'
