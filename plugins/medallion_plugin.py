@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from airflow.plugins_manager import AirflowPlugin
 
-from medallion.audit import TryListener
+from medallion.tries import TryListener
 
 
 class MedallionPlugin(AirflowPlugin):

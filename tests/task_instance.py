@@ -21,7 +21,7 @@ class Task:
     """
 
     run_id: str
-    task_id: str = "bronze.orders"
+    task_id: str = "begin"
     try_number: int = 1
     dag_id: str = "medallion_hourly"
     airflow: dict[str, str] = field(default_factory=dict)

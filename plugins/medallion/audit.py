@@ -1,114 +1,21 @@
-"""The audit: one row per try of a task, written by a listener; snapshots and accounts, before a publish."""
+"""The audit of a run before it publishes: the snapshots it left in the lake, and the accounts of its rows."""
 
 import logging
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow.listeners import hookimpl
 from airflow.sdk.exceptions import AirflowFailException
 
-from medallion.database import Cursor, transaction
+from medallion.database import transaction
 from medallion.lake import snapshot_columns
 from medallion.run_state import run_state
 from medallion.settings import settings
+from medallion.tries import record_processed
 
 log = logging.getLogger(__name__)
 
-TAG = "medallion"
 LAYERS = ("bronze", "silver", "gold")
 ACCOUNTS = "silver.entity_accounts"  # written by the Spark jobs where a run read anything
-
-
-class TryListener:
-    """Writes each try of a task of our DAGs into `audit.data_pipeline_runs`, as it starts and as it ends."""
-
-    @hookimpl
-    def on_task_instance_running(self, previous_state: Any, task_instance: Any) -> None:
-        """Open the try's row; earlier tries that are still open died."""
-        if not _is_ours(task_instance):
-            return
-        with transaction() as cursor:
-            cursor.execute(
-                """
-                update audit.data_pipeline_runs set status = 'killed', end_time = now()
-                where dag_id = %(dag)s and run_id = %(run)s and task_id = %(task)s and status = 'running'
-                """,
-                _identity(task_instance),
-            )
-            cursor.execute(
-                """
-                insert into audit.data_pipeline_runs
-                    (dag_id, run_id, task_id, try_number, model_name, start_time, status, batch)
-                select
-                    %(dag)s, %(run)s, %(task)s, %(try)s, %(model)s, now(), 'running',
-                    case when lease_dag_id = %(dag)s and lease_run_id = %(run)s then lease_batch end
-                from audit.pipeline
-                on conflict (dag_id, run_id, task_id, try_number)
-                do update set status = excluded.status, batch = excluded.batch, end_time = null
-                """,
-                _identity(task_instance),
-            )
-
-    @hookimpl
-    def on_task_instance_success(self, previous_state: Any, task_instance: Any) -> None:
-        """Close the try's row."""
-        _close(task_instance, "success")
-
-    @hookimpl
-    def on_task_instance_skipped(self, previous_state: Any, task_instance: Any) -> None:
-        """Close the try's row."""
-        _close(task_instance, "skipped")
-
-    @hookimpl
-    def on_task_instance_failed(self, previous_state: Any, task_instance: Any, error: Any) -> None:
-        """Close the try's row with the error."""
-        _close(task_instance, "failed", error)
-
-
-def _is_ours(ti: Any) -> bool:
-    # The first task creates the audit tables: its own first try has nowhere to be written.
-    return TAG in ti.task.dag.tags and ti.task_id != "begin"
-
-
-def _identity(ti: Any) -> dict[str, Any]:
-    return {
-        "dag": ti.dag_id,
-        "run": ti.run_id,
-        "task": ti.task_id,
-        "try": ti.try_number,
-        "model": ti.task_id.rpartition(".")[2],
-    }
-
-
-def _close(ti: Any, status: str, error: Any = None) -> None:
-    if not _is_ours(ti):
-        return
-    with transaction() as cursor:
-        cursor.execute(
-            """
-            update audit.data_pipeline_runs
-            set status = %(status)s, end_time = now(), error = %(error)s
-            where dag_id = %(dag)s and run_id = %(run)s and task_id = %(task)s and try_number = %(try)s
-            """,
-            _identity(ti) | {"status": status, "error": error and str(error)[:2000]},
-        )
-
-
-def record_processed(cursor: Cursor, ti: Any, records: dict[str, int]) -> None:
-    """Completes the last tries of tasks (task id -> records) of the run of `ti`."""
-    cursor.executemany(
-        """
-        update audit.data_pipeline_runs as tries
-        set records_processed = %(records)s
-        where
-            dag_id = %(dag)s and run_id = %(run)s and task_id = %(task)s
-            and try_number = (
-                select max(try_number) from audit.data_pipeline_runs as later
-                where later.dag_id = tries.dag_id and later.run_id = tries.run_id and later.task_id = tries.task_id
-            )
-        """,
-        [_identity(ti) | {"task": task, "records": count} for task, count in records.items()],
-    )
 
 
 def audit_run(ti: Any, params: dict[str, Any], entity_jobs: dict[str, list[str]]) -> dict[str, Any]:

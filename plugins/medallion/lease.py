@@ -10,6 +10,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from medallion.database import Cursor, transaction
 from medallion.engines import end_all_leftovers
 from medallion.settings import settings
+from medallion.tries import is_audited, open_try
 
 # A run that has not asked for so long, or so many polls, has no place in the queue any more.
 PATIENCE, POLLS = timedelta(minutes=5), 4
@@ -98,22 +99,22 @@ def try_lease(ti: Any) -> Run | None:
     A batch that is published already is not written under: the run that has it gets a new one. Returns None when the
     run holds the lease, else the run that does.
     """
+    run = Run(ti.dag_id, ti.run_id)
+    finished: Run | None = None
     while True:
         with transaction() as cursor:
             holder = _locked_holder(cursor)
-            ours = holder == Run(ti.dag_id, ti.run_id)
-            if ours and not _is_published(cursor):
-                return None
-            if ours or holder is None:
-                _take(cursor, ti)
+            if holder in (None, run, finished):
+                if holder != run or _is_published(cursor):
+                    _take(cursor, ti)
+                # Under the row's lock: who publishes this batch knows of the try, or the try gets the next batch.
+                if is_audited(ti):
+                    open_try(cursor, ti)
                 return None
         # Not under the row's lock: these questions go to Airflow's API.
         if not is_finished(ti, holder):
             return holder
-        with transaction() as cursor:
-            if _locked_holder(cursor) == holder:
-                _take(cursor, ti)
-                return None
+        finished = holder
 
 
 def _locked_holder(cursor: Cursor) -> Run | None:

@@ -7,10 +7,10 @@ from typing import Any
 
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from medallion.audit import record_processed
 from medallion.database import Cursor, rendered, transaction
 from medallion.gold import gold_tables
 from medallion.run_state import run_state
+from medallion.tries import last_tries, record_processed
 
 log = logging.getLogger(__name__)
 
@@ -109,26 +109,6 @@ def count_rows(cursor: Cursor) -> dict[str, int]:
     return counts
 
 
-def last_tries(cursor: Cursor, ti: Any) -> dict[str, Any]:
-    """The last try of each task of the run of `ti`: task id -> its batch, times, and whether it ended well."""
-    cursor.execute(
-        """
-        select distinct on (task_id)
-            task_id,
-            batch,
-            start_time,
-            end_time,
-            status in ('success', 'skipped') as is_done,
-            (select lease_batch from audit.pipeline) as lease_batch
-        from audit.data_pipeline_runs
-        where dag_id = %s and run_id = %s
-        order by task_id, try_number desc
-        """,
-        (ti.dag_id, ti.run_id),
-    )
-    return {row.task_id: row for row in cursor.fetchall()}
-
-
 def read_batch(last: dict[str, Any], ti: Any) -> int:
     """The batch up to which every task before this one read its input: the smallest over their last tries.
 
@@ -146,8 +126,7 @@ def read_batch(last: dict[str, Any], ti: Any) -> int:
         late = any(not tries[task].is_done or tries[task].end_time > row.start_time for task in follows)
         return int(row.batch) - late
 
-    # The task that took the lease anew, of a run that was cleared, had no batch yet as it was audited.
-    return min(read_by(row) for row in tries.values() if row.batch is not None or not row.is_done)
+    return min(map(read_by, tries.values()))
 
 
 def is_extracted(last: dict[str, Any], resolved_at: datetime) -> bool:

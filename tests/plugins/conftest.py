@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from medallion import lease
-from medallion.audit import TryListener
 from medallion.database import create_audit_tables
 from medallion.gold import gold_tables
 from medallion.settings import settings
+from medallion.tries import TryListener
 from postgres import Server, query
 from task_instance import Task
 

@@ -1,57 +1,10 @@
-"""What the audit keeps of each try, and the share of rejected rows."""
+"""The share of rejected rows above which a run stops."""
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
-from medallion.audit import TryListener, check_rejected_share, record_processed
-from medallion.database import transaction
-from medallion.lease import hold_lease
+from medallion.audit import check_rejected_share
 from medallion.settings import settings
-from task_instance import Task
-
-from .conftest import Gold
-
-TRIES = """
-    select task_id, try_number, status, batch, records_processed, error
-    from audit.data_pipeline_runs order by task_id, try_number
-"""
-
-
-def test_a_row_per_try(gold: Gold) -> None:
-    listener = TryListener()
-    hold_lease(Task("a"))
-    first, second = Task("a"), Task("a", try_number=2)
-    listener.on_task_instance_running(None, first)
-    assert gold(TRIES) == [("bronze.orders", 1, "running", 1, None, None)]
-    listener.on_task_instance_failed(None, first, ValueError("no such table"))
-    listener.on_task_instance_running(None, second)
-    listener.on_task_instance_success(None, second)
-    assert gold(TRIES) == [
-        ("bronze.orders", 1, "failed", 1, None, "no such table"),
-        ("bronze.orders", 2, "success", 1, None, None),
-    ]
-    assert gold("select distinct model_name from audit.data_pipeline_runs") == [("orders",)]
-    assert gold("select count(*) from audit.data_pipeline_runs where end_time >= start_time") == [(2,)]
-
-
-def test_try_that_died_is_closed_by_the_next(gold: Gold) -> None:
-    TryListener().on_task_instance_running(None, Task("a"))
-    TryListener().on_task_instance_running(None, Task("a", try_number=2))
-    assert [row[1:3] for row in gold(TRIES)] == [(1, "killed"), (2, "running")]
-
-
-def test_other_dags_and_the_first_task_are_left_out(gold: Gold) -> None:
-    TryListener().on_task_instance_running(None, Task("a", tags=("finance",)))
-    TryListener().on_task_instance_running(None, Task("a", task_id="begin"))
-    assert gold(TRIES) == []
-
-
-def test_records_belong_to_the_last_try(gold: Gold) -> None:
-    for number in (1, 2):
-        TryListener().on_task_instance_running(None, Task("a", try_number=number))
-    with transaction() as cursor:
-        record_processed(cursor, Task("a", task_id="audit"), {"bronze.orders": 12, "bronze.sellers": 1})
-    assert [row[4] for row in gold(TRIES)] == [None, 12]
 
 
 def account(latest: int, rejected: int) -> dict[str, object]:

@@ -9,12 +9,12 @@ import psycopg
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from medallion.audit import TryListener
 from medallion.begin import request_rebuild
 from medallion.gold import gold_tables
 from medallion.lease import hold_lease
 from medallion.publish import publish
 from medallion.rollback import choose_publication, restore
+from medallion.tries import TryListener
 from task_instance import Task
 
 from .conftest import Gold, Stage, ran
@@ -185,11 +185,25 @@ def test_task_that_publishing_does_not_follow_holds_nothing_back(gold: Gold, sta
     assert gold("select lease_batch, published_batch from audit.pipeline") == [(2, 2)]
 
 
-def test_task_that_took_the_lease_itself_holds_nothing_back(gold: Gold, staged: Staged) -> None:
-    ran(Task("a", task_id="audit"))
+def test_task_that_takes_the_lease_itself_has_its_batch(gold: Gold, staged: Staged) -> None:
+    audit = Task("a", task_id="audit")
+    TryListener().on_task_instance_running(None, audit)
     assert gold("select batch from audit.data_pipeline_runs") == [(None,)]
+    hold_lease(audit)
+    TryListener().on_task_instance_success(None, audit)
     publish(Task("a", task_id="publish"), staged("a", {}))
     assert gold("select published_batch from audit.pipeline") == [(1,)]
+
+
+def test_task_that_holds_the_lease_holds_publishing_back_before_it_is_told(
+    gold: Gold, staged: Staged
+) -> None:
+    """Airflow renders a task, which takes the lease, before it tells that the task runs."""
+    run = staged("a", {})
+    ran(Task("a", task_id="bronze.orders"))
+    hold_lease(Task("a", task_id="bronze.orders", try_number=2))
+    publish(Task("a", task_id="publish"), run)
+    assert gold("select published_batch from audit.pipeline") == [(0,)]
 
 
 @pytest.mark.parametrize(("again", "read"), [("bronze.orders", 0), ("gold.sales_by_day", 1)])

@@ -10,10 +10,10 @@ import psycopg
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from medallion.audit import TryListener
 from medallion.gold import gold_tables
 from medallion.lease import hold_lease, release
 from medallion.publish import publish
+from medallion.tries import TryListener
 from postgres import Server
 from task_instance import Task
 

@@ -1,24 +1,63 @@
-"""The row of each try, told by the listener, among other runs and tries."""
+"""The row of each try: opened by the lease or the listener, closed by the listener, among other runs and tries."""
 
-from medallion.audit import TryListener
+from functools import partial
+
+from medallion.database import transaction
 from medallion.lease import hold_lease
+from medallion.tries import TryListener, record_processed
 from task_instance import Task
 
 from .conftest import Gold
 
+Orders = partial(Task, task_id="bronze.orders")
 TRIES = "select run_id, task_id, try_number, status from audit.data_pipeline_runs order by 1, 2, 3"
+WHOLE = """
+    select task_id, try_number, status, batch, records_processed, error
+    from audit.data_pipeline_runs order by task_id, try_number
+"""
+
+
+def test_a_row_per_try(gold: Gold) -> None:
+    listener = TryListener()
+    hold_lease(Task("a"))
+    first, second = Orders("a"), Orders("a", try_number=2)
+    listener.on_task_instance_running(None, first)
+    assert gold(WHOLE) == [("bronze.orders", 1, "running", 1, None, None)]
+    listener.on_task_instance_failed(None, first, ValueError("no such table"))
+    listener.on_task_instance_running(None, second)
+    listener.on_task_instance_success(None, second)
+    assert gold(WHOLE) == [
+        ("bronze.orders", 1, "failed", 1, None, "no such table"),
+        ("bronze.orders", 2, "success", 1, None, None),
+    ]
+    assert gold("select distinct model_name from audit.data_pipeline_runs") == [("orders",)]
+    assert gold("select count(*) from audit.data_pipeline_runs where end_time >= start_time") == [(2,)]
+
+
+def test_other_dags_and_the_first_task_are_left_out(gold: Gold) -> None:
+    TryListener().on_task_instance_running(None, Orders("a", tags=("finance",)))
+    TryListener().on_task_instance_running(None, Task("a", task_id="begin"))
+    assert gold(WHOLE) == []
+
+
+def test_records_belong_to_the_last_try(gold: Gold) -> None:
+    for number in (1, 2):
+        TryListener().on_task_instance_running(None, Orders("a", try_number=number))
+    with transaction() as cursor:
+        record_processed(cursor, Task("a", task_id="audit"), {"bronze.orders": 12, "bronze.sellers": 1})
+    assert [row[4] for row in gold(WHOLE)] == [None, 12]
 
 
 def test_skipped_try_is_closed(gold: Gold) -> None:
-    TryListener().on_task_instance_running(None, Task("a"))
-    TryListener().on_task_instance_skipped(None, Task("a"))
+    TryListener().on_task_instance_running(None, Orders("a"))
+    TryListener().on_task_instance_skipped(None, Orders("a"))
     assert gold(TRIES) == [("a", "bronze.orders", 1, "skipped")]
     assert gold("select end_time is not null from audit.data_pipeline_runs") == [(True,)]
 
 
 def test_killed_try_has_an_end(gold: Gold) -> None:
     for number in (1, 2):
-        TryListener().on_task_instance_running(None, Task("a", try_number=number))
+        TryListener().on_task_instance_running(None, Orders("a", try_number=number))
     assert gold("select status, end_time is not null from audit.data_pipeline_runs order by try_number") == [
         ("killed", True),
         ("running", False),
@@ -27,10 +66,10 @@ def test_killed_try_has_an_end(gold: Gold) -> None:
 
 def test_only_tries_of_the_same_task_and_run_are_closed(gold: Gold) -> None:
     listener = TryListener()
-    listener.on_task_instance_running(None, Task("a"))
+    listener.on_task_instance_running(None, Orders("a"))
     listener.on_task_instance_running(None, Task("a", task_id="bronze.sellers"))
-    listener.on_task_instance_running(None, Task("b"))
-    listener.on_task_instance_success(None, Task("b"))
+    listener.on_task_instance_running(None, Orders("b"))
+    listener.on_task_instance_success(None, Orders("b"))
     assert gold(TRIES) == [
         ("a", "bronze.orders", 1, "running"),
         ("a", "bronze.sellers", 1, "running"),
@@ -40,20 +79,20 @@ def test_only_tries_of_the_same_task_and_run_are_closed(gold: Gold) -> None:
 
 def test_ended_try_is_not_called_killed(gold: Gold) -> None:
     listener = TryListener()
-    listener.on_task_instance_running(None, Task("a"))
-    listener.on_task_instance_failed(None, Task("a"), "no such table")
-    listener.on_task_instance_running(None, Task("a", try_number=2))
+    listener.on_task_instance_running(None, Orders("a"))
+    listener.on_task_instance_failed(None, Orders("a"), "no such table")
+    listener.on_task_instance_running(None, Orders("a", try_number=2))
     assert [row[2:] for row in gold(TRIES)] == [(1, "failed"), (2, "running")]
 
 
 def test_batch_of_a_try_is_that_of_its_own_run(gold: Gold) -> None:
     hold_lease(Task("a"))
-    TryListener().on_task_instance_running(None, Task("a"))
-    TryListener().on_task_instance_running(None, Task("b"))
+    TryListener().on_task_instance_running(None, Orders("a"))
+    TryListener().on_task_instance_running(None, Orders("b"))
     assert gold("select run_id, batch from audit.data_pipeline_runs order by 1") == [("a", 1), ("b", None)]
 
 
 def test_long_error_is_cut(gold: Gold) -> None:
-    TryListener().on_task_instance_running(None, Task("a"))
-    TryListener().on_task_instance_failed(None, Task("a"), ValueError("x" * 5000))
+    TryListener().on_task_instance_running(None, Orders("a"))
+    TryListener().on_task_instance_failed(None, Orders("a"), ValueError("x" * 5000))
     assert gold("select error from audit.data_pipeline_runs") == [("x" * 2000,)]

@@ -27,6 +27,7 @@ from medallion.gold import GoldTable, gold_tables
 from medallion.manifest import entity_jobs
 from medallion.run_state import RunState, run_state
 from medallion.settings import DBT_PROJECT, TRINO_CONNECTION
+from medallion.tries import TryListener
 from medallion.window import RunKind, Window
 from stack.settings import ROOT
 from task_instance import Task
@@ -106,7 +107,7 @@ class WarmPipeline:
 
         Raises AssertionError where a task fails, AirflowFailException where publishing has to begin anew.
         """
-        ti = Task(run_id)
+        ti = Task(run_id, task_id="begin")
         # Every other run has ended: the lease is free.
         assert lease.try_lease(ti) is None
         request_rebuild(rebuild)
@@ -140,9 +141,9 @@ class WarmPipeline:
     def audited_try(self, ti: Task, task_id: str) -> Iterator[None]:
         """Tell the audit of a try, as Airflow does; publishing asks it what the tasks read."""
         ti.task_id = task_id
-        audit.TryListener().on_task_instance_running(None, ti)
+        TryListener().on_task_instance_running(None, ti)
         yield
-        audit.TryListener().on_task_instance_success(None, ti)
+        TryListener().on_task_instance_success(None, ti)
 
     def make_entities(self, run_id: str, state: RunState, jobs: Sequence[str]) -> None:
         """Have the silver jobs done by the warm Spark, those that have anything to do."""

@@ -1,0 +1,127 @@
+"""One row per try of a task in `audit.data_pipeline_runs`: what publishing asks, and people read."""
+
+from typing import Any
+
+from airflow.listeners import hookimpl
+
+from medallion.database import Cursor, transaction
+
+TAG = "medallion"
+
+
+class TryListener:
+    """Writes each try of a task of our DAGs into `audit.data_pipeline_runs`, as it starts and as it ends."""
+
+    @hookimpl
+    def on_task_instance_running(self, previous_state: Any, task_instance: Any) -> None:
+        """Open the try's row, if taking the lease has not."""
+        if is_audited(task_instance):
+            with transaction() as cursor:
+                open_try(cursor, task_instance)
+
+    @hookimpl
+    def on_task_instance_success(self, previous_state: Any, task_instance: Any) -> None:
+        """Close the try's row."""
+        _close(task_instance, "success")
+
+    @hookimpl
+    def on_task_instance_skipped(self, previous_state: Any, task_instance: Any) -> None:
+        """Close the try's row."""
+        _close(task_instance, "skipped")
+
+    @hookimpl
+    def on_task_instance_failed(self, previous_state: Any, task_instance: Any, error: Any) -> None:
+        """Close the try's row with the error."""
+        _close(task_instance, "failed", error)
+
+
+def open_try(cursor: Cursor, ti: Any) -> None:
+    """Open the row of a try that starts; earlier tries of the task that are still open died."""
+    cursor.execute(
+        """
+        update audit.data_pipeline_runs set status = 'killed', end_time = now()
+        where
+            dag_id = %(dag)s and run_id = %(run)s and task_id = %(task)s and try_number <> %(try)s
+            and status = 'running'
+        """,
+        _identity(ti),
+    )
+    cursor.execute(
+        """
+        insert into audit.data_pipeline_runs
+            (dag_id, run_id, task_id, try_number, model_name, start_time, status, batch)
+        select
+            %(dag)s, %(run)s, %(task)s, %(try)s, %(model)s, now(), 'running',
+            case when lease_dag_id = %(dag)s and lease_run_id = %(run)s then lease_batch end
+        from audit.pipeline
+        on conflict (dag_id, run_id, task_id, try_number)
+        do update set status = excluded.status, batch = excluded.batch, end_time = null
+        """,
+        _identity(ti),
+    )
+
+
+def is_audited(ti: Any) -> bool:
+    """Whether it is a task of our DAGs, and not their first one, which creates the audit's tables."""
+    return TAG in ti.task.dag.tags and ti.task_id != "begin"
+
+
+def _identity(ti: Any) -> dict[str, Any]:
+    return {
+        "dag": ti.dag_id,
+        "run": ti.run_id,
+        "task": ti.task_id,
+        "try": ti.try_number,
+        "model": ti.task_id.rpartition(".")[2],
+    }
+
+
+def _close(ti: Any, status: str, error: Any = None) -> None:
+    if not is_audited(ti):
+        return
+    with transaction() as cursor:
+        cursor.execute(
+            """
+            update audit.data_pipeline_runs
+            set status = %(status)s, end_time = now(), error = %(error)s
+            where dag_id = %(dag)s and run_id = %(run)s and task_id = %(task)s and try_number = %(try)s
+            """,
+            _identity(ti) | {"status": status, "error": error and str(error)[:2000]},
+        )
+
+
+def record_processed(cursor: Cursor, ti: Any, records: dict[str, int]) -> None:
+    """Completes the last tries of tasks (task id -> records) of the run of `ti`."""
+    cursor.executemany(
+        """
+        update audit.data_pipeline_runs as tries
+        set records_processed = %(records)s
+        where
+            dag_id = %(dag)s and run_id = %(run)s and task_id = %(task)s
+            and try_number = (
+                select max(try_number) from audit.data_pipeline_runs as later
+                where later.dag_id = tries.dag_id and later.run_id = tries.run_id and later.task_id = tries.task_id
+            )
+        """,
+        [_identity(ti) | {"task": task, "records": count} for task, count in records.items()],
+    )
+
+
+def last_tries(cursor: Cursor, ti: Any) -> dict[str, Any]:
+    """The last try of each task of the run of `ti`: task id -> its batch, times, and whether it ended well."""
+    cursor.execute(
+        """
+        select distinct on (task_id)
+            task_id,
+            batch,
+            start_time,
+            end_time,
+            status in ('success', 'skipped') as is_done,
+            (select lease_batch from audit.pipeline) as lease_batch
+        from audit.data_pipeline_runs
+        where dag_id = %s and run_id = %s
+        order by task_id, try_number desc
+        """,
+        (ti.dag_id, ti.run_id),
+    )
+    return {row.task_id: row for row in cursor.fetchall()}
