@@ -1,7 +1,12 @@
 -- State of the pipeline, in the database of the gold tables. Safe to run again.
-create schema if not exists audit;
-create schema if not exists staging;
-create schema if not exists gold;
+-- "if not exists" asks for the right to create schemas also where all are there.
+do $$
+declare name text;
+begin
+    for name in select * from unnest(array['audit', 'staging', 'gold']) as names where to_regnamespace(names) is null loop
+        execute format('create schema %I', name);
+    end loop;
+end $$;
 
 -- One row: what is published, who may write, what is asked for.
 create table if not exists audit.pipeline (

@@ -26,10 +26,10 @@ def defaults(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     settings.cache_clear()
 
 
-def connection(server: Server, database: str) -> str:
+def connection(server: Server, database: str, login: str = "postgres") -> str:
     """An Airflow connection to a database of the server, as JSON."""
     return json.dumps(
-        {"conn_type": "postgres", "host": str(server.folder), "login": "postgres", "schema": database}
+        {"conn_type": "postgres", "host": str(server.folder), "login": login, "schema": database}
     )
 
 

@@ -6,14 +6,16 @@ import pytest
 from airflow.sdk.exceptions import AirflowNotFoundException
 
 from medallion.begin import check_connections, keep_window, request_rebuild
+from medallion.database import create_audit_tables
 from medallion.lease import hold_lease
 from medallion.run_state import run_state
 from medallion.settings import settings
 from medallion.source_contract import SourceContractError, compare
 from medallion.window import RunKind, Window
+from postgres import Server
 from task_instance import Task
 
-from .conftest import Gold
+from .conftest import Gold, connection
 
 
 def day(number: int) -> datetime:
@@ -21,10 +23,23 @@ def day(number: int) -> datetime:
 
 
 def test_audit_tables_are_created_once(gold: Gold) -> None:
-    from medallion.database import create_audit_tables
-
     create_audit_tables()
     assert gold("select count(*) from audit.pipeline") == [(1,)]
+
+
+def test_schemas_that_are_there_need_no_right_to_create_any(
+    postgres: Server, gold: Gold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gold(
+        "drop schema audit, staging, gold cascade; create role owner login; create schema audit authorization owner;"
+        " create schema staging authorization owner; create schema gold authorization owner"
+    )
+    monkeypatch.setenv("AIRFLOW_CONN_MEDALLION_GOLD", connection(postgres, "bi", login="owner"))
+    try:
+        create_audit_tables()
+        assert gold("select tableowner from pg_tables where tablename = 'pipeline'") == [("owner",)]
+    finally:
+        gold("drop owned by owner; drop role owner")
 
 
 def test_without_rows_there_is_no_window_and_no_watermark(gold: Gold, source: Gold) -> None:

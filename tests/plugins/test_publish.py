@@ -112,10 +112,11 @@ def test_column_new_in_the_contract_is_added(gold: Gold, staged: Staged) -> None
     assert gold("select freight from gold.sales_by_day where day = '2018-01-02'") == [(Decimal("1.50"),)]
 
 
-def test_staging_is_dropped_also_that_of_others(gold: Gold, staged: Staged) -> None:
+def test_staging_is_dropped_also_that_of_other_runs(gold: Gold, staged: Staged) -> None:
     staged("killed", {"2018-01-01": 3})
+    gold("create table staging.invoices_2024 ()")  # somebody else's
     publish(Task("b"), staged("b", {}))
-    assert gold("select tablename from pg_tables where schemaname = 'staging'") == []
+    assert gold("select tablename from pg_tables where schemaname = 'staging'") == [("invoices_2024",)]
 
 
 @pytest.mark.parametrize(
