@@ -47,7 +47,7 @@ def entities_of(task: Any) -> list[str]:
 
 def test_each_entity_is_made_once_after_its_bronze_table(hourly: DAG) -> None:
     jobs = [task for task in hourly.tasks if isinstance(task, SparkSubmitOperator)]
-    assert 2 <= len(jobs) <= 3
+    assert len(jobs) >= 2
     made = [entity for job in jobs for entity in entities_of(job)]
     assert sorted(f"stg_{entity}" for entity in made) == sorted(names("silver/entities"))
     for job in jobs:

@@ -147,6 +147,18 @@ def test_volumes_belong_to_the_user_of_the_image(compose: dict[str, Any]) -> Non
                 )
 
 
+def test_image_is_built_once(compose: dict[str, Any]) -> None:
+    """Several builds of one tag, side by side, fail."""
+    assert [name for name, service in compose["services"].items() if "build" in service] == ["airflow-init"]
+
+
+def test_no_proxy_stands_between_the_services(airflow: dict[str, Any]) -> None:
+    connections = [json.loads(value) for name, value in airflow.items() if name.startswith("AIRFLOW_CONN_")]
+    hosts = {each["host"] for each in connections if each["conn_type"] != "spark"} | {"api-server"}
+    assert hosts | {"localhost"} <= set(airflow["NO_PROXY"].split(","))
+    assert airflow["no_proxy"] == airflow["NO_PROXY"]
+
+
 def test_no_secret_stands_in_the_file() -> None:
     text = re.sub(r"^#.*", "", COMPOSE.read_text(), flags=re.MULTILINE)
     assert set(VARIABLE.findall(text)) == {*PASSWORDS, FERNET_KEY}
