@@ -143,7 +143,8 @@ def drop_staging(cursor: Cursor) -> None:
     """Drops the staging tables of all batches: what those of runs that ended too early hold is published now, too."""
     names = "|".join(table.name for table in gold_tables())
     cursor.execute(
-        "select format('staging.%%I', tablename) as name from pg_tables where schemaname = 'staging' and tablename ~ %s",
+        "select format('staging.%%I', tablename) as name from pg_tables"
+        " where schemaname = 'staging' and tablename ~ %s",
         (rf"^({names})_\d+$",),
     )
     cursor.execute(f"drop table {', '.join(row.name for row in cursor.fetchall())}".encode())
