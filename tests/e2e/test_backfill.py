@@ -13,16 +13,15 @@ from stack.pipeline import DAG
 
 from .conftest import NOTIFICATIONS, Stack
 
-HOUR = timedelta(hours=1)
-
 
 def hours_of_the_past(stack: Stack, count: int) -> list[datetime]:
-    """The bounds of so many hours, from the middle of the source's changes on."""
-    [(start,)] = stack.rows(
+    """The bounds of so many of the schedule's hours, from the middle of the source's changes on."""
+    [(hour,)] = stack.rows(
         "SOURCE_URL",
         "select date_trunc('hour', percentile_disc(0.5) within group (order by updated_at)) from sales.orders",
     )
-    return [start + hour * HOUR for hour in range(count + 1)]
+    minute, *_ = stack.environment["MEDALLION_SCHEDULE"].split()
+    return [hour + timedelta(hours=number, minutes=int(minute)) for number in range(count + 1)]
 
 
 def correct(stack: Stack, moments: list[datetime], **values: str) -> None:
