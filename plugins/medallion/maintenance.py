@@ -2,6 +2,7 @@
 
 import logging
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from time import time
@@ -10,7 +11,7 @@ from typing import Any
 from airflow.providers.trino.hooks.trino import TrinoException, TrinoHook
 
 from medallion.audit import LAYERS
-from medallion.database import rendered
+from medallion.database import rendered, transaction
 from medallion.engines import tag
 from medallion.manifest import sort_orders
 from medallion.run_state import run_state
@@ -108,15 +109,16 @@ def measure() -> list[dict[str, Any]]:
     return measured
 
 
-def expire_table(table: Any, published: int | None, tagged: str) -> None:
+def expire_table(table: Any, published: Collection[int], tagged: str) -> None:
     """Removes snapshots of a pyiceberg table past their time, and files that no snapshot knows; may be repeated.
 
-    Keeps what is younger than the setting, the current snapshot, and `published` with all later ones. `tagged`: what
-    marks the statements as a task's. Raises TrinoException.
+    Keeps what is younger than the setting, the current snapshot, and those of `published` with all later ones.
+    `tagged`: what marks the statements as a task's. Raises TrinoException.
     """
     metadata, kept_for = table.metadata, settings().snapshot_retention
-    if snapshot := published and metadata.snapshot_by_id(published):
-        kept_for = max(kept_for, timedelta(seconds=time() - snapshot.timestamp_ms / 1000) + CLOCK_MARGIN)
+    for snapshot in metadata.snapshots:
+        if snapshot.snapshot_id in published:
+            kept_for = max(kept_for, timedelta(seconds=time() - snapshot.timestamp_ms / 1000) + CLOCK_MARGIN)
     oldest_kept = (time() - kept_for.total_seconds()) * 1000
     statements = rendered(
         "expire.sql",
@@ -137,11 +139,19 @@ def expire(ti: Any, measured: list[dict[str, Any]]) -> None:
     """
     from pyiceberg.catalog import load_catalog
 
-    published, catalog = run_state(ti).snapshots, load_catalog("lake")
+    kept, catalog = [run_state(ti).snapshots], load_catalog("lake")
+    with transaction() as cursor:
+        # A table that seldom changes has one snapshot, long since old, for many publications.
+        cursor.execute(
+            "select snapshots from audit.publications where published_at > now() - %s",
+            (settings().snapshot_retention,),
+        )
+        kept += [row.snapshots for row in cursor.fetchall()]
     failed = []
     for name, before in ((table["name"], Figures(**table["figures"])) for table in measured):
         try:
-            expire_table(catalog.load_table(name), published.get(name), tag(ti))
+            published = {snapshots[name] for snapshots in kept if name in snapshots}
+            expire_table(catalog.load_table(name), published, tag(ti))
         except TrinoException as error:
             log.error("%s: %s", name, error)
             failed.append(name)

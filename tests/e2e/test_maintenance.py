@@ -65,7 +65,7 @@ def compact_command(stack: Stack, table: str) -> list[str]:
 
 
 def expire(
-    stack: Stack, table: str, published: int | None, retention: timedelta, monkeypatch: pytest.MonkeyPatch
+    stack: Stack, table: str, published: list[int], retention: timedelta, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(settings(), "snapshot_retention", retention)
     maintenance.expire_table(stack.catalog.load_table(table), published, "tests")
@@ -96,7 +96,7 @@ def test_snapshots_past_their_time_expire(stack: Stack, table: str, monkeypatch:
     time.sleep(2)
     stack.lake(f"insert into {table} values (9, timestamp '2018-01-09 00:00:00', 9)")
     *_, last = snapshots(stack, table)
-    expire(stack, table, None, timedelta(seconds=1), monkeypatch)
+    expire(stack, table, [], timedelta(seconds=1), monkeypatch)
     assert snapshots(stack, table) == [last]
     assert rows(stack, table) == [*ROWS, (9, 9)]
 
@@ -105,7 +105,7 @@ def test_snapshots_younger_than_the_limit_stay(
     stack: Stack, table: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, *_ = before = snapshots(stack, table)
-    expire(stack, table, None, timedelta(hours=1), monkeypatch)
+    expire(stack, table, [], timedelta(hours=1), monkeypatch)
     assert snapshots(stack, table) == before
     assert stack.lake(f"select count(*) from {table} for version as of {first}") == [(0,)]
 
@@ -119,7 +119,7 @@ def test_published_snapshot_and_later_ones_stay_however_old(
         stack.lake(f"insert into {table} values ({batch}, timestamp '2018-01-10 00:00:00', {batch})")
     *_, published, last = snapshots(stack, table)
     time.sleep(2)
-    expire(stack, table, published, timedelta(seconds=1), monkeypatch)
+    expire(stack, table, [published, last], timedelta(seconds=1), monkeypatch)
     assert snapshots(stack, table) == [published, last]
     assert rows(stack, f"{table} for version as of {published}") == [*ROWS, (6, 6)]
 
@@ -137,7 +137,7 @@ def test_stray_files_go_once_they_are_old_and_no_link_is_followed(
     for path in (*folder.rglob("*.parquet"), outside):
         if path != young:
             os.utime(path, (age, age))
-    expire(stack, table, None, timedelta(hours=168), monkeypatch)
+    expire(stack, table, [], timedelta(hours=168), monkeypatch)
     assert not old.exists()
     assert young.exists() and outside.exists()
     assert rows(stack, table) == ROWS

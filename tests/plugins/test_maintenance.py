@@ -11,6 +11,9 @@ from pyiceberg.transforms import IdentityTransform
 from pyiceberg.types import LongType, NestedField
 
 from medallion import maintenance
+from task_instance import Task
+
+from .conftest import Gold
 
 SCHEMA = Schema(NestedField(1, "part", LongType()), NestedField(2, "n", LongType()))
 BY_PART = PartitionSpec(PartitionField(1, 1000, IdentityTransform(), "part"))
@@ -99,3 +102,19 @@ def test_fact_sales_is_sorted_by_purchase_date_and_customer() -> None:
     from medallion.manifest import sort_orders
 
     assert sort_orders() == {"silver.fact_sales": ["order_purchase_timestamp", "customer_id"]}
+
+
+def test_snapshots_of_publications_within_the_retention_are_kept(
+    gold: Gold, lake: SqlCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(lake, "gold.sales_by_day", 1)
+    kept: list[set[int]] = []
+    monkeypatch.setattr(maintenance, "expire_table", lambda table, published, tagged: kept.append(published))
+    gold(
+        "insert into audit.publications (batch, run_id, published_at, published_batch, snapshots)"
+        " select n, 'a', now() - n * interval '2 days', n, jsonb_build_object('gold.sales_by_day', n)"
+        " from generate_series(1, 4) as n"
+    )
+    gold("update audit.pipeline set published_snapshots = '{\"gold.sales_by_day\": 9}'")
+    maintenance.expire(Task("a", task_id="expire"), maintenance.measure())
+    assert kept == [{9, 1, 2, 3}]
