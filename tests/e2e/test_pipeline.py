@@ -5,6 +5,7 @@ The tests build on one another, in the order they stand here.
 
 import re
 from collections.abc import Iterable
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,27 @@ def test_long_window_is_captured_in_chunks_that_cover_it(stack: Stack, first_run
         for since, to in chunks
     ]
     assert len(counts) > 2 and min(counts) > 0 and max(counts) < 100 + busiest
+
+
+def test_hour_of_very_many_rows_is_captured_in_pieces(stack: Stack, first_run: str) -> None:
+    [(hour, rows)] = stack.rows(
+        "SOURCE_URL",
+        "select date_trunc('hour', updated_at at time zone 'UTC') as hour, count(*) from sales.orders"
+        " where updated_at < '2019-01-01' group by 1 order by 2 desc, 1 limit 1",
+    )
+    in_hour = (
+        f"updated_at >= timestamptz '{hour}Z' and updated_at < timestamptz '{hour + timedelta(hours=1)}Z'"
+    )
+    in_bronze = in_hour.replace("timestamptz", "timestamp").replace("Z'", " UTC'")
+    stack.lake(f"delete from bronze.orders where {in_bronze}")
+    said = stack.capture(
+        "orders", kind="ranged", batch=stack.draw_batch(), chunk_rows=rows // 4,
+        extract_from=str(hour), extract_to=str(hour + timedelta(hours=1)),
+    )  # fmt: skip
+    assert re.search(r"captured from .* in [3-9] pieces", " ".join(said.split()))
+    assert stack.lake(f"select order_id from bronze.orders where {in_bronze} order by 1") == stack.rows(
+        "SOURCE_URL", f'select order_id from sales.orders where {in_hour} order by 1 collate "C"'
+    )
 
 
 def test_source_is_asked_for_the_window_alone_by_a_role_with_limits(stack: Stack, first_run: str) -> None:

@@ -21,11 +21,13 @@
     {% elif run_context().kind == 'reconcile' %}
         {% do reconcile(held, columns) %}
     {% else %}
-        {% for start, end in window_chunks(source_relation) %}
-            {% call statement('main') %}
-                {{ merge_versions(columns, captured_versions(sql, held, start, end), ["target.updated_at >= " ~ start, "target.updated_at < " ~ end]) }}
-            {% endcall %}
-            {{ log(this ~ ': ' ~ loop.index ~ '/' ~ loop.length ~ ' captured from ' ~ start ~ ' to ' ~ end, info=true) }}
+        {% for start, end, pieces in window_chunks(source_relation) %}
+            {% for piece in range(pieces) %}
+                {% call statement('main') %}
+                    {{ merge_versions(columns, captured_versions(sql, held, start, end, in_piece(piece, pieces)), ["target.updated_at >= " ~ start, "target.updated_at < " ~ end]) }}
+                {% endcall %}
+            {% endfor %}
+            {{ log(this ~ ': ' ~ loop.index ~ '/' ~ loop.length ~ ' captured from ' ~ start ~ ' to ' ~ end ~ (' in %d pieces' % pieces if pieces > 1 else ''), info=true) }}
         {% else %}
             {{ log(this ~ ': the source has no row in the window', info=true) }}
         {% endfor %}
@@ -43,23 +45,25 @@
 
 {#-
   The window as half-open pairs of UTC literals; none where the source has no row in it. It is cut at full hours, so
-  that each piece holds about `chunk_rows` rows and fewer months than Trino opens partitions for a writer (100).
+  that each chunk holds about `chunk_rows` rows and fewer months than Trino opens partitions for a writer (100). With
+  each comes into how many pieces its keys are to be divided: an hour may hold any number of rows, all of one moment.
 -#}
 {% macro window_chunks(source_relation) -%}
     {%- set parse = modules.datetime.datetime.fromisoformat -%}
     {%- set start, end = parse(run_context().extract_from), parse(run_context().extract_to) -%}
     {%- set first_hours -%}
-        select hour from table({{ source_relation.database }}.system.query(query => '
+        select hour, row_count from table({{ source_relation.database }}.system.query(query => '
             with hours as (
                 select
                     date_trunc(''hour'', updated_at at time zone ''UTC'') as hour,
+                    count(*) as row_count,
                     sum(count(*)) over (order by date_trunc(''hour'', updated_at at time zone ''UTC'')) as rows_so_far
                 from {{ source_relation.schema }}.{{ source_relation.identifier }}
                 where updated_at >= ''{{ start }}+00'' and updated_at < ''{{ end }}+00''
                 group by 1
             )
 
-            select min(hour) as hour
+            select min(hour) as hour, sum(row_count)::bigint as row_count
             from hours
             group by
                 ceil(rows_so_far / {{ run_context().chunk_rows }}),
@@ -67,10 +71,11 @@
         ')) order by hour
     {%- endset -%}
     {%- set chunks = [] -%}
-    {%- for piece in run_query(first_hours) -%}
+    {%- for chunk in run_query(first_hours) -%}
         {%- do chunks.append((
-            moment(start if loop.first else piece.hour),
+            moment(start if loop.first else chunk.hour),
             moment(end if loop.last else loop.nextitem.hour),
+            1 + chunk.row_count // (2 * run_context().chunk_rows),
         )) -%}
     {%- endfor -%}
     {{ return(chunks) }}
@@ -190,6 +195,11 @@
     json_format(cast(array[{% for name in config.meta_require('natural_key') %}cast({{ name }} as varchar){{ ', ' if not loop.last }}{% endfor %}] as json))
 {%- endmacro %}
 
+{#- The condition that a row's natural key is in one of so many pieces, which fit into memory one by one. -#}
+{% macro in_piece(piece, pieces) -%}
+    {{ 'mod(crc32(to_utf8(' ~ key_text() ~ ')), ' ~ pieces ~ ') = ' ~ piece if pieces > 1 else 'true' }}
+{%- endmacro %}
+
 {#- The MD5, in hex, of a JSON object of the columns that are not null, by name. -#}
 {% macro version_hash(held) -%}
     lower(to_hex(md5(to_utf8(json_format(cast(map_filter(
@@ -211,7 +221,7 @@
     where {{ condition }}
 {%- endmacro %}
 
-{% macro captured_versions(source_sql, held, start, end) -%}
+{% macro captured_versions(source_sql, held, start, end, in_piece) -%}
     with source as (
         {{ as_held(source_sql, held, 'updated_at >= ' ~ start ~ ' and updated_at < ' ~ end) }}
     ),
@@ -223,6 +233,7 @@
             'upsert' as _op,
             {{ version_hash(held) }} as _hash
         from source
+        where {{ in_piece }}
     ),
 
     present as (
@@ -236,7 +247,7 @@
                 order by _batch desc, _op, _hash desc
             ) as age
         from {{ this }}
-        where updated_at >= {{ start }} and updated_at < {{ end }}
+        where updated_at >= {{ start }} and updated_at < {{ end }} and {{ in_piece }}
     ),
 
     -- Keys whose deciding version is not what the source shows now.

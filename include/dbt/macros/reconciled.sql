@@ -8,7 +8,8 @@
 
   Bronze is pinned before the source is read: what it has and the source lacks was deleted, whatever the source does
   meanwhile. The source is read once, into a table of the lake; the rest, in pieces that fit into memory, asks only
-  the lake. One commit from there to bronze; none above a share of deletes.
+  the lake. One commit a piece from there to bronze, of which the next run makes those that a killed one did not; none
+  above a share of deletes.
 -#}
 {% macro reconcile(held, columns) -%}
     {%- set findings = this.incorporate(path={'schema': 'reconciled'}) -%}
@@ -36,7 +37,7 @@
     {% for piece in range(pieces) %}
         {% call statement('compare') %}
             {{ ('insert into ' ~ findings) if piece else ('create table ' ~ findings ~ ' as') }}
-            {{ differences(held, shown, pinned, 'mod(crc32(to_utf8(' ~ key_text() ~ ')), ' ~ pieces ~ ') = ' ~ piece) }}
+            {{ differences(held, shown, pinned, in_piece(piece, pieces)) }}
         {% endcall %}
     {% endfor %}
     {% call statement('drop') %}drop table {{ shown }}{% endcall %}
@@ -58,7 +59,10 @@
             from {{ findings }}
             where _finding <> 'went_back'
         {%- endset -%}
-        {% call statement('main') %}{{ merge_versions(columns, versions) }}{% endcall %}
+        {%- set pieces = 1 + (found.missed + found.deleted) // run_context().chunk_rows -%}
+        {% for piece in range(pieces) %}
+            {% call statement('main') %}{{ merge_versions(columns, versions ~ ' and ' ~ in_piece(piece, pieces)) }}{% endcall %}
+        {% endfor %}
     {% endif %}
 {%- endmacro %}
 
