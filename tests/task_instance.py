@@ -17,6 +17,7 @@ class Task:
     """A task instance as far as the lease and the audit ask it; `airflow` is what Airflow knows of the runs.
 
     dag_file: where Airflow found the DAG of the run that is asked about.
+    task_ids: of its own DAG, as far as they matter.
     follows: task -> the tasks before it, in its DAG. It itself follows all but the `bystanders`.
     """
 
@@ -32,6 +33,7 @@ class Task:
     follows: dict[str, set[str]] = field(default_factory=dict)
     bystanders: tuple[str, ...] = ("publish",)
     dag_file: str = __file__
+    task_ids: tuple[str, ...] = ()
 
     @property
     def task(self) -> Any:
@@ -41,7 +43,7 @@ class Task:
             return SimpleNamespace(get_flat_relative_ids=lambda upstream: self.follows.get(name, set()))
 
         return SimpleNamespace(
-            dag=SimpleNamespace(tags=self.tags, get_task=get_task, fileloc=__file__),
+            dag=SimpleNamespace(tags=self.tags, task_ids=self.task_ids, get_task=get_task, fileloc=__file__),
             get_flat_relative_ids=lambda upstream: AllBut(self.bystanders),
         )
 

@@ -8,13 +8,15 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from medallion.database import transaction
 from medallion.lake import snapshot_columns
-from medallion.run_state import run_state
+from medallion.run_state import RunState, run_state
 from medallion.settings import settings
-from medallion.tries import record_processed
+from medallion.tries import last_tries, read_batch, record_processed
 
 log = logging.getLogger(__name__)
 
 LAYERS = ("bronze", "silver", "gold")
+# The layers whose tasks write what others are made of; one of their tasks only looks.
+MADE, TESTS = ("entities", "silver", "gold"), "entities.test"
 ACCOUNTS = "silver.entity_accounts"  # written by the Spark jobs where a run read anything
 
 
@@ -25,13 +27,15 @@ def audit_run(ti: Any, params: dict[str, Any], entity_jobs: dict[str, list[str]]
     the tasks processed. What it returns is what is staged and published: `batch`, `snapshots` (table -> id), `columns`
     (gold table -> what its snapshot has); what they are compared to: the rows up to `base_batch` and the snapshots
     `base_snapshots`, of the publication by the batch `base_publication`; and `accounts` per entity.
-    Raises AirflowFailException naming the entity where the share of rejected rows is above the setting, unless allowed.
+    Raises AirflowFailException as `refuse_mixture` does; and, naming the entity, where the share of rejected rows is
+    above the setting, unless allowed.
     """
     # A second of imports that this task alone needs.
     from pyiceberg.catalog import load_catalog
     from pyiceberg.table.snapshots import Operation, ancestors_of
 
     run = run_state(ti)
+    refuse_mixture(ti, run)
     catalog = load_catalog("lake")
     snapshots, written, columns = [], {}, {}
     for layer in LAYERS:
@@ -95,6 +99,48 @@ def audit_run(ti: Any, params: dict[str, Any], entity_jobs: dict[str, list[str]]
         "base_snapshots": run.base_snapshots,
         "accounts": {row["entity"]: row for row in accounts if row["batch"] == run.batch},
     }
+
+
+def refuse_mixture(ti: Any, run: RunState) -> None:
+    """Raises AirflowFailException where silver or gold may hold what not every model of the run of `ti` has read.
+
+    Its gold tables would not agree with each other; and published, such silver would pass for what gold was made of,
+    so that no run would make again what it changed. It comes from another run, which wrote since and has not
+    published; or from a task that was cleared alone while those that follow it ran.
+    """
+    with transaction() as cursor:
+        tries = last_tries(cursor, ti)
+        read = max(read_batch(tries, ti), run.published_batch)
+        cursor.execute(
+            """
+            select dag_id, run_id, batch
+            from audit.data_pipeline_runs
+            where
+                (dag_id, run_id) <> (%s, %s) and batch > %s and status <> 'skipped'
+                and split_part(task_id, '.', 1) in ('entities', 'silver', 'gold')
+            order by batch desc limit 1
+            """,
+            (ti.dag_id, ti.run_id, read),
+        )
+        other: Any = cursor.fetchone()
+    if other:
+        raise AirflowFailException(
+            f"run {other.run_id} has written silver or gold (batch {other.batch}) since this run's models read it, and"
+            " has not published: clear what failed in that run, or the tasks of `entities` of this one with all"
+            " downstream; the next run publishes all of it in any case"
+        )
+    made = {
+        task: row
+        for task, row in tries.items()
+        if task.partition(".")[0] in MADE and task != TESTS and row.is_done
+    }
+    for task, row in made.items():
+        follows = ti.task.dag.get_task(task).get_flat_relative_ids(upstream=True) & made.keys()
+        for each in follows:
+            if made[each].status != "skipped" and made[each].end_time > row.start_time:
+                raise AirflowFailException(
+                    f"{each} has written after {task} had read it: clear {each} with all downstream"
+                )
 
 
 def _figure(snapshot: Any, name: str) -> int:

@@ -2,15 +2,18 @@
 
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from psycopg.errors import UndefinedTable
 
 from medallion.database import Cursor, rendered, transaction
 from medallion.gold import gold_tables
 from medallion.run_state import run_state
-from medallion.tries import last_tries, record_processed
+from medallion.tries import last_tries, read_batch, record_processed
 
 log = logging.getLogger(__name__)
 
@@ -46,12 +49,13 @@ def publish(ti: Any, audited: dict[str, Any]) -> dict[str, int]:
                 f"batch {published} was published after this run was audited:"
                 " clear its task `audit` with all downstream"
             )
-        cursor.execute(
-            " union all ".join(
-                f"select 'stage.{table.name}' as task_id, count(*) as records from staging.{table.name}_{batch}"
-                for table in tables
-            ).encode()
-        )
+        with still_staged():
+            cursor.execute(
+                " union all ".join(
+                    f"select 'stage.{table.name}' as task_id, count(*) as records from staging.{table.name}_{batch}"
+                    for table in tables
+                ).encode()
+            )
         record_processed(cursor, ti, dict(cursor.fetchall()))
         cursor.execute(
             "select window_start, window_end, resolved_at from audit.runs where dag_id = %s and run_id = %s",
@@ -67,7 +71,7 @@ def publish(ti: Any, audited: dict[str, Any]) -> dict[str, int]:
                 "read_batch": read_batch(tries, ti),
                 "window_start": window.window_start,
                 "window_end": window.window_end,
-                "is_extracted": is_extracted(tries, window.resolved_at),
+                "is_extracted": is_extracted(tries, ti, window.resolved_at),
                 "snapshots": json.dumps(audited["snapshots"]),
             },
         )
@@ -109,34 +113,28 @@ def count_rows(cursor: Cursor) -> dict[str, int]:
     return counts
 
 
-def read_batch(last: dict[str, Any], ti: Any) -> int:
-    """The batch up to which every task before this one read its input: the smallest over their last tries.
-
-    A task that was cleared alone while the run went on may write under the batch of the run after those that follow
-    it have read: where it has not ended well by now, or one of them began before it had, it is the batch before.
-    """
-    # Of a run that was cleared the others are still as they were.
-    before = ti.task.get_flat_relative_ids(upstream=True)
-    tries = {task: row for task, row in last.items() if task in before}
-
-    def read_by(row: Any) -> int:
-        if not row.is_done:
-            return int(row.batch or row.lease_batch) - 1
-        follows = ti.task.dag.get_task(row.task_id).get_flat_relative_ids(upstream=True) & tries.keys()
-        late = any(not tries[task].is_done or tries[task].end_time > row.start_time for task in follows)
-        return int(row.batch) - late
-
-    return min(map(read_by, tries.values()))
-
-
-def is_extracted(last: dict[str, Any], resolved_at: datetime) -> bool:
+def is_extracted(last: dict[str, Any], ti: Any, resolved_at: datetime) -> bool:
     """Whether bronze took in what the source had in the run's window, resolved then: each task's last try ended well.
 
     Not so where a task was marked as done by hand; nor where the run got its window after bronze had run: it began on
     an empty source, and was cleared above bronze.
     """
-    bronze = [row for task, row in last.items() if task.partition(".")[0] == "bronze"]
-    return all(row.is_done and row.start_time >= resolved_at for row in bronze)
+    bronze = [task for task in {*last, *ti.task.dag.task_ids} if task.partition(".")[0] == "bronze"]
+    return all(
+        task in last and last[task].is_done and last[task].start_time >= resolved_at for task in bronze
+    )
+
+
+@contextmanager
+def still_staged() -> Iterator[None]:
+    """Raises AirflowFailException where a staging table is gone that the block reads."""
+    try:
+        yield
+    except UndefinedTable as error:
+        raise AirflowFailException(
+            f"What was staged is gone, since another run has published ({error.diag.message_primary}):"
+            " clear the tasks of `stage` with all downstream"
+        ) from error
 
 
 def drop_staging(cursor: Cursor) -> None:

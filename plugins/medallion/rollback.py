@@ -8,7 +8,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from medallion.database import transaction
 from medallion.lake import columns_at
-from medallion.publish import applying, count_rows, drop_staging
+from medallion.publish import applying, count_rows, drop_staging, still_staged
 from medallion.run_state import run_state
 
 log = logging.getLogger(__name__)
@@ -66,15 +66,16 @@ def restore(ti: Any, chosen: dict[str, Any]) -> dict[str, int]:
         if pipeline.held_by == ti.run_id:
             log.info("An earlier try has done it.")
             return count_rows(cursor)
-        cursor.execute(
-            applying(cursor, "roll_back.sql", chosen),
-            {
-                "run_id": ti.run_id,
-                "to_batch": chosen["to_batch"],
-                "published_batch": chosen["published_batch"],
-                "snapshots": json.dumps(chosen["published_snapshots"]),
-            },
-        )
+        with still_staged():
+            cursor.execute(
+                applying(cursor, "roll_back.sql", chosen),
+                {
+                    "run_id": ti.run_id,
+                    "to_batch": chosen["to_batch"],
+                    "published_batch": chosen["published_batch"],
+                    "snapshots": json.dumps(chosen["published_snapshots"]),
+                },
+            )
         drop_staging(cursor)
         log.info(
             "Gold is as batch %d published it. Nothing is published until it is resumed.", chosen["to_batch"]

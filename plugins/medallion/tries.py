@@ -5,6 +5,7 @@ from typing import Any
 from airflow.listeners import hookimpl
 
 from medallion.database import Cursor, transaction
+from medallion.manifest import entity_jobs
 
 TAG = "medallion"
 
@@ -116,6 +117,7 @@ def last_tries(cursor: Cursor, ti: Any) -> dict[str, Any]:
             batch,
             start_time,
             end_time,
+            status,
             status in ('success', 'skipped') as is_done,
             (select lease_batch from audit.pipeline) as lease_batch
         from audit.data_pipeline_runs
@@ -125,3 +127,30 @@ def last_tries(cursor: Cursor, ti: Any) -> dict[str, Any]:
         (ti.dag_id, ti.run_id),
     )
     return {row.task_id: row for row in cursor.fetchall()}
+
+
+def read_batch(last: dict[str, Any], ti: Any) -> int:
+    """The batch up to which every task before that of `ti` read its input: the smallest over their last tries.
+
+    A task that was cleared alone while the run went on may write under the batch of the run after those that follow
+    it have read: where it has not ended well by now, or one of them began before it had, it is the batch before. Of
+    tasks of bronze that ended well it does not matter when: what they wrote is read by the others, and its batch
+    with it. It is none where a job of entities was never tried, but marked as done by hand.
+    """
+    if {f"entities.{job}" for job in entity_jobs()} & {*ti.task.dag.task_ids} - last.keys():
+        return 0
+    # Of a run that was cleared the others are still as they were.
+    before = ti.task.get_flat_relative_ids(upstream=True)
+    tries = {task: row for task, row in last.items() if task in before}
+
+    def read_by(task: str) -> int:
+        row = tries[task]
+        if not row.is_done:
+            return int(row.batch or row.lease_batch) - 1
+        follows = ti.task.dag.get_task(task).get_flat_relative_ids(upstream=True) & tries.keys()
+        late = any(not tries[each].is_done or tries[each].end_time > row.start_time for each in follows)
+        return int(row.batch) - late
+
+    return min(
+        read_by(task) for task, row in tries.items() if task.partition(".")[0] != "bronze" or not row.is_done
+    )

@@ -16,7 +16,7 @@ from medallion.lease import hold_lease
 from medallion.tries import TryListener
 from task_instance import Task
 
-from .conftest import Gold
+from .conftest import Gold, ran
 
 ACCOUNT = (
     "batch",
@@ -193,3 +193,63 @@ def test_rebuild_is_compared_with_nothing(gold: Gold, lake: SqlCatalog) -> None:
     assert audit()["base_snapshots"] == {"gold.sales_by_day": 42}
     gold("update audit.pipeline set rebuild = 'gold', rebuild_batch = 1")
     assert audit()["base_snapshots"] == {}
+
+
+def made(run: str, *tasks: str, **options: Any) -> None:
+    """Tasks of a run were done, under the lease, in order."""
+    for task_id in tasks:
+        task = Task(run, task_id=task_id, **options)
+        hold_lease(task)
+        ran(task)
+
+
+def give_back(gold: Gold) -> None:
+    gold("update audit.pipeline set lease_dag_id = null, lease_run_id = null, lease_batch = null")
+
+
+def test_run_does_not_publish_what_another_one_left_in_silver(gold: Gold, lake: SqlCatalog) -> None:
+    made("a", "bronze.orders", "entities.orders", "silver.fact_sales")
+    give_back(gold)
+    made("b", "bronze.orders", "entities.orders")
+    give_back(gold)
+    made("a", "gold.sales_by_day", try_number=2)
+    with pytest.raises(AirflowFailException, match=r"run b has written silver or gold \(batch 2\)"):
+        audit("a")
+    assert gold("select count(*) from audit.snapshots") == [(0,)]
+    made("a", "entities.orders", "silver.fact_sales", "gold.sales_by_day", try_number=3)
+    assert audit("a")["batch"] == 3
+    give_back(gold)
+    made("b", "silver.fact_sales", try_number=2)
+    with pytest.raises(AirflowFailException, match="run a has written"):
+        audit("b")
+    gold("update audit.pipeline set published_batch = 3")
+    assert audit("b")["batch"] == 4
+
+
+def test_run_publishes_beside_one_that_wrote_nothing_but_bronze(gold: Gold, lake: SqlCatalog) -> None:
+    made("a", "bronze.orders", "entities.orders", "gold.sales_by_day")
+    give_back(gold)
+    made("b", "bronze.orders")
+    idle = Task("b", task_id="entities.orders")
+    hold_lease(idle)
+    TryListener().on_task_instance_running(None, idle)
+    TryListener().on_task_instance_skipped(None, idle)
+    give_back(gold)
+    assert audit("a")["batch"] == 3
+
+
+@pytest.mark.parametrize(("again", "refused"), [("entities.orders", True), ("entities.test", False)])
+def test_task_that_was_cleared_alone_while_others_ran_is_named(
+    gold: Gold, lake: SqlCatalog, again: str, refused: bool
+) -> None:
+    made("a", "entities.orders", "entities.test", "gold.sales_by_day")
+    made("a", again, try_number=2)
+    follows = {"gold.sales_by_day": {"entities.orders", "entities.test"}}
+    task = Task("a", task_id="audit", follows=follows)
+    if refused:
+        with pytest.raises(
+            AirflowFailException, match=f"{again} has written after gold.sales_by_day had read"
+        ):
+            audit_run(task, NOTHING_ALLOWED, JOBS)
+    else:
+        assert audit_run(task, NOTHING_ALLOWED, JOBS)["batch"] == 1

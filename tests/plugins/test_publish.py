@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from medallion.begin import request_rebuild
 from medallion.gold import gold_tables
 from medallion.lease import hold_lease
+from medallion.manifest import entity_jobs
 from medallion.publish import publish
 from medallion.rollback import choose_publication, restore
 from medallion.tries import TryListener
@@ -232,6 +233,26 @@ def test_task_that_was_cleared_and_has_not_ended_well_is_read_by_the_next_run(
         TryListener().on_task_instance_failed(None, again, ValueError("a test failed"))
     publish(Task("a", task_id="publish"), run)
     assert gold("select published_batch from audit.pipeline") == [(0,)]
+
+
+def test_tasks_that_were_marked_as_done_before_any_try_did_nothing(gold: Gold, staged: Staged) -> None:
+    gold("update audit.pipeline set watermark = %s", (moment(2),))
+    bronze, job = "bronze.geolocation", f"entities.{next(iter(entity_jobs()))}"
+    publish(Task("a", task_id="publish", task_ids=(bronze, job)), staged("a", {}, (1, 3)))
+    assert gold("select published_batch, watermark from audit.pipeline") == [(0, moment(2))]
+    audited = staged("b", {}, (1, 3))
+    for task_id in (bronze, job):
+        ran(Task("b", task_id=task_id))
+    publish(Task("b", task_id="publish", task_ids=(bronze, job)), audited)
+    assert gold("select published_batch, watermark from audit.pipeline") == [(2, moment(3))]
+
+
+def test_what_was_staged_and_is_gone_is_to_be_staged_again(gold: Gold, staged: Staged) -> None:
+    """Where it was rolled back to the publication that the run was audited after, all staging was dropped."""
+    audited = staged("a", {"2018-01-01": 3})
+    gold("drop table staging.sales_by_day_1")
+    with pytest.raises(AirflowFailException, match="clear the tasks of `stage` with all downstream"):
+        publish(Task("a"), audited)
 
 
 def rolled_back(staged: Staged, days: dict[str, int | None], to_batch: int, run: str = "back") -> None:
