@@ -203,17 +203,20 @@ def endure(stack: Stack, kills: Sequence[Kill]) -> Run:
             " and query like '/* medallion medallion_%'"
         )
     ] + [" ".join(process.cmdline()) for process in processes(stack, "spark driver", "")]
+    for each in run.left:
+        log.error("%s: left: %s", run.run_id, each)
     return run
 
 
 def ended(stack: Stack, run_id: str) -> str:
-    """Return the state that a run ended in, waiting for it, and for the api-server where that was killed."""
+    """Return the state that a run ended in, waiting for it and all others, and for the api-server if that was killed."""
     until = time.monotonic() + RUN_SECONDS
     while True:
         try:
             with AirflowApi(stack.settings) as airflow:
                 state = str(airflow.call("GET", f"/api/v2/dags/{DAG}/dagRuns/{run_id}")["state"])
-            if state in ("success", "failed"):
+                active = airflow.active(DAG)
+            if state in ("success", "failed") and not active:
                 return state
         except StackError:
             if time.monotonic() > until:
@@ -239,7 +242,7 @@ def show_kills(runs: Sequence[Run]) -> None:
             kill.task or "(does not run then)",
             kill.tries,
             f"{kill.seconds:.1f}",
-            "yes" if run.equal else f"NO: {run.state}",
+            "yes" if run.equal else f"NO: {run.state}, {len(run.differences)} differ, {len(run.left)} left",
         )
         for run in runs
         for kill in run.kills
