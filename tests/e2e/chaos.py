@@ -209,7 +209,7 @@ def endure(stack: Stack, kills: Sequence[Kill]) -> Run:
 
 
 def ended(stack: Stack, run_id: str) -> str:
-    """Return the state that a run ended in, waiting for it and all others, and for the api-server if that was killed."""
+    """Return how a run ended, waiting for it and all others, and for the api-server where that was killed."""
     until = time.monotonic() + RUN_SECONDS
     while True:
         try:
