@@ -209,19 +209,18 @@ def endure(stack: Stack, kills: Sequence[Kill]) -> Run:
 
 
 def ended(stack: Stack, run_id: str) -> str:
-    """Return how a run ended, waiting for it and all others, and for the api-server where that was killed."""
+    """Return how a run ended, waiting for it and all others, and for the api-server where that was killed.
+
+    Raises TimeoutError after half an hour.
+    """
     until = time.monotonic() + RUN_SECONDS
-    while True:
-        try:
-            with AirflowApi(stack.settings) as airflow:
-                state = str(airflow.call("GET", f"/api/v2/dags/{DAG}/dagRuns/{run_id}")["state"])
-                active = airflow.active(DAG)
-            if state in ("success", "failed") and not active:
+    while time.monotonic() < until:
+        with suppress(StackError), AirflowApi(stack.settings) as airflow:
+            state = str(airflow.call("GET", f"/api/v2/dags/{DAG}/dagRuns/{run_id}")["state"])
+            if state in ("success", "failed") and not airflow.active(DAG):
                 return state
-        except StackError:
-            if time.monotonic() > until:
-                raise
         time.sleep(1)
+    raise TimeoutError(f"{run_id}, or another run, did not end within {RUN_SECONDS} s")
 
 
 def all_kills() -> Iterator[list[Kill]]:
