@@ -5,8 +5,8 @@ Hourly commits leave small files, delete files and snapshots. Once a day, under 
 
 * `measure` tells what each table consists of and needs;
 * `compact` rewrites those that need it, sorted where their model says so, and their manifests (Spark);
-* `expire` removes snapshots past their time, but never those of the last publication and later ones, and files that
-  no snapshot knows (Trino). Its log has a line per table: what it consists of now, and did before.
+* `expire` removes snapshots past their time, but never those of a publication that gold may go back to, nor later ones,
+  and files that no snapshot knows (Trino). Its log has a line per table: what it consists of now, and did before.
 
 No row changes. It may be killed, cleared or repeated at any time: each step is one commit, and does nothing twice.
 """

@@ -1,6 +1,7 @@
 """Task instances that Airflow need not run for."""
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,6 +19,7 @@ class Task:
 
     dag_file: where Airflow found the DAG of the run that is asked about.
     task_ids: of its own DAG, as far as they matter.
+    ended_ago: how long it had ended when Airflow told of it.
     follows: task -> the tasks before it, in its DAG. It itself follows all but the `bystanders`.
     """
 
@@ -34,6 +36,12 @@ class Task:
     bystanders: tuple[str, ...] = ("publish",)
     dag_file: str = __file__
     task_ids: tuple[str, ...] = ()
+    ended_ago: timedelta = timedelta()
+
+    @property
+    def end_date(self) -> datetime:
+        """When it ended."""
+        return datetime.now(UTC) - self.ended_ago
 
     @property
     def task(self) -> Any:

@@ -35,7 +35,6 @@ def audit_run(ti: Any, params: dict[str, Any], entity_jobs: dict[str, list[str]]
     from pyiceberg.table.snapshots import Operation, ancestors_of
 
     run = run_state(ti)
-    refuse_mixture(ti, run)
     catalog = load_catalog("lake")
     snapshots, written, columns = [], {}, {}
     for layer in LAYERS:
@@ -56,6 +55,8 @@ def audit_run(ti: Any, params: dict[str, Any], entity_jobs: dict[str, list[str]]
                 # A compaction adds the records that were there.
                 if snapshot.summary and snapshot.summary.operation is not Operation.REPLACE:
                     written[name] += _figure(snapshot, "added-records")
+    # Of what the snapshots read above may hold.
+    refuse_mixture(ti, run)
     accounts = []
     if catalog.table_exists(ACCOUNTS):
         unpublished = catalog.load_table(ACCOUNTS).scan(row_filter=f"batch > {run.published_batch}")
@@ -113,14 +114,14 @@ def refuse_mixture(ti: Any, run: RunState) -> None:
         read = max(read_batch(tries, ti), run.published_batch)
         cursor.execute(
             """
-            select dag_id, run_id, batch
+            select run_id, batch
             from audit.data_pipeline_runs
             where
                 (dag_id, run_id) <> (%s, %s) and batch > %s and status <> 'skipped'
-                and split_part(task_id, '.', 1) in ('entities', 'silver', 'gold')
+                and split_part(task_id, '.', 1) = any(%s) and task_id <> %s
             order by batch desc limit 1
             """,
-            (ti.dag_id, ti.run_id, read),
+            (ti.dag_id, ti.run_id, read, [*MADE], TESTS),
         )
         other: Any = cursor.fetchone()
     if other:
@@ -129,10 +130,11 @@ def refuse_mixture(ti: Any, run: RunState) -> None:
             " has not published: clear what failed in that run, or the tasks of `entities` of this one with all"
             " downstream; the next run publishes all of it in any case"
         )
+    before = ti.task.get_flat_relative_ids(upstream=True)
     made = {
         task: row
         for task, row in tries.items()
-        if task.partition(".")[0] in MADE and task != TESTS and row.is_done
+        if task in before and task.partition(".")[0] in MADE and task != TESTS and row.is_done
     }
     for task, row in made.items():
         follows = ti.task.dag.get_task(task).get_flat_relative_ids(upstream=True) & made.keys()

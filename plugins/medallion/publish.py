@@ -132,7 +132,7 @@ def still_staged() -> Iterator[None]:
         yield
     except UndefinedTable as error:
         raise AirflowFailException(
-            f"What was staged is gone, since another run has published ({error.diag.message_primary}):"
+            f"What was staged is gone, since gold was published or rolled back ({error.diag.message_primary}):"
             " clear the tasks of `stage` with all downstream"
         ) from error
 

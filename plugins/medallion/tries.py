@@ -1,5 +1,6 @@
 """One row per try of a task in `audit.data_pipeline_runs`: what publishing asks, and people read."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from airflow.listeners import hookimpl
@@ -42,21 +43,26 @@ def open_try(cursor: Cursor, ti: Any) -> None:
         """
         update audit.data_pipeline_runs set status = 'killed', end_time = now()
         where
-            dag_id = %(dag)s and run_id = %(run)s and task_id = %(task)s and try_number <> %(try)s
+            dag_id = %(dag)s and run_id = %(run)s and task_id = %(task)s and try_number < %(try)s
             and status = 'running'
         """,
         _identity(ti),
     )
     cursor.execute(
         """
-        insert into audit.data_pipeline_runs
+        insert into audit.data_pipeline_runs as tries
             (dag_id, run_id, task_id, try_number, model_name, start_time, status, batch)
         select
             %(dag)s, %(run)s, %(task)s, %(try)s, %(model)s, now(), 'running',
             case when lease_dag_id = %(dag)s and lease_run_id = %(run)s then lease_batch end
         from audit.pipeline
-        on conflict (dag_id, run_id, task_id, try_number)
-        do update set status = excluded.status, batch = excluded.batch, end_time = null
+        on conflict (dag_id, run_id, task_id, try_number) do update
+        set
+            status = excluded.status,
+            batch = excluded.batch,
+            -- One that had ended was of a deleted run of the same name.
+            start_time = case when tries.end_time is null then tries.start_time else excluded.start_time end,
+            end_time = null
         """,
         _identity(ti),
     )
@@ -80,14 +86,16 @@ def _identity(ti: Any) -> dict[str, Any]:
 def _close(ti: Any, status: str, error: Any = None) -> None:
     if not is_audited(ti):
         return
+    # Airflow tells of it late where its api-server was down: the tasks that follow may have begun by then.
+    ago = datetime.now(UTC) - ti.end_date
     with transaction() as cursor:
         cursor.execute(
             """
             update audit.data_pipeline_runs
-            set status = %(status)s, end_time = now(), error = %(error)s
+            set status = %(status)s, end_time = now() - %(ago)s, error = %(error)s
             where dag_id = %(dag)s and run_id = %(run)s and task_id = %(task)s and try_number = %(try)s
             """,
-            _identity(ti) | {"status": status, "error": error and str(error)[:2000]},
+            _identity(ti) | {"status": status, "ago": ago, "error": error and str(error)[:2000]},
         )
 
 
@@ -122,7 +130,7 @@ def last_tries(cursor: Cursor, ti: Any) -> dict[str, Any]:
             (select lease_batch from audit.pipeline) as lease_batch
         from audit.data_pipeline_runs
         where dag_id = %s and run_id = %s
-        order by task_id, try_number desc
+        order by task_id, start_time desc
         """,
         (ti.dag_id, ti.run_id),
     )

@@ -171,7 +171,7 @@ def own_stack(quiet: bool = False) -> Iterator[Stack]:
         "MEDALLION_NOTIFIER": "tests.e2e.notifier.FileNotifier",
         "MEDALLION_NOTIFIER_ARGUMENTS": json.dumps(told),
         "MEDALLION_MAX_GOLD_AGE": "PT30S",  # a run with kills takes longer than usual by minutes
-        # The schedule has just had its turn: none comes between a test's steps.
+        # The schedule has just had its turn: for an hour none comes between a test's steps.
         "MEDALLION_SCHEDULE": f"{(datetime.now(UTC) - timedelta(minutes=1)).minute} * * * *",
     }
     stack = Stack(settings, {**os.environ, **chosen}, quiet)

@@ -1,6 +1,7 @@
 """What a run left in the lake: read from a real Iceberg catalog, kept in a real PostgreSQL."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -253,3 +254,13 @@ def test_task_that_was_cleared_alone_while_others_ran_is_named(
             audit_run(task, NOTHING_ALLOWED, JOBS)
     else:
         assert audit_run(task, NOTHING_ALLOWED, JOBS)["batch"] == 1
+
+
+def test_task_that_was_told_late_had_written_in_time(gold: Gold, lake: SqlCatalog) -> None:
+    entity = Task("a", task_id="entities.orders", ended_ago=timedelta(seconds=9))
+    hold_lease(entity)
+    TryListener().on_task_instance_running(None, entity)
+    made("a", "gold.sales_by_day")
+    TryListener().on_task_instance_success(None, entity)
+    task = Task("a", task_id="audit", follows={"gold.sales_by_day": {"entities.orders"}})
+    assert audit_run(task, NOTHING_ALLOWED, JOBS)["batch"] == 1

@@ -1,5 +1,6 @@
 """The row of each try: opened by the lease or the listener, closed by the listener, among other runs and tries."""
 
+from datetime import timedelta
 from functools import partial
 
 from medallion.database import transaction
@@ -96,3 +97,20 @@ def test_long_error_is_cut(gold: Gold) -> None:
     TryListener().on_task_instance_running(None, Orders("a"))
     TryListener().on_task_instance_failed(None, Orders("a"), ValueError("x" * 5000))
     assert gold("select error from audit.data_pipeline_runs") == [("x" * 2000,)]
+
+
+def test_try_ended_when_it_ended_however_late_it_is_told(gold: Gold) -> None:
+    """Airflow tells of it after its api-server has answered, which may have been down."""
+    TryListener().on_task_instance_running(None, Orders("a"))
+    TryListener().on_task_instance_success(None, Orders("a", ended_ago=timedelta(minutes=5)))
+    assert gold("select end_time < now() - interval '4 minutes' from audit.data_pipeline_runs") == [(True,)]
+
+
+def test_try_of_a_run_that_was_deleted_and_made_again_starts_anew(gold: Gold) -> None:
+    TryListener().on_task_instance_running(None, Orders("a"))
+    TryListener().on_task_instance_success(None, Orders("a"))
+    [(before,)] = gold("select start_time from audit.data_pipeline_runs")
+    TryListener().on_task_instance_running(None, Orders("a"))
+    assert gold("select status, start_time > %s, end_time from audit.data_pipeline_runs", (before,)) == [
+        ("running", True, None)
+    ]
