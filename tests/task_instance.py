@@ -19,7 +19,7 @@ class Task:
 
     dag_file: where Airflow found the DAG of the run that is asked about.
     task_ids: of its own DAG, as far as they matter.
-    ended_ago: how long it had ended when Airflow told of it.
+    ended_ago: how long it had ended when Airflow told of it; None as of a try that was skipped.
     follows: task -> the tasks before it, in its DAG. It itself follows all but the `bystanders`.
     """
 
@@ -36,12 +36,12 @@ class Task:
     bystanders: tuple[str, ...] = ("publish",)
     dag_file: str = __file__
     task_ids: tuple[str, ...] = ()
-    ended_ago: timedelta = timedelta()
+    ended_ago: timedelta | None = timedelta()
 
     @property
-    def end_date(self) -> datetime:
+    def end_date(self) -> datetime | None:
         """When it ended."""
-        return datetime.now(UTC) - self.ended_ago
+        return None if self.ended_ago is None else datetime.now(UTC) - self.ended_ago
 
     @property
     def task(self) -> Any:

@@ -51,7 +51,7 @@ def test_records_belong_to_the_last_try(gold: Gold) -> None:
 
 def test_skipped_try_is_closed(gold: Gold) -> None:
     TryListener().on_task_instance_running(None, Orders("a"))
-    TryListener().on_task_instance_skipped(None, Orders("a"))
+    TryListener().on_task_instance_skipped(None, Orders("a", ended_ago=None))
     assert gold(TRIES) == [("a", "bronze.orders", 1, "skipped")]
     assert gold("select end_time is not null from audit.data_pipeline_runs") == [(True,)]
 
