@@ -86,8 +86,8 @@ def _identity(ti: Any) -> dict[str, Any]:
 def _close(ti: Any, status: str, error: Any = None) -> None:
     if not is_audited(ti):
         return
-    # Airflow tells of it late where its api-server was down: the tasks that follow may have begun by then. A try that is
-    # skipped gets no end.
+    # Airflow tells of it late where its api-server was down: the tasks that follow may have begun by then. A try that
+    # is skipped gets no end.
     now = datetime.now(UTC)
     ago = now - (ti.end_date or now)
     with transaction() as cursor:
