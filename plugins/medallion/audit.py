@@ -10,7 +10,7 @@ from medallion.database import transaction
 from medallion.lake import snapshot_columns
 from medallion.run_state import RunState, run_state
 from medallion.settings import settings
-from medallion.tries import last_tries, read_batch, record_processed
+from medallion.tries import ended_late, last_tries, read_batch, record_processed
 
 log = logging.getLogger(__name__)
 
@@ -136,10 +136,9 @@ def refuse_mixture(ti: Any, run: RunState) -> None:
         for task, row in tries.items()
         if task in before and task.partition(".")[0] in MADE and task != TESTS and row.is_done
     }
-    for task, row in made.items():
-        follows = ti.task.dag.get_task(task).get_flat_relative_ids(upstream=True) & made.keys()
-        for each in follows:
-            if made[each].status != "skipped" and made[each].end_time > row.start_time:
+    for task in made:
+        for each in ended_late(task, made, ti):
+            if made[each].status != "skipped":
                 raise AirflowFailException(
                     f"{each} has written after {task} had read it: clear {each} with all downstream"
                 )

@@ -139,6 +139,13 @@ def last_tries(cursor: Cursor, ti: Any) -> dict[str, Any]:
     return {row.task_id: row for row in cursor.fetchall()}
 
 
+def ended_late(task: str, tries: dict[str, Any], ti: Any) -> list[str]:
+    """The tasks before `task`, of `tries`, that had not ended well when its last try began, or have not yet."""
+    before = ti.task.dag.get_task(task).get_flat_relative_ids(upstream=True) & tries.keys()
+    began = tries[task].start_time
+    return [each for each in before if not tries[each].is_done or tries[each].end_time > began]
+
+
 def read_batch(last: dict[str, Any], ti: Any) -> int:
     """The batch up to which every task before that of `ti` read its input: the smallest over their last tries.
 
@@ -157,9 +164,7 @@ def read_batch(last: dict[str, Any], ti: Any) -> int:
         row = tries[task]
         if not row.is_done:
             return int(row.batch or row.lease_batch) - 1
-        follows = ti.task.dag.get_task(task).get_flat_relative_ids(upstream=True) & tries.keys()
-        late = any(not tries[each].is_done or tries[each].end_time > row.start_time for each in follows)
-        return int(row.batch) - late
+        return int(row.batch) - bool(ended_late(task, tries, ti))
 
     return min(
         read_by(task) for task, row in tries.items() if task.partition(".")[0] != "bronze" or not row.is_done

@@ -107,7 +107,7 @@ class WarmPipeline:
 
         Raises AssertionError where a task fails, AirflowFailException where publishing has to begin anew.
         """
-        ti = Task(run_id, task_id="begin")
+        ti = Task(run_id)
         # Every other run has ended: the lease is free.
         assert lease.try_lease(ti) is None
         request_rebuild(rebuild)
