@@ -11,10 +11,11 @@ from medallion.database import create_audit_tables, source_clock, transaction
 from medallion.lease import ask_lease, hold_lease
 from medallion.settings import CONNECTIONS, settings
 from medallion.source_contract import SourceContractError, check_source
+from medallion.tries import group_of
 from medallion.window import RunKind, Window, WindowError, asked_window, resolve_window
 
-# The entities and the marts are both silver.
-LAYERS = ("bronze", "entities", "silver", "gold", "audit", "stage", "publish")
+# The groups of tasks, in their order; entities and marts are both silver.
+GROUPS = ("bronze", "entities", "silver", "gold", "audit", "stage", "publish")
 
 
 class BeginRunOperator(BaseOperator):
@@ -47,7 +48,7 @@ class BeginRunOperator(BaseOperator):
             self.log.info("Waiting for the lease: run %s of %s comes first.", first.run_id, first.dag_id)
             self.defer(trigger=TimeDeltaTrigger(settings().lease_poll), method_name="execute")
         request_rebuild(context["params"].get("rebuild", "none"))
-        up_to = context["params"].get("up_to", LAYERS[-1])
+        up_to = context["params"].get("up_to", GROUPS[-1])
         if kind.reads_source:
             window = keep_window(ti, kind, asked, data_interval(context))
             self.log.info("Window %(window_start)s to %(window_end)s", window)
@@ -101,10 +102,10 @@ def data_interval(context: Context) -> Window | None:
 
 def tasks_to_skip(task_ids: list[str], kind: RunKind, up_to: str | None) -> list[str]:
     """The tasks of the layers after `up_to`, or of all; and the look at the source's age, unless a run is about now."""
-    later = LAYERS[LAYERS.index(up_to) + 1 :] if up_to else LAYERS
+    later = GROUPS[GROUPS.index(up_to) + 1 :] if up_to else GROUPS
     if kind not in (RunKind.SCHEDULED, RunKind.MANUAL):
         later += ("freshness",)
-    return [name for name in task_ids if name.partition(".")[0] in later]
+    return [name for name in task_ids if group_of(name) in later]
 
 
 def is_published(window_end: str | None) -> bool:
@@ -137,7 +138,8 @@ def keep_window(
 ) -> dict[str, str | None]:
     """Resolves the run's window once, UTC; a run whose tasks were cleared finds the one it had, if it had any.
 
-    Sets the watermark where there is none yet and the source has rows.
+    Not one that was deleted and made anew under its old name. Sets the watermark where there is none yet and the
+    source has rows.
     """
     hold_lease(ti)
     clock = source_clock()

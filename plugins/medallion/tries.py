@@ -8,7 +8,7 @@ from airflow.listeners import hookimpl
 from medallion.database import Cursor, transaction
 from medallion.manifest import entity_jobs
 
-TAG = "medallion"
+DAG_TAG = "medallion"  # of each of our DAGs
 
 
 class TryListener:
@@ -70,7 +70,12 @@ def open_try(cursor: Cursor, ti: Any) -> None:
 
 def is_audited(ti: Any) -> bool:
     """Whether it is a task of our DAGs, and not their first one, which creates the audit's tables."""
-    return TAG in ti.task.dag.tags and ti.task_id != "begin"
+    return DAG_TAG in ti.task.dag.tags and ti.task_id != "begin"
+
+
+def group_of(task_id: str) -> str:
+    """The group that a task is in, mostly named as its layer; of a task in none its own name."""
+    return task_id.partition(".")[0]
 
 
 def _identity(ti: Any) -> dict[str, Any]:
@@ -109,8 +114,8 @@ def record_processed(cursor: Cursor, ti: Any, records: dict[str, int]) -> None:
         set records_processed = %(records)s
         where
             dag_id = %(dag)s and run_id = %(run)s and task_id = %(task)s
-            and try_number = (
-                select max(try_number) from audit.data_pipeline_runs as later
+            and start_time = (
+                select max(start_time) from audit.data_pipeline_runs as later
                 where later.dag_id = tries.dag_id and later.run_id = tries.run_id and later.task_id = tries.task_id
             )
         """,
@@ -166,6 +171,4 @@ def read_batch(last: dict[str, Any], ti: Any) -> int:
             return int(row.batch or row.lease_batch) - 1
         return int(row.batch) - bool(ended_late(task, tries, ti))
 
-    return min(
-        read_by(task) for task, row in tries.items() if task.partition(".")[0] != "bronze" or not row.is_done
-    )
+    return min(read_by(task) for task, row in tries.items() if group_of(task) != "bronze" or not row.is_done)
