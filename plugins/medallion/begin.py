@@ -163,7 +163,7 @@ def keep_window(
                 window_end = excluded.window_end,
                 extract_from = excluded.extract_from,
                 resolved_at = excluded.resolved_at
-            where runs.window_start is null
+            where runs.window_start is null or %s
             """,
             (
                 ti.dag_id,
@@ -172,6 +172,7 @@ def keep_window(
                 window and window.start,
                 window and window.end,
                 window and window.extract_from(settings().lookback),
+                ti.try_number == 1,
             ),
         )
         cursor.execute(

@@ -90,7 +90,7 @@ def test_history_starts_where_the_setting_says(
 def test_cleared_run_keeps_its_window(gold: Gold, source: Gold) -> None:
     source("insert into sales.orders values ('2018-01-03Z')")
     first = keep_window(Task("a"), RunKind.RANGED, Window(day(3), day(4)), None)
-    again = keep_window(Task("a"), RunKind.RANGED, Window(day(5), day(6)), None)
+    again = keep_window(Task("a", try_number=2), RunKind.RANGED, Window(day(5), day(6)), None)
     assert (
         first
         == again
@@ -99,6 +99,13 @@ def test_cleared_run_keeps_its_window(gold: Gold, source: Gold) -> None:
             "window_end": "2018-01-04T00:00:00+00:00",
         }
     )
+
+
+def test_run_that_was_deleted_and_made_anew_gets_the_window_it_asks_for(gold: Gold, source: Gold) -> None:
+    source("insert into sales.orders values ('2018-01-03Z')")
+    keep_window(Task("a"), RunKind.RANGED, Window(day(3), day(4)), None)
+    anew = keep_window(Task("a"), RunKind.RANGED, Window(day(5), day(6)), None)
+    assert anew["window_start"] == "2018-01-05T00:00:00+00:00"
 
 
 def test_extraction_reaches_back_by_the_lookback(gold: Gold, source: Gold) -> None:
