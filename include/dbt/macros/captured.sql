@@ -164,8 +164,10 @@
     {%- if not widens -%}
         {{ exceptions.raise_compiler_error(
             this.identifier ~ '.' ~ column.name ~ ' is ' ~ shown ~ ' at the source now, and ' ~ held ~ ' in ' ~ this
-            ~ ', which cannot hold it as it is. Nothing was written. Give what bronze has another name, and the next try'
-            ~ ' adds the column anew: alter table ' ~ this ~ ' rename column ' ~ adapter.quote(column.name) ~ ' to …'
+            ~ ', which cannot hold it as it is. Nothing was written. Give what bronze has another name, add the column anew and'
+            ~ ' fill it, for versions that bronze has are not captured again: alter table ' ~ this ~ ' rename column '
+            ~ adapter.quote(column.name) ~ ' to …; alter table ' ~ this ~ ' add column ' ~ adapter.quote(column.name) ~ ' '
+            ~ shown ~ '; update ' ~ this ~ ' set ' ~ adapter.quote(column.name) ~ ' = cast(… as ' ~ shown ~ ')'
         ) }}
     {%- endif -%}
     {{ log(this ~ ': widens ' ~ column.name ~ ' from ' ~ held ~ ' to ' ~ shown, info=true) }}
