@@ -7,16 +7,18 @@ from typing import Any
 from airflow.sdk.exceptions import AirflowFailException
 
 from medallion.database import transaction
+from medallion.gold import present_columns
 from medallion.lake import snapshot_columns
 from medallion.run_state import RunState, run_state
 from medallion.settings import settings
-from medallion.tries import ended_late, last_tries, read_batch, record_processed
+from medallion.tries import ended_late, group_of, last_tries, read_batch, record_processed
 
 log = logging.getLogger(__name__)
 
 LAYERS = ("bronze", "silver", "gold")
-# The layers whose tasks write what others are made of; one of their tasks only looks.
-MADE, TESTS = ("entities", "silver", "gold"), "entities.test"
+# The groups whose tasks write what others are made of; one of their tasks only looks.
+MODELS = ("silver", "gold")
+MADE, TESTS = ("entities", *MODELS), "entities.test"
 ACCOUNTS = "silver.entity_accounts"  # written by the Spark jobs where a run read anything
 
 
@@ -88,6 +90,7 @@ def audit_run(ti: Any, params: dict[str, Any], entity_jobs: dict[str, list[str]]
             accounts,
         )
         record_processed(cursor, ti, written)
+        present = {f"gold.{name}" for name in present_columns(cursor)}
     # The newest of each entity, whose job has read again what those of runs before read that did not publish.
     newest = {row["entity"]: row for row in sorted(accounts, key=lambda row: row["batch"])}
     check_rejected_share(list(newest.values()), params["allow_rejected"])
@@ -97,7 +100,12 @@ def audit_run(ti: Any, params: dict[str, Any], entity_jobs: dict[str, list[str]]
         "columns": columns,
         "base_batch": run.published_batch,
         "base_publication": run.publication,
-        "base_snapshots": run.base_snapshots,
+        # A gold table that BI has lost is published whole.
+        "base_snapshots": {
+            name: snapshot
+            for name, snapshot in run.base_snapshots.items()
+            if name in present or not name.startswith("gold.")
+        },
         "accounts": {row["entity"]: row for row in accounts if row["batch"] == run.batch},
     }
 
@@ -107,7 +115,8 @@ def refuse_mixture(ti: Any, run: RunState) -> None:
 
     Its gold tables would not agree with each other; and published, such silver would pass for what gold was made of,
     so that no run would make again what it changed. It comes from another run, which wrote since and has not
-    published; or from a task that was cleared alone while those that follow it ran.
+    published; from a task that was cleared alone while those that follow it ran; or from a model that was marked as
+    done by hand, or left out by `up_to`.
     """
     with transaction() as cursor:
         tries = last_tries(cursor, ti)
@@ -131,11 +140,20 @@ def refuse_mixture(ti: Any, run: RunState) -> None:
             " downstream; the next run publishes all of it in any case"
         )
     before = ti.task.get_flat_relative_ids(upstream=True)
-    made = {
+    making = {
         task: row
         for task, row in tries.items()
-        if task in before and task.partition(".")[0] in MADE and task != TESTS and row.is_done
+        if task in before and group_of(task) in MADE and task != TESTS
     }
+    # Without news the models were left out, too.
+    if any(row.status == "success" for task, row in making.items() if group_of(task) not in MODELS):
+        for task in ti.task.dag.task_ids:
+            if group_of(task) in MODELS and (task not in making or making[task].status == "failed"):
+                raise AirflowFailException(
+                    f"{task} was not made of what the run read, though it is marked as done, or was left out by"
+                    " `up_to`: clear it with all downstream"
+                )
+    made = {task: row for task, row in making.items() if row.is_done}
     for task in made:
         for each in ended_late(task, made, ti):
             if made[each].status != "skipped":

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cache
 
+from medallion.database import Cursor
 from medallion.manifest import model_nodes
 
 # Trino's names of the types that a contract may use, as PostgreSQL's catalog spells them.
@@ -53,6 +54,20 @@ def gold_tables() -> list[GoldTable]:
         for node in model_nodes()
         if node["schema"] == "gold"
     ]
+
+
+def present_columns(cursor: Cursor) -> dict[str, dict[str, str]]:
+    """What PostgreSQL has in the schema `gold`: table -> column -> type."""
+    cursor.execute(
+        """
+        select relname, jsonb_object_agg(attname, format_type(atttypid, atttypmod)) as columns
+        from pg_attribute
+        inner join pg_class on pg_class.oid = attrelid
+        where relnamespace = 'gold'::regnamespace and relkind = 'r' and attnum > 0 and not attisdropped
+        group by relname
+        """
+    )
+    return dict(cursor.fetchall())
 
 
 def postgres_type(trino_type: str) -> str:

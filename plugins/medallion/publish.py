@@ -11,9 +11,9 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from psycopg.errors import UndefinedTable
 
 from medallion.database import Cursor, rendered, transaction
-from medallion.gold import gold_tables
+from medallion.gold import gold_tables, present_columns
 from medallion.run_state import run_state
-from medallion.tries import last_tries, read_batch, record_processed
+from medallion.tries import group_of, last_tries, read_batch, record_processed
 
 log = logging.getLogger(__name__)
 
@@ -80,23 +80,19 @@ def publish(ti: Any, audited: dict[str, Any]) -> dict[str, int]:
 
 
 def applying(cursor: Cursor, name: str, audited: dict[str, Any]) -> bytes:
-    """The statements of `include/sql` that make the gold tables what was staged for `audited`."""
-    cursor.execute(
-        """
-        select relname, jsonb_object_agg(attname, format_type(atttypid, atttypmod)) as columns
-        from pg_attribute
-        inner join pg_class on pg_class.oid = attrelid
-        where relnamespace = 'gold'::regnamespace and relkind = 'r' and attnum > 0 and not attisdropped
-        group by relname
-        """
-    )
-    return rendered(
-        name,
-        batch=audited["batch"],
-        tables=gold_tables(),
-        present=dict(cursor.fetchall()),
-        base_snapshots=audited["base_snapshots"],
-    )
+    """The statements of `include/sql` that make the gold tables what was staged for `audited`.
+
+    Raises AirflowFailException where a table is gone of which a difference alone is staged.
+    """
+    present, base = present_columns(cursor), audited["base_snapshots"]
+    if gone := [
+        table.name for table in gold_tables() if f"gold.{table.name}" in base and table.name not in present
+    ]:
+        raise AirflowFailException(
+            f"gold.{', gold.'.join(gone)} is gone from PostgreSQL since this run was audited:"
+            " clear its task `audit` with all downstream"
+        )
+    return rendered(name, batch=audited["batch"], tables=gold_tables(), present=present, base_snapshots=base)
 
 
 def count_rows(cursor: Cursor) -> dict[str, int]:
@@ -119,7 +115,7 @@ def is_extracted(last: dict[str, Any], ti: Any, resolved_at: datetime) -> bool:
     Not so where a task was marked as done by hand; nor where the run got its window after bronze had run: it began on
     an empty source, and was cleared above bronze.
     """
-    bronze = [task for task in {*last, *ti.task.dag.task_ids} if task.partition(".")[0] == "bronze"]
+    bronze = [task for task in {*last, *ti.task.dag.task_ids} if group_of(task) == "bronze"]
     return all(
         task in last and last[task].is_done and last[task].start_time >= resolved_at for task in bronze
     )

@@ -1,5 +1,6 @@
 """What a run left in the lake: read from a real Iceberg catalog, kept in a real PostgreSQL."""
 
+import json
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -190,10 +191,19 @@ def test_source_that_was_mended_lets_the_next_run_pass(gold: Gold, lake: SqlCata
 
 def test_rebuild_is_compared_with_nothing(gold: Gold, lake: SqlCatalog) -> None:
     hold_lease(Task("a"))
-    gold("update audit.pipeline set published_snapshots = '{\"gold.sales_by_day\": 42}'")
-    assert audit()["base_snapshots"] == {"gold.sales_by_day": 42}
+    published = {"gold.sales_by_day": 42, "silver.fact_sales": 43}
+    gold("update audit.pipeline set published_snapshots = %s", (json.dumps(published),))
+    gold("create table gold.sales_by_day (day date)")
+    assert audit()["base_snapshots"] == published
     gold("update audit.pipeline set rebuild = 'gold', rebuild_batch = 1")
     assert audit()["base_snapshots"] == {}
+
+
+def test_table_that_bi_has_lost_is_published_whole(gold: Gold, lake: SqlCatalog) -> None:
+    published = {"gold.sales_by_day": 42, "gold.seller_analytics": 43, "silver.fact_sales": 44}
+    gold("update audit.pipeline set published_snapshots = %s", (json.dumps(published),))
+    gold("create table gold.seller_analytics (seller_id text)")
+    assert audit()["base_snapshots"] == {"gold.seller_analytics": 43, "silver.fact_sales": 44}
 
 
 def made(run: str, *tasks: str, **options: Any) -> None:
@@ -264,3 +274,49 @@ def test_task_that_was_told_late_had_written_in_time(gold: Gold, lake: SqlCatalo
     TryListener().on_task_instance_success(None, entity)
     task = Task("a", task_id="audit", follows={"gold.sales_by_day": {"entities.orders"}})
     assert audit_run(task, NOTHING_ALLOWED, JOBS)["batch"] == 1
+
+
+MODELS = ("entities.orders", "silver.fact_sales", "gold.sales_by_day", "gold.seller_analytics")
+
+
+def of_dag(run: str = "a") -> Task:
+    """The audit of a run, which follows all models."""
+    return Task(run, task_id="audit", task_ids=MODELS)
+
+
+def test_model_that_failed_and_was_marked_as_done_is_not_published_around(
+    gold: Gold, lake: SqlCatalog
+) -> None:
+    made("a", "entities.orders", "silver.fact_sales", "gold.seller_analytics")
+    failed = Task("a", task_id="gold.sales_by_day")
+    hold_lease(failed)
+    TryListener().on_task_instance_running(None, failed)
+    TryListener().on_task_instance_failed(None, failed, "out of memory")
+    with pytest.raises(AirflowFailException, match=r"gold\.sales_by_day was not made of what the run read"):
+        audit_run(of_dag(), NOTHING_ALLOWED, JOBS)
+    made("a", "gold.sales_by_day", try_number=2)
+    assert audit_run(of_dag(), NOTHING_ALLOWED, JOBS)["batch"] == 1
+
+
+def test_models_that_a_run_left_out_are_made_before_it_publishes(gold: Gold, lake: SqlCatalog) -> None:
+    made("a", "entities.orders", "silver.fact_sales")
+    with pytest.raises(AirflowFailException, match=r"gold\.sales_by_day .*`up_to`: clear it"):
+        audit_run(of_dag(), NOTHING_ALLOWED, JOBS)
+
+
+def test_run_that_has_no_news_when_it_is_cleared_needs_none_of_its_models(
+    gold: Gold, lake: SqlCatalog
+) -> None:
+    made("a", "entities.orders", "silver.fact_sales", "gold.seller_analytics")
+    failed = Task("a", task_id="gold.sales_by_day")
+    TryListener().on_task_instance_running(None, failed)
+    TryListener().on_task_instance_failed(None, failed, "out of memory")
+    give_back(gold)
+    made("b", *MODELS)
+    gold("update audit.pipeline set published_batch = 2")
+    give_back(gold)
+    idle = Task("a", task_id="entities.orders", try_number=2)
+    hold_lease(idle)
+    TryListener().on_task_instance_running(None, idle)
+    TryListener().on_task_instance_skipped(None, idle)
+    assert audit_run(of_dag(), NOTHING_ALLOWED, JOBS)["batch"] == 3

@@ -255,6 +255,16 @@ def test_what_was_staged_and_is_gone_is_to_be_staged_again(gold: Gold, staged: S
         publish(Task("a"), audited)
 
 
+def test_difference_alone_makes_no_table(gold: Gold, staged: Staged) -> None:
+    publish(Task("a"), staged("a", {"2018-01-01": 3}))
+    audited = staged("b", {"2018-01-02": 4})
+    gold("drop table gold.sales_by_day")
+    with pytest.raises(AirflowFailException, match=r"gold\.sales_by_day is gone .* clear its task `audit`"):
+        publish(Task("b"), audited)
+    publish(Task("b"), audited | {"base_snapshots": {}})
+    assert gold(DAYS) == days(("2018-01-02", 4))
+
+
 def rolled_back(staged: Staged, days: dict[str, int | None], to_batch: int, run: str = "back") -> None:
     """Restore the publication by batch `to_batch`, whose days these were."""
     chosen = staged(run, days) | {

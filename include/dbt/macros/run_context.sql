@@ -14,10 +14,15 @@
     cast({{ run_context().batch }} as bigint)
 {%- endmacro %}
 
-{#- Whether this model's layer is compared whole: after a rebuild, or where nothing was published yet. -#}
+{#- Whether this model is compared whole: after a rebuild of its layer, and where nothing of it was published yet. -#}
 {% macro compares_whole() -%}
     {%- set layers = {'none': [], 'gold': ['gold'], 'silver': ['silver', 'gold']} -%}
-    {{ return(model.schema in layers[run_context().compare_whole]) }}
+    {{ return(model.schema in layers[run_context().compare_whole] or table_name(this) not in run_context().snapshots) }}
+{%- endmacro %}
+
+{#- A table of the lake as the run's snapshots name it. -#}
+{% macro table_name(relation) -%}
+    {{ return(relation.schema ~ '.' ~ relation.identifier) }}
 {%- endmacro %}
 
 {#- A predicate: the row was written after the last publication. -#}
@@ -25,10 +30,9 @@
     {{ 'true' if compares_whole() else '_batch > ' ~ run_context().published_batch }}
 {%- endmacro %}
 
-{#- A relation as it was at the last publication; empty where it was then, or where the layer is compared whole. -#}
+{#- A relation as it was at the last publication; empty where it was then, or where the model is compared whole. -#}
 {% macro as_published(relation) -%}
-    {%- set table = relation.schema ~ '.' ~ relation.identifier -%}
-    {%- set snapshot = none if compares_whole() else run_context().snapshots.get(table) -%}
+    {%- set snapshot = none if compares_whole() else run_context().snapshots.get(table_name(relation)) -%}
     {%- if not snapshot -%}
         (select * from {{ relation }} where false)
     {%- else -%}
