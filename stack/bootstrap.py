@@ -61,9 +61,9 @@ def run(command: list[str], what: str) -> None:
 
 def bootstrap() -> None:
     """Bring `.stack/venv` in line with the lock file; at once done when it is. Raises BootstrapError."""
-    if sys.version_info < (3, 11):  # noqa: UP036, this may be any Python
+    if not (3, 11) <= sys.version_info < (3, 14):
         raise BootstrapError(
-            f"Python 3.11 or newer is needed; {sys.executable} is {sys.version.split()[0]}. "
+            f"Python 3.11 to 3.13 is needed; {sys.executable} is {sys.version.split()[0]}. "
             "Name another one: make PYTHON=/path/to/python3.11 …"
         )
     stamp = VENV / ".lock.sha256"
@@ -77,7 +77,8 @@ def bootstrap() -> None:
             f"No disk space: {SPACE >> 20} MB needed in {HOME}, {free >> 20} MB free. Free some."
         )
     uv = find_uv()
-    print("Installing the locked Python packages (some minutes the first time) …", flush=True)
+    # Not what `eval "$(make -s env)"` takes.
+    print("Installing the locked Python packages (some minutes the first time) …", file=sys.stderr)
     if not (VENV / "bin" / "python").exists():
         run([uv, "venv", "--quiet", "--python", sys.executable, str(VENV)], "making the environment")
     run(

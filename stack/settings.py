@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from stack import bootstrap
@@ -13,14 +13,17 @@ STACK = ROOT / "stack"
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Memory = Annotated[str, Field(pattern=r"^\d+[mMgG]$")]
-# An unset `make` variable reaches us as an empty string.
-Switch = Annotated[Literal["on", "off"], BeforeValidator(lambda value: value or "on")]
 
 
 class Settings(BaseSettings):
     """Ports (loopback only), memory (Java's notation) and places; read from the environment and `.env`."""
 
-    model_config = SettingsConfigDict(env_prefix="STACK_", env_file=ROOT / ".env", extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="STACK_",
+        env_file=ROOT / ".env",
+        env_ignore_empty=True,  # as an unset `make` variable reaches us
+        extra="ignore",
+    )
 
     postgres_port: Port = 15432
     trino_port: Port = 18081
@@ -35,7 +38,7 @@ class Settings(BaseSettings):
     spark_cores: int = Field(default=2, ge=1)
     airflow_parallelism: int = Field(default=4, ge=1)
 
-    shop: Switch = "on"
+    shop: Literal["on", "off"] = "on"
     start_timeout: int = Field(default=300, ge=1, description="seconds a service may take to become healthy")
 
     home: Annotated[Path, AfterValidator(Path.absolute)] = bootstrap.HOME

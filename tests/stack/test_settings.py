@@ -36,9 +36,14 @@ def test_a_wrong_value_is_named(name: str, value: str, monkeypatch: pytest.Monke
         Settings()
 
 
-def test_an_unset_make_variable_leaves_the_shop_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unset_make_variable_leaves_what_the_file_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("STACK_SHOP", "")
     assert Settings().shop == "on"
+    (tmp_path / ".env").write_text("STACK_SHOP=off\n")
+    monkeypatch.setitem(Settings.model_config, "env_file", tmp_path / ".env")
+    assert Settings().shop == "off"
 
 
 def test_what_the_stack_makes_is_ignored_by_git() -> None:
