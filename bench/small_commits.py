@@ -94,7 +94,8 @@ def commit(layer: str, batch: int, rows: int) -> None:
 
 def on_trino(statement: str) -> None:
     """Run a statement to its end."""
-    cursor = TrinoHook(TRINO_CONNECTION).get_conn().cursor()
+    hook: Any = TrinoHook(TRINO_CONNECTION)  # type: ignore[no-untyped-call]
+    cursor = hook.get_conn().cursor()
     cursor.execute(statement)
     cursor.fetchall()
 
@@ -106,7 +107,7 @@ def maintain(spark: SparkSession) -> None:
         if table["name"] in ours:
             if table["compact"]:
                 compact(spark, maintenance.TARGET_BYTES, maintenance.CROWD, table)
-            maintenance.expire_table(load_catalog("lake").load_table(table["name"]), None, "bench")
+            maintenance.expire_table(load_catalog("lake").load_table(table["name"]), [], "bench")
 
 
 def read_seconds(layer: str) -> tuple[float, float]:
