@@ -12,6 +12,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 import silver
 from entities import ENTITIES
+from spark_settings import INTERPRETED
 from stack.environment import environment
 from stack.settings import Settings
 
@@ -32,7 +33,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
                 patch.setenv(name, value)
         builder = (
             SparkSession.builder.master("local[2]")
-            .config(map=silver.SETTINGS)
+            .config(map=silver.SETTINGS | INTERPRETED)
             .config("spark.sql.shuffle.partitions", "1")
             .config("spark.sql.catalog.lake.type", "hadoop")
             .config("spark.sql.catalog.lake.warehouse", str(tmp_path_factory.mktemp("warehouse")))

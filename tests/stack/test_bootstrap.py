@@ -9,6 +9,9 @@ import pytest
 from stack import bootstrap
 
 
+RUN = bootstrap.run
+
+
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An environment that is not there yet, below the test's folder; nothing may be run."""
@@ -35,10 +38,19 @@ def test_no_disk_space_is_said_first(monkeypatch: pytest.MonkeyPatch) -> None:
         bootstrap.bootstrap()
 
 
-def test_an_old_python_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "version_info", (3, 10, 1))
-    with pytest.raises(bootstrap.BootstrapError, match=r"3\.11 or newer(.|\n)*PYTHON="):
+@pytest.mark.parametrize("version", [(3, 10, 1), (3, 14, 0)])
+def test_a_python_that_the_packages_do_not_support_is_named(
+    version: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "version_info", version)
+    with pytest.raises(bootstrap.BootstrapError, match=r"3\.11 to 3\.13(.|\n)*PYTHON="):
         bootstrap.bootstrap()
+
+
+def test_unreachable_registry_is_told_with_what_to_check(tmp_path: Path) -> None:
+    nowhere = [bootstrap.find_uv(), "pip", "install", "--index-url", "http://127.0.0.1:1"]
+    with pytest.raises(bootstrap.BootstrapError, match=r"installing failed(.|\n)*proxy(.|\n)*PIP_INDEX_URL"):
+        RUN([*nowhere, "--target", str(tmp_path), "medallion-nowhere"], "installing")
 
 
 def test_the_lock_names_every_package_we_ask_for_and_no_registry() -> None:

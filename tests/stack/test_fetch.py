@@ -137,3 +137,15 @@ def test_an_unreachable_registry_is_said_with_what_to_check(settings: Settings, 
     with pytest.raises(StackError, match=r"could not be fetched(.|\n)*STACK_IVY_SETTINGS"):
         fetch.maven("thing", mirrored(settings, f"http://127.0.0.1:{closed_port}/"))
     assert files(settings.cache) == []
+
+
+def test_an_unreachable_registry_of_the_jdk_is_said_and_nothing_stays(
+    settings: Settings, closed_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "system_jdk", lambda versions: None)
+    monkeypatch.setenv("UV_NO_CACHE", "1")
+    for name in ("UV_INDEX_URL", "UV_DEFAULT_INDEX"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{closed_port}")
+    with pytest.raises(StackError, match=r"Fetching a JDK failed(.|\n)*HTTPS_PROXY"):
+        fetch.jdk("trino", settings)
+    assert files(settings.cache) == []

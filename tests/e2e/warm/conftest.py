@@ -28,6 +28,6 @@ def pipeline(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         for name, value in in_environment(found).items():
             patch.setenv(name, value)
         patch.setattr("pyiceberg.catalog._ENV_CONFIG", Config())  # read once, as it was imported
-        pipeline = WarmPipeline(found, tmp_path_factory.mktemp("warm"))
+        pipeline = WarmPipeline(found, stack.dbt, tmp_path_factory.mktemp("warm") / "silver.log")
         yield pipeline
         pipeline.close()

@@ -6,6 +6,7 @@ import os
 import random
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -15,8 +16,6 @@ from typing import Any
 
 from airflow.providers.trino.hooks.trino import TrinoHook
 from airflow.sdk.exceptions import AirflowSkipException
-from dbt.cli.main import dbtRunner
-from dbt.contracts.graph.manifest import Manifest
 
 from medallion import audit, lease, publish
 from medallion.begin import keep_window, request_rebuild
@@ -24,13 +23,15 @@ from medallion.changes import anything_new
 from medallion.database import create_audit_tables, rendered, transaction
 from medallion.engines import tag
 from medallion.gold import GoldTable, gold_tables
-from medallion.manifest import entity_jobs
+from medallion.manifest import entity_jobs, model_nodes
 from medallion.run_state import RunState, run_state
-from medallion.settings import DBT_PROJECT, TRINO_CONNECTION
+from medallion.settings import TRINO_CONNECTION
 from medallion.tries import TryListener
 from medallion.window import RunKind, Window
 from stack.settings import ROOT
 from task_instance import Task
+
+from ..dbt_runner import Dbt
 
 ENGINES = {"bronze": "trino", "silver": "spark", "gold": "trino"}
 
@@ -38,54 +39,38 @@ ENGINES = {"bronze": "trino", "silver": "spark", "gold": "trino"}
 class WarmPipeline:
     """Runs of the pipeline, one after the other; `environment` is that of the stack's processes."""
 
-    def __init__(self, environment: dict[str, str], folder: Path) -> None:
-        """Start Spark, parse the dbt project; what dbt writes goes into `folder`."""
-        self.folder = folder
+    def __init__(self, environment: dict[str, str], dbt: Dbt, log: Path) -> None:
+        """Start Spark, which writes into `log`."""
+        self.dbt, self.log = dbt, log
         self.audited: dict[str, dict[str, Any]] = {}
+        self.tries: Counter[str] = Counter()
         self.idle: dict[str, set[str]] = {}  # run -> the Spark jobs that it skipped
         self.spark = subprocess.Popen(
             [sys.executable, Path(__file__).with_name("silver_server.py")],
-            env=environment | {"PYTHONPATH": str(ROOT / "include" / "spark_jobs")},
+            env=environment
+            | {"PYTHONPATH": os.pathsep.join([str(ROOT / "include" / "spark_jobs"), str(ROOT / "tests")])},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=(folder / "silver.log").open("w"),
+            stderr=log.open("w"),
             text=True,
         )
-        self.manifests: dict[str, Manifest | None] = {"trino": None, "spark": None}
-        for engine in self.manifests:
-            self.manifests[engine] = self.dbt(engine, "parse")
 
     def close(self) -> None:
         """End Spark."""
         self.spark.kill()
         self.spark.wait()
 
-    def dbt(self, engine: str, *arguments: str) -> Any:
-        """Run dbt in this process and return its result; raises AssertionError with its messages."""
-        done = dbtRunner(manifest=self.manifests[engine]).invoke([
-            "--no-version-check", "--log-level", "error", "--log-path", str(self.folder),
-            *arguments, "--target", engine, "--target-path", str(self.folder / engine),
-            "--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT),
-        ])  # fmt: skip
-        assert done.success, done.exception or [
-            each.message
-            for each in getattr(done.result, "results", [])
-            if each.status not in ("success", "pass")
-        ]
-        return done.result
-
     def tasks(self, draw: random.Random) -> list[str]:
         """Return the tasks of a run, those of a layer in any order."""
-        manifest: Any = self.manifests["trino"]
         named: dict[str, list[str]] = {
             "bronze": [],
             "entities": list(entity_jobs()),
             "silver": [],
             "gold": [],
         }
-        for node in manifest.nodes.values():
-            if node.resource_type == "model" and node.config.materialized != "spark_job":
-                named[node.schema].append(node.name)
+        for node in sorted(model_nodes(), key=lambda node: node["name"]):
+            if node["config"]["materialized"] != "spark_job":
+                named[node["schema"]].append(node["name"])
         named["audit"] = [""]
         named["stage"] = [table.name for table in gold_tables()]
         named["publish"] = [""]
@@ -107,7 +92,8 @@ class WarmPipeline:
 
         Raises AssertionError where a task fails, AirflowFailException where publishing has to begin anew.
         """
-        ti = Task(run_id)
+        self.tries[run_id] += 1
+        ti = Task(run_id, try_number=self.tries[run_id])
         # Every other run has ended: the lease is free.
         assert lease.try_lease(ti) is None
         request_rebuild(rebuild)
@@ -120,13 +106,13 @@ class WarmPipeline:
             with self.audited_try(ti, layer):
                 self.do(ti, layer, [task.partition(".")[2] for task in group])
 
-    def do(self, ti: Task, layer: str, names: Sequence[str]) -> None:
+    def do(self, ti: Task, layer: str, names: list[str]) -> None:
         """Do tasks of a layer."""
         state = run_state(ti)
         match layer:
             case "bronze" | "silver" | "gold":
-                os.environ["MEDALLION_RUN"] = state.json()
-                self.dbt(ENGINES[layer], "run", "--select", *names)
+                success, said = self.dbt.run(ENGINES[layer], names, state.json())
+                assert success, said
             case "entities":
                 self.make_entities(ti.run_id, state, names)
             case "audit":
@@ -161,7 +147,7 @@ class WarmPipeline:
         self.spark.stdin.write(json.dumps(asked) + "\n")
         self.spark.stdin.flush()
         outcome = self.spark.stdout.readline()
-        assert outcome == '"done"\n', outcome or (self.folder / "silver.log").read_text()[-3000:]
+        assert outcome == '"done"\n', outcome or self.log.read_text()[-3000:]
 
     def stage(self, ti: Task, names: Sequence[str]) -> None:
         """Stage what differs of the gold tables, by the DAG's own statements, side by side as it does."""
@@ -182,6 +168,8 @@ class WarmPipeline:
 
     def forget(self, *layers: str) -> None:
         """Drop what was published, and the lake's tables of the layers: as if nothing had ever been made of them."""
+        for told in (self.audited, self.idle, self.tries):
+            told.clear()
         trino: Any = TrinoHook(TRINO_CONNECTION)  # type: ignore[no-untyped-call]
         for layer in layers:
             for (name,) in trino.get_records(f"show tables from lake.{layer}"):
@@ -203,6 +191,6 @@ class WarmPipeline:
 
 
 def in_environment(environment: dict[str, str]) -> dict[str, str]:
-    """Return what makes a process one of the stack's, as far as Airflow's connections, dbt and pyiceberg go."""
-    ours = ("AIRFLOW_CONN_", "TRINO_", "THRIFT_", "PYICEBERG_", "PGSERVICEFILE")
+    """Return what makes a process one of the stack's, as far as Airflow's connections and pyiceberg go."""
+    ours = ("AIRFLOW_CONN_", "PYICEBERG_", "PGSERVICEFILE")
     return {name: value for name, value in environment.items() if name.startswith(ours)}

@@ -10,9 +10,7 @@ from pyspark.sql import SparkSession
 
 from entities import ENTITIES
 from silver import SETTINGS, Run, bring_up_to_date
-
-# For some rows a run, generating and compiling code takes twice as long as interpreting.
-INTERPRETED = {"spark.sql.codegen.wholeStage": False, "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
+from spark_settings import INTERPRETED
 
 with SparkSession.builder.appName("warm silver").config(map=SETTINGS | INTERPRETED).getOrCreate() as spark:
     spark.sparkContext.setLogLevel("ERROR")

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from expected import ENTITIES, canonical_key
+from expected.model import MODELS
+from medallion.database import transaction
 from medallion.window import RunKind, Window
 
 from ..conftest import Stack
@@ -100,3 +102,24 @@ def test_corrected_row_leaves_quarantine(stack: Stack, pipeline: WarmPipeline, i
     [(price,)] = stack.lake(f"select price from silver.stg_order_items where {key} and _state = 'current'")
     assert str(price) == "7.00"
     assert stack.differences() == {}
+
+
+def test_tables_that_are_new_or_that_bi_lost_are_published_whole(
+    stack: Stack, pipeline: WarmPipeline, injected: Injected
+) -> None:
+    """As after two models were added, and after somebody dropped a table that BI reads, by a run with little news."""
+    stack.lake("drop table gold.sales_by_day")
+    stack.lake("drop table silver.dim_sellers")
+    with transaction() as cursor:
+        cursor.execute("drop table gold.sales_by_day, gold.seller_analytics")
+        cursor.execute(
+            "update audit.pipeline set published_snapshots = published_snapshots"
+            " - array['gold.sales_by_day', 'silver.dim_sellers']"
+        )
+    stack.rows(
+        "SOURCE_URL",
+        "update sales.orders set order_status = 'canceled' where order_id = ("
+        " select max(order_id) from sales.orders where order_status = 'delivered')",
+    )
+    pipeline.run("deployed", RunKind.MANUAL)
+    assert stack.differences(*MODELS) == {}

@@ -1,0 +1,52 @@
+"""dbt in the tests' own process, on the stack's engines: the project is parsed once, and no process is started."""
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from dbt.cli.main import dbtRunner
+from dbt.contracts.graph.manifest import Manifest
+
+from medallion.settings import DBT_PROJECT
+
+# What makes a process one of the stack's, as far as dbt goes.
+ENGINES = ("TRINO_", "THRIFT_")
+
+
+class Dbt:
+    """dbt on the engines that `environment`, of the stack's processes, names; what it writes goes into `folder`."""
+
+    def __init__(self, environment: dict[str, str], folder: Path) -> None:
+        """Nothing is parsed before it is asked for."""
+        self.environment = {name: value for name, value in environment.items() if name.startswith(ENGINES)}
+        self.folder = folder
+
+    @cached_property
+    def manifests(self) -> dict[str, Manifest]:
+        """The project as each engine has it."""
+        return {engine: self._invoke(engine, None, "parse")[0].result for engine in ("trino", "spark")}
+
+    def run(self, engine: str, selected: list[str], told: str) -> tuple[bool, str]:
+        """Run models as a run's tasks do, `told` of the run; return whether all went well, and what dbt said."""
+        with mock.patch.dict(os.environ, {"MEDALLION_RUN": told}):
+            done, said = self._invoke(engine, self.manifests[engine], "run", "--select", *selected)
+        return done.success, said
+
+    def _invoke(self, engine: str, manifest: Manifest | None, *arguments: str) -> tuple[Any, str]:
+        said = []
+
+        def listen(event: Any) -> None:
+            if event.info.level != "debug":
+                said.append(event.info.msg)
+
+        with mock.patch.dict(os.environ, self.environment):
+            done = dbtRunner(manifest=manifest, callbacks=[listen]).invoke([
+                "--no-version-check", "--log-level", "error", "--log-path", str(self.folder),
+                *arguments, "--target", engine, "--target-path", str(self.folder / engine),
+                "--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT),
+            ])  # fmt: skip
+        if done.exception:
+            raise done.exception
+        return done, "\n".join(said)
