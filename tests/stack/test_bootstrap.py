@@ -8,7 +8,6 @@ import pytest
 
 from stack import bootstrap
 
-
 RUN = bootstrap.run
 
 
