@@ -14,7 +14,7 @@ from rich.console import Console
 from stack import pipeline, supervisor
 from stack.build import DBT, build, make_manifests
 from stack.console import console
-from stack.environment import MARK, POSTGRES_BIN, environment, exports
+from stack.environment import MARK, POSTGRES_BIN, environment, exports, without_proxy
 from stack.errors import StackError
 from stack.lifecycle import show_status
 from stack.lifecycle import up as start_all
@@ -42,6 +42,7 @@ def of_the_stack(settings: Settings) -> dict[str, str]:
 def cli(context: click.Context) -> None:
     """Start, fill, run and stop the medallion stack on this machine."""
     context.obj = Settings()
+    os.environ.update(without_proxy())
 
 
 @cli.command("build")

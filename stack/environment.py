@@ -25,6 +25,13 @@ SPARK_HOME = Path(pyspark.__file__).parent
 MARK = "STACK_MARK"
 
 
+def without_proxy() -> dict[str, str]:
+    """Return the variables, in both spellings that libraries know, by which nothing of ours goes through a proxy."""
+    asked = [os.environ.get(name, "") for name in ("no_proxy", "NO_PROXY")]
+    hosts = ",".join(dict.fromkeys(host for host in ",".join([*asked, HOST, "localhost"]).split(",") if host))
+    return {"no_proxy": hosts, "NO_PROXY": hosts}
+
+
 def socket_path() -> Path:
     """Where the supervisor listens: short for any clone, as the path of a socket may have 107 characters."""
     digest = hashlib.sha256(str(HOME).encode()).hexdigest()[:12]
@@ -115,7 +122,7 @@ def environment(settings: Settings) -> dict[str, str]:
         if name not in {"PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "PYTHONHOME", "JAVA_HOME"}
     }
     configured = {f"STACK_{name.upper()}": str(value) for name, value in settings if value is not None}
-    warehouse = (home / "warehouse").as_uri()
+    warehouse = f"file://{home / 'warehouse'}"  # as it is: Trino and pyiceberg decode nothing
     spark_tmp = home / "spark" / "tmp"
     spark_options = [
         # The Thrift server leaves a folder there at each start.
@@ -134,7 +141,7 @@ def environment(settings: Settings) -> dict[str, str]:
         **exports(settings),
         MARK: str(home),
         "PATH": os.pathsep.join([str(PROGRAMS), str(POSTGRES_BIN), os.environ["PATH"]]),
-        "NO_PROXY": ",".join(filter(None, [os.environ.get("NO_PROXY"), HOST, "localhost"])),
+        **without_proxy(),
         "DO_NOT_TRACK": "1",
         "TZ": "UTC",
         "STACK_ROOT": str(ROOT),

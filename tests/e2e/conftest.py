@@ -117,7 +117,7 @@ class Stack:
     def catalog(self) -> SqlCatalog:
         """The lake's catalog in pyiceberg."""
         os.environ["PGSERVICEFILE"] = str(self.settings.home / "pg_service.conf")
-        warehouse = (self.settings.home / "warehouse").as_uri()
+        warehouse = f"file://{self.settings.home / 'warehouse'}"
         uri = "postgresql+psycopg2://?service=lake"
         return SqlCatalog(
             "lake",

@@ -94,3 +94,11 @@ def test_env_prints_what_a_shell_can_evaluate(settings: Settings, monkeypatch: p
     assert shown[0].startswith("psql (PostgreSQL)")
     assert re.fullmatch(r"postgresql://bi_reader:\w{48}@127\.0\.0\.1:15432/bi", shown[1])
     assert shown[2] == "[]"
+
+
+@pytest.mark.usefixtures("fetched")
+def test_nothing_of_ours_goes_through_a_proxy(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", ".corp")
+    monkeypatch.setenv("NO_PROXY", "10.0.0.0/8,.corp")
+    found = environment(settings)
+    assert found["no_proxy"] == found["NO_PROXY"] == ".corp,10.0.0.0/8,127.0.0.1,localhost"
