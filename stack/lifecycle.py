@@ -13,10 +13,11 @@ from rich.table import Table
 from stack import supervisor
 from stack.build import build, last_lines, run
 from stack.console import console
+from stack.credentials import write_private
 from stack.environment import PROGRAMS, exports
 from stack.errors import StackError
 from stack.health import CHECKS
-from stack.postgres import create_cluster, prepare_databases
+from stack.postgres import create_cluster, forget_dead_server, prepare_databases
 from stack.settings import Settings
 
 GIVE_UP_SECONDS = 15
@@ -87,9 +88,10 @@ def up(settings: Settings) -> None:
     else:
         supervisor.end(supervisor.ours(settings))
         supervisor.check_ports(settings)
+        forget_dead_server(settings)
         create_cluster(settings, env)
+        write_private(settings.home / "settings.json", settings.model_dump_json(exclude=CHANGEABLE))
         supervisor.launch(env, settings)
-        (settings.home / "settings.json").write_text(settings.model_dump_json(exclude=CHANGEABLE))
     console.print("Starting the engines …")
     supervisor.start("postgres")
     wait_healthy("postgres", settings)

@@ -1,10 +1,13 @@
 """Prepares PostgreSQL: the cluster's folder, then roles, databases and schemas from `stack/postgres/*.sql`."""
 
+import contextlib
 import os
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+
+import psutil
 
 from stack.environment import HOST, POSTGRES_BIN
 from stack.errors import StackError
@@ -35,6 +38,21 @@ def create_cluster(settings: Settings, env: dict[str, str]) -> None:
     if done.returncode:
         raise StackError(f"PostgreSQL's folder could not be made:\n{done.stderr.strip()}")
     partial.rename(target)
+
+
+def forget_dead_server(settings: Settings) -> None:
+    """Remove the lock of a server that ended with the machine: its number may be another program's by now.
+
+    PostgreSQL itself looks no further than whether any process of the same user has it.
+    """
+    lock = settings.home / "postgres" / "postmaster.pid"
+    if not lock.exists():
+        return
+    number = lock.read_text().partition("\n")[0]
+    with contextlib.suppress(psutil.NoSuchProcess):
+        if number.isdigit() and psutil.Process(int(number)).name() == "postgres":
+            return
+    lock.unlink()
 
 
 def prepare_databases(settings: Settings, env: dict[str, str]) -> None:

@@ -13,6 +13,7 @@ from xmlrpc.client import Fault, ServerProxy
 import psutil
 from supervisor.xmlrpc import SupervisorTransport
 
+from stack.credentials import write_private
 from stack.environment import HOST, MARK, PROGRAMS, socket_path
 from stack.errors import StackError
 from stack.settings import STACK, Settings
@@ -66,7 +67,26 @@ def launch(env: dict[str, str], settings: Settings) -> None:
         if time.monotonic() > deadline:
             raise StackError(f"The supervisor does not answer; see {settings.home}/log/supervisord.log")
         time.sleep(0.1)
-    (settings.home / "session").write_text(str(rpc().getPID()))
+    write_private(session_record(settings), str(rpc().getPID()))
+
+
+def session_record(settings: Settings) -> Path:
+    """Where the number of supervisord's process, and so of its session, is kept while the stack runs."""
+    return settings.home / "session"
+
+
+def session(settings: Settings) -> int | None:
+    """Return the session that supervisord opened; None where none is recorded, or the number is another's by now."""
+    try:
+        number = int(session_record(settings).read_text())
+    except (FileNotFoundError, ValueError):  # empty after a loss of power
+        return None
+    with contextlib.suppress(
+        psutil.NoSuchProcess
+    ):  # a session may outlive its leader, or keep it as a zombie
+        if str(STACK / "supervisord.conf") not in psutil.Process(number).cmdline():
+            return None
+    return number
 
 
 def start(name: str) -> bool:
@@ -93,20 +113,15 @@ def ours(settings: Settings) -> list[psutil.Process]:
     """Return every process of this stack, found without the supervisor.
 
     They are in the session that supervisord opened, or carry our mark in their environment. A session's number is not
-    given to another one while a member lives; with a leader that is not our supervisord, it is another one.
+    given to another one while a member lives.
     """
-    record = settings.home / "session"
-    session = int(record.read_text()) if record.exists() else None
-    if (
-        session
-        and psutil.pid_exists(session)
-        and "supervisord" not in " ".join(psutil.Process(session).cmdline())
-    ):
-        session = None
+    known = session(settings)
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, ProcessLookupError):
-            if os.getsid(process.pid) == session or process.environ().get(MARK) == str(settings.home):
+            is_ours = os.getsid(process.pid) == known or process.environ().get(MARK) == str(settings.home)
+            # A zombie has ended; without an init nobody ever takes it away.
+            if is_ours and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found
 
@@ -132,3 +147,4 @@ def shutdown(settings: Settings) -> None:
         with contextlib.suppress(psutil.TimeoutExpired):
             supervisord.wait(STOPPING_SECONDS)
     end(ours(settings))
+    session_record(settings).unlink(missing_ok=True)

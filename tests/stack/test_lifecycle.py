@@ -1,7 +1,12 @@
+import os
+import shutil
+
 import pytest
 
+from postgres import Server
 from stack import lifecycle
 from stack.errors import StackError
+from stack.postgres import forget_dead_server
 from stack.settings import Settings
 
 
@@ -10,3 +15,21 @@ def test_settings_that_differ_from_the_running_stack_are_named(settings: Setting
     lifecycle.same_settings(settings.model_copy(update={"shop": "off"}))
     with pytest.raises(StackError, match=r"\(STACK_TRINO_PORT\).*make down"):
         lifecycle.same_settings(settings.model_copy(update={"trino_port": 1024}))
+
+
+@pytest.mark.parametrize("number", ["", f"{os.getpid()}\nand more\n", f"{2**22 + 1}\n"])
+def test_the_lock_of_a_server_that_ended_with_the_machine_is_removed(settings: Settings, number: str) -> None:
+    lock = settings.home / "postgres" / "postmaster.pid"
+    forget_dead_server(settings)
+    lock.parent.mkdir()
+    lock.write_text(number)
+    forget_dead_server(settings)
+    assert not lock.exists()
+
+
+def test_the_lock_of_a_server_that_runs_stays(settings: Settings, postgres: Server) -> None:
+    lock = settings.home / "postgres" / "postmaster.pid"
+    lock.parent.mkdir()
+    shutil.copy(postgres.folder / "data" / "postmaster.pid", lock)
+    forget_dead_server(settings)
+    assert lock.exists()

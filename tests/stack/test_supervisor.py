@@ -41,3 +41,20 @@ def test_a_process_that_does_not_listen_is_killed() -> None:
         process.stdout.readline()
         supervisor.end([psutil.Process(process.pid)], seconds=0.2)
         assert not psutil.pid_exists(process.pid)
+
+
+@pytest.mark.parametrize("record", ["", "1"])
+def test_a_record_that_a_crash_left_names_no_session(settings: Settings, record: str) -> None:
+    supervisor.session_record(settings).write_text(record)  # 1 is not our supervisor
+    assert supervisor.session(settings) is None
+    supervisor.shutdown(settings)
+    assert not supervisor.session_record(settings).exists()
+
+
+def test_a_zombie_is_no_process_of_ours(settings: Settings) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""], start_new_session=True) as ended:
+        supervisor.session_record(settings).write_text(str(ended.pid))
+        while psutil.Process(ended.pid).status() != psutil.STATUS_ZOMBIE:
+            pass
+        assert supervisor.session(settings) == ended.pid
+        assert supervisor.ours(settings) == []
