@@ -126,5 +126,10 @@ lint: venv ## Ruff, sqlfluff, mypy
 lock: venv ## Resolve the packages of pyproject.toml again into requirements.txt
 	@$(PYTHON) -m stack.bootstrap lock
 
+# By name: STACK_HOME may be a folder with more in it.
+made := airflow dbt docs log pg_service.conf postgres postgres.partial secrets.env session settings.json spark \
+    supervisord.pid test trino venv warehouse
+
 clean: down ## Remove everything made here (data included); downloads stay in the cache
-	@rm -rf '$(STACK_HOME)' include/dbt/target include/dbt/logs
+	@rm -rf include/dbt/target include/dbt/logs $(made:%='$(STACK_HOME)'/%)
+	@[ ! -d '$(STACK_HOME)' ] || rmdir '$(STACK_HOME)' 2>/dev/null || { echo 'Not ours, and left in $(STACK_HOME):'; ls -A '$(STACK_HOME)'; }

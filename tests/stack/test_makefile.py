@@ -1,6 +1,8 @@
 """The targets that people and scripts rely on."""
 
+import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -33,3 +35,17 @@ def test_missing_variable_is_asked_for_with_an_example(arguments: list[str], mes
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert message in done.stderr
+
+
+def test_clean_removes_what_was_made_and_nothing_else(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    home = tmp_path / "disk"
+    for name in ("warehouse/silver", "venv/bin", "photos"):
+        (home / name).mkdir(parents=True)
+    clean = ["make", "-o", "down", "clean", f"STACK_HOME={home}"]
+    done = subprocess.run(clean, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert [path.name for path in home.iterdir()] == ["photos"]
+    assert f"left in {home}:\nphotos\n" in done.stdout
+    (home / "photos").rmdir()
+    subprocess.run(clean, cwd=tmp_path, check=True)
+    assert not home.exists()
