@@ -36,6 +36,7 @@ PLUGINS = {"iceberg", "postgresql", "geospatial"}  # without geospatial the post
 MB = 1024 * 1024
 DAY = 24 * 3600
 PROGRESS_SECONDS = 10
+STALLED_SECONDS = 120  # Ivy itself waits for ever
 IVY_MODULE = """\
 <ivy-module version="2.0">
   <info organisation="medallion" module="fetch"/>
@@ -47,8 +48,8 @@ IVY_MODULE = """\
 </ivy-module>
 """
 CONNECTION = (
-    "Check the network, your proxy (HTTPS_PROXY), your certificates (SSL_CERT_FILE) or your mirror\n"
-    "(UV_INDEX_URL for Python packages, STACK_IVY_SETTINGS for Maven artifacts), and try again."
+    "Check the network, your proxy (HTTPS_PROXY; Java takes no password from it), your certificates (SSL_CERT_FILE)\n"
+    "or your mirror (UV_INDEX_URL for Python packages, STACK_IVY_SETTINGS for Maven artifacts), and try again."
 )
 
 
@@ -159,7 +160,9 @@ def java_network(folder: Path) -> list[str]:
     """
     options = []
     if (proxy := urlsplit(getproxies().get("https", ""))).hostname:
+        around = os.environ.get("NO_PROXY", "").replace(",.", ",*.").replace(",", "|")
         options += [f"-Dhttps.proxyHost={proxy.hostname}", f"-Dhttps.proxyPort={proxy.port or 80}"]
+        options += [f"-Dhttp.nonProxyHosts={around}"]
     if bundle := os.environ.get("SSL_CERT_FILE"):
         with warnings.catch_warnings(action="ignore"):  # about flaws of single authorities' certificates
             found = x509.load_pem_x509_certificates(Path(bundle).read_bytes())
@@ -194,14 +197,20 @@ def download(name: str, wanted: dict[str, Any], folder: Path, settings: Settings
         log.open("w") as output,
         subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT) as ivy_process,
     ):
-        shown = time.monotonic()
+        shown = grown = time.monotonic()
+        have = 0
         while ivy_process.poll() is None:
             time.sleep(0.2)
             if time.monotonic() - shown > PROGRESS_SECONDS:
-                shown = time.monotonic()
+                shown, before = time.monotonic(), have
                 with suppress(FileNotFoundError):  # Ivy renames what is complete
                     have = sum(file.stat().st_size for file in (folder / "ivy").rglob(f"*.{wanted['type']}*"))
                     console.print(f"  {have // MB} of {wanted['bytes'] // MB} MB")
+                if have != before:
+                    grown = shown
+                elif shown - grown > STALLED_SECONDS:
+                    ivy_process.kill()
+                    output.write(f"error: nothing arrived for {STALLED_SECONDS} seconds\n")
     if ivy_process.returncode or not (folder / f"{name}-{wanted['version']}.{wanted['type']}").exists():
         lines = [line.strip() for line in log.read_text().splitlines() if line.strip().strip(".")]
         raise Interrupted("\n".join(line for line in lines if "error" in line.lower() or "not found" in line))
@@ -217,7 +226,7 @@ def maven(name: str, settings: Settings) -> Path:
     if target.exists():
         return target
     settings.cache.mkdir(parents=True, exist_ok=True)
-    need_space(settings.cache, wanted["bytes"], target.name)
+    need_space(settings.cache, 2 * wanted["bytes"], target.name)  # Ivy copies what has arrived
     own = (
         Path.home()
         / ".m2"

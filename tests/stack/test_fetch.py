@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tenacity import wait_none
+from tenacity import stop_after_attempt, wait_none
 
 from stack import fetch
 from stack.errors import StackError
@@ -149,3 +149,13 @@ def test_an_unreachable_registry_of_the_jdk_is_said_and_nothing_stays(
     with pytest.raises(StackError, match=r"Fetching a JDK failed(.|\n)*HTTPS_PROXY"):
         fetch.jdk("trino", settings)
     assert files(settings.cache) == []
+
+
+def test_a_download_that_stalls_is_ended_and_told(
+    settings: Settings, taken_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "PROGRESS_SECONDS", 0.1)
+    monkeypatch.setattr(fetch, "STALLED_SECONDS", 1)
+    monkeypatch.setattr(fetch, "stop_after_attempt", lambda tries: stop_after_attempt(1))
+    with pytest.raises(StackError, match="nothing arrived for 1 seconds"):
+        fetch.maven("thing", mirrored(settings, f"http://127.0.0.1:{taken_port}/"))
