@@ -5,6 +5,7 @@ Usage: python3 -m stack.bootstrap [lock]     (lock: resolve pyproject.toml into 
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -68,8 +69,16 @@ def bootstrap() -> None:
         )
     stamp = VENV / ".lock.sha256"
     wanted = hashlib.sha256(LOCK.read_bytes()).hexdigest()
-    if stamp.exists() and stamp.read_text() == wanted:
+    python = VENV / "bin" / "python"
+    # The Python that it was made with may have left with an upgrade of the system.
+    if stamp.exists() and stamp.read_text() == wanted and python.exists():
         return
+    for place in (ROOT, HOME, CACHE):
+        if odd := re.search(r"[\s%#?\"']", str(place)):
+            raise BootstrapError(
+                f"{place} has {odd[0]!r} in its name, which the engines do not take: choose another folder for the "
+                "project, STACK_HOME or STACK_CACHE."
+            )
     HOME.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(HOME).free
     if free < SPACE:
@@ -79,8 +88,11 @@ def bootstrap() -> None:
     uv = find_uv()
     # Not what `eval "$(make -s env)"` takes.
     print("Installing the locked Python packages (some minutes the first time) …", file=sys.stderr)
-    if not (VENV / "bin" / "python").exists():
-        run([uv, "venv", "--quiet", "--python", sys.executable, str(VENV)], "making the environment")
+    if not python.exists():
+        run(
+            [uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(VENV)],
+            "making the environment",
+        )
     run(
         [
             uv,

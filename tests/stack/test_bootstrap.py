@@ -24,7 +24,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_environment_in_line_with_the_lock_is_left_alone() -> None:
-    bootstrap.VENV.mkdir()
+    (bootstrap.VENV / "bin").mkdir(parents=True)
+    (bootstrap.VENV / "bin" / "python").touch()
     (bootstrap.VENV / ".lock.sha256").write_text(
         bootstrap.hashlib.sha256(bootstrap.LOCK.read_bytes()).hexdigest()
     )
@@ -63,3 +64,18 @@ def test_the_lock_names_every_package_we_ask_for_and_no_registry() -> None:
     assert names <= {name.lower() for name in re.findall(r"^([\w.-]+)==", lock, re.MULTILINE)}
     assert "://" not in lock
     assert "--hash=sha256:" in lock
+
+
+def test_an_environment_whose_python_has_left_is_made_anew() -> None:
+    test_an_environment_in_line_with_the_lock_is_left_alone()
+    (bootstrap.VENV / "bin" / "python").unlink()
+    with pytest.raises(AssertionError, match="making the environment"):
+        bootstrap.bootstrap()
+
+
+def test_a_folder_that_the_engines_do_not_take_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bootstrap, "HOME", tmp_path / "my data")
+    with pytest.raises(bootstrap.BootstrapError, match=r"my data has ' ' in its name.*STACK_HOME"):
+        bootstrap.bootstrap()
