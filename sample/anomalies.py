@@ -31,7 +31,7 @@ class Case(NamedTuple):
     """One way to spoil rows of one entity: `column` becomes the SQL `expression` of one of `values`.
 
     A `copy` is a second row with the change, instead of a change to the row. What is to be done `once` gets a
-    single row, however large the shop.
+    single row, however large the shop. A `drift` adds the column, which the schema does not have.
     """
 
     kind: str
@@ -43,6 +43,7 @@ class Case(NamedTuple):
     expression: str = "%(value)s"
     copy: bool = False
     once: bool = False
+    drift: bool = False
 
     @property
     def where(self) -> str:
@@ -167,6 +168,7 @@ CONFLICTS = (
     ("products", "product_weight_g", "1"),
     ("product_category_name_translation", "product_category_name_english", "before"),
 )
+NEW_COLUMNS = (("orders", "order_channel", ("app", "loja")), ("products", "product_color", ("azul",)))
 DISORDERS = (
     ("carrier_before_purchase", "order_delivered_carrier_date", "order_purchase_timestamp"),
     ("delivered_before_carrier", "order_delivered_customer_date", "order_delivered_carrier_date"),
@@ -196,6 +198,8 @@ def cases() -> Iterator[Case]:
     for entity, name, value in CONFLICTS:
         yield Case("duplicate", entity, None, "current", None, (None,), copy=True)
         yield Case("conflict", entity, name, "superseded", None, (value,), copy=True)
+    for entity, name, values in NEW_COLUMNS:
+        yield Case("new_column", entity, name, "current", None, values, drift=True)
     yield Case(
         "long_text",
         "order_reviews",
@@ -248,6 +252,9 @@ def inject(cur: cursor, kinds: list[str], seed: int) -> list[Injected]:
     chosen = sorted(
         (case for case in cases() if case.kind in kinds), key=lambda case: (case.entity, case.where)
     )
+    for case in chosen:
+        if case.drift:
+            cur.execute(f"alter table sales.{case.entity} add column if not exists {case.column} text")
     for (entity, where), group in groupby(chosen, key=lambda case: (case.entity, case.where)):
         pool = list(group)
         cur.execute(f"alter table sales.{entity} disable trigger user")

@@ -12,6 +12,7 @@ from expected import ENTITIES, canonical_key
 from expected.model import MODELS
 from medallion.database import transaction
 from medallion.window import RunKind, Window
+from sample.shop import TABLES
 
 from ..conftest import Stack
 from .pipeline import WarmPipeline
@@ -86,6 +87,16 @@ def test_accounts_add_up_to_what_was_injected(stack: Stack, injected: Injected) 
         assert (deleted, superseded) == (0, outcomes[entity, "superseded"]), entity
         assert quarantined == outcomes[entity, "quarantined"], entity
         assert current == read - superseded - quarantined, entity
+
+
+def test_new_columns_are_captured_as_they_were_injected_and_no_more(stack: Stack, injected: Injected) -> None:
+    new = [row for row in injected if row["kind"] == "new_column"]
+    assert {row["entity"] for row in new} == {"orders", "products"}
+    for entity, column in {(row["entity"], row["column"]) for row in new}:
+        captured = stack.lake(
+            f"select {TABLES[entity][0]} from bronze.{entity} where {column} is not null order by 1"
+        )
+        assert captured == sorted(tuple(row["key"]) for row in new if row["entity"] == entity)
 
 
 def test_corrected_row_leaves_quarantine(stack: Stack, pipeline: WarmPipeline, injected: Injected) -> None:
