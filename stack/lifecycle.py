@@ -129,8 +129,6 @@ def show_status(settings: Settings) -> None:
         "trino": settings.trino_port,
         "thrift": settings.thrift_port,
         "api-server": settings.airflow_port,
-        "scheduler": settings.worker_log_port,
-        "triggerer": settings.triggerer_log_port,
     }
     table = Table("service", "state", "pid", "port", "uptime", "memory", box=None)
     for name in supervisor.SERVICES:

@@ -29,8 +29,6 @@ class Settings(BaseSettings):
     trino_port: Port = 18081
     thrift_port: Port = 11000
     airflow_port: Port = 18080
-    worker_log_port: Port = 18793
-    triggerer_log_port: Port = 18794
 
     trino_memory: Memory = "1536M"
     thrift_memory: Memory = "1G"
