@@ -89,10 +89,8 @@ def bootstrap() -> None:
     # Not what `eval "$(make -s env)"` takes.
     print("Installing the locked Python packages (some minutes the first time) …", file=sys.stderr)
     if not python.exists():
-        run(
-            [uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(VENV)],
-            "making the environment",
-        )
+        shutil.rmtree(VENV, ignore_errors=True)
+        run([uv, "venv", "--quiet", "--python", sys.executable, str(VENV)], "making the environment")
     run(
         [
             uv,
