@@ -14,6 +14,7 @@ import psutil
 from airflow.providers.trino.hooks.trino import TrinoException, TrinoHook
 from airflow.sdk import BaseOperator
 from tenacity import retry, retry_if_result, stop_after_delay, wait_fixed
+from trino.exceptions import DatabaseError
 
 from medallion.settings import SPARK_JOBS, TRINO_CONNECTION
 
@@ -53,7 +54,7 @@ def end_statements(tag_pattern: str) -> list[str]:
             f"Trino does not answer at {where.host}:{where.port} (connection {TRINO_CONNECTION}). Is it up? {error}"
         ) from error
     for query_id in running:
-        with suppress(TrinoException):  # it has just ended by itself
+        with suppress(DatabaseError):  # it has just ended by itself
             trino.run(
                 f"call system.runtime.kill_query(query_id => '{query_id}', message => 'left by an earlier try')"
             )

@@ -8,7 +8,8 @@ from datetime import timedelta
 from time import time
 from typing import Any
 
-from airflow.providers.trino.hooks.trino import TrinoException, TrinoHook
+from airflow.providers.trino.hooks.trino import TrinoHook
+from trino.exceptions import DatabaseError
 
 from medallion.audit import LAYERS
 from medallion.database import rendered, transaction
@@ -113,7 +114,7 @@ def expire_table(table: Any, published: Collection[int], tagged: str) -> None:
     """Removes snapshots of a pyiceberg table past their time, and files that no snapshot knows; may be repeated.
 
     Keeps what is younger than the setting, the current snapshot, and those of `published` with all later ones.
-    `tagged`: what marks the statements as a task's. Raises TrinoException.
+    `tagged`: what marks the statements as a task's. Raises trino.exceptions.DatabaseError.
     """
     metadata, kept_for = table.metadata, settings().snapshot_retention
     for snapshot in metadata.snapshots:
@@ -152,7 +153,7 @@ def expire(ti: Any, measured: list[dict[str, Any]]) -> None:
         try:
             published = {snapshots[name] for snapshots in kept if name in snapshots}
             expire_table(catalog.load_table(name), published, tag(ti))
-        except TrinoException as error:
+        except DatabaseError as error:
             log.error("%s: %s", name, error)
             failed.append(name)
         else:

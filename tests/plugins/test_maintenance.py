@@ -1,5 +1,6 @@
 """What a table is found to need: read from a real Iceberg catalog."""
 
+import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -118,3 +119,14 @@ def test_snapshots_of_publications_within_the_retention_are_kept(
     gold("update audit.pipeline set published_snapshots = '{\"gold.sales_by_day\": 9}'")
     maintenance.expire(Task("a", task_id="expire"), maintenance.measure())
     assert kept == [{9, 1, 2, 3}]
+
+
+def test_tables_that_fail_are_named_together(
+    lake: SqlCatalog, gold: Gold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nowhere = {"conn_type": "trino", "host": "127.0.0.1", "port": 1, "login": "medallion"}
+    monkeypatch.setenv("AIRFLOW_CONN_MEDALLION_TRINO", json.dumps(nowhere))
+    for name in ("bronze.orders", "gold.sales_by_day"):
+        append(lake, name, 1)
+    with pytest.raises(maintenance.MaintenanceError, match=r"bronze\.orders, gold\.sales_by_day"):
+        maintenance.expire(Task("a"), maintenance.measure())
