@@ -81,9 +81,8 @@ def session(settings: Settings) -> int | None:
         number = int(session_record(settings).read_text())
     except (FileNotFoundError, ValueError):  # empty after a loss of power
         return None
-    with contextlib.suppress(
-        psutil.NoSuchProcess
-    ):  # a session may outlive its leader, or keep it as a zombie
+    # A session may outlive its leader, or keep it as a zombie.
+    with contextlib.suppress(psutil.NoSuchProcess):
         if str(STACK / "supervisord.conf") not in psutil.Process(number).cmdline():
             return None
     return number
