@@ -11,6 +11,8 @@ TO ?=
 HOURLY ?=
 LAYER ?= silver
 BATCH ?=
+FIRST ?=
+RUNS ?=
 TABLE ?=
 ALLOW_DELETES ?=
 SHOP ?=
@@ -111,8 +113,8 @@ test: lint manifest ## Everything: lint, then every test (starts the engines it 
 test-long: manifest ## What takes hours: 50 sequences of windows, two days of backfill each way, a roll-back, 500 small commits
 	@$(bin)/pytest -m long
 
-chaos: manifest ## Kill -9 every component in every layer of a run, on a stack of its own; prints a table
-	@PYTHONPATH=tests $(bin)/python -m tests.e2e.chaos
+chaos: manifest ## Kill -9 every component in every layer of a run, on a stack of its own; prints a table (FIRST=n, RUNS=n of its eight runs)
+	@PYTHONPATH=plugins:tests $(bin)/python -m tests.e2e.chaos $(if $(FIRST),--first '$(FIRST)') $(if $(RUNS),--runs '$(RUNS)')
 
 test-dags: manifest ## The DAG tests: no engine, seconds
 	@$(bin)/pytest tests/dags

@@ -27,11 +27,12 @@ def test_help_tells_of_every_target() -> None:
         (["load"], "make load OLIST=DIR"),
         (["backfill", "FROM=2018-01-01"], "make backfill FROM=2018-01-01 TO=2018-02-01"),
         (["rollback"], "make rollback BATCH=12"),
+        (["chaos", "RUNS=some"], "argument --runs: invalid int value: 'some'"),
     ],
 )
-def test_missing_variable_is_asked_for_with_an_example(arguments: list[str], message: str) -> None:
-    # As if all were installed: it is asked for before anything is done.
-    command = ["make", "-o", "venv", *arguments]
+def test_missing_or_wrong_variable_is_told(arguments: list[str], message: str) -> None:
+    # As if all were installed: it is told before anything is done.
+    command = ["make", "-o", "venv", "-o", "manifest", *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert message in done.stderr
