@@ -54,8 +54,7 @@ class BeginRunOperator(BaseOperator):
             self.log.info("Window %(window_start)s to %(window_end)s", window)
             ti.xcom_push("window", window)
             # One that is cleared is meant to be done.
-            new = not cast("Any", context["dag_run"]).clear_number
-            if kind is RunKind.SCHEDULED and new and is_published(window["window_end"]):
+            if kind is RunKind.SCHEDULED and is_new(ti) and is_published(window["window_end"]):
                 self.log.info("All of it is published already, by an earlier run.")
                 up_to = None
         if skipped := tasks_to_skip(ti.task.dag.task_ids, kind, up_to):
@@ -106,6 +105,11 @@ def tasks_to_skip(task_ids: list[str], kind: RunKind, up_to: str | None) -> list
     if kind not in (RunKind.SCHEDULED, RunKind.MANUAL):
         later += ("freshness",)
     return [name for name in task_ids if group_of(name) in later]
+
+
+def is_new(ti: Any) -> bool:
+    """Whether nothing of the run was tried before, also under the name of one that was deleted."""
+    return bool(ti.try_number == 1)
 
 
 def is_published(window_end: str | None) -> bool:
@@ -172,7 +176,7 @@ def keep_window(
                 window and window.start,
                 window and window.end,
                 window and window.extract_from(settings().lookback),
-                ti.try_number == 1,
+                is_new(ti),
             ),
         )
         cursor.execute(

@@ -116,13 +116,12 @@ class Stack:
     @cached_property
     def catalog(self) -> SqlCatalog:
         """The lake's catalog in pyiceberg."""
-        os.environ["PGSERVICEFILE"] = str(self.settings.home / "pg_service.conf")
-        warehouse = f"file://{self.settings.home / 'warehouse'}"
-        uri = "postgresql+psycopg2://?service=lake"
+        found = environment(self.settings)
+        os.environ["PGSERVICEFILE"] = found["PGSERVICEFILE"]
         return SqlCatalog(
             "lake",
-            uri=uri,
-            warehouse=warehouse,
+            uri=found["PYICEBERG_CATALOG__LAKE__URI"],
+            warehouse=found["PYICEBERG_CATALOG__LAKE__WAREHOUSE"],
             init_catalog_tables="false",
             pool_pre_ping="true",  # tests kill PostgreSQL
         )

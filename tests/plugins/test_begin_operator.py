@@ -50,7 +50,7 @@ def begin(gold: Gold, shop: Any) -> Begin:
         run: str = "a",
         airflow: dict[str, str] | None = None,
         hour: datetime | None = None,
-        clear_number: int = 0,
+        try_number: int = 1,
         **params: Any,
     ) -> dict[str, Any]:
         """`hour`: where a scheduled run's interval begins; without it the run is manual."""
@@ -68,11 +68,10 @@ def begin(gold: Gold, shop: Any) -> Begin:
             run_type=DagRunType("scheduled" if hour else "manual"),
             data_interval_start=hour,
             data_interval_end=hour and hour + timedelta(hours=1),
-            clear_number=clear_number,
         )
         operator.execute(
             {
-                "ti": Instance(run, task_id="begin", airflow=airflow or {}, dag_file=__file__),
+                "ti": Instance(run, try_number=try_number, airflow=airflow or {}, dag_file=__file__),
                 "params": params,
                 "dag_run": dag_run,
             }  # type: ignore[arg-type,typeddict-item]
@@ -171,22 +170,22 @@ def test_scheduled_run_ends_at_once_where_all_is_published(gold: Gold, begin: Be
 
 
 @pytest.mark.parametrize(
-    ("hour", "change", "clear_number"),
+    ("hour", "change", "try_number"),
     [
-        (NOON, None, 0),  # It goes beyond what is covered.
-        (NOON - timedelta(hours=1), None, 1),
-        (NOON - timedelta(hours=1), "last_batch = 6", 0),  # A run, a reconciliation maybe, wrote after that.
-        (NOON - timedelta(hours=1), "rebuild = 'gold'", 0),
+        (NOON, None, 1),  # It goes beyond what is covered.
+        (NOON - timedelta(hours=1), None, 2),
+        (NOON - timedelta(hours=1), "last_batch = 6", 1),  # A run, a reconciliation maybe, wrote after that.
+        (NOON - timedelta(hours=1), "rebuild = 'gold'", 1),
     ],
-    ids=["later", "cleared", "unpublished", "rebuild"],
+    ids=["later", "tried before", "unpublished", "rebuild"],
 )
 def test_scheduled_run_with_something_to_do_does_it_all(
-    gold: Gold, begin: Begin, hour: datetime, change: str | None, clear_number: int
+    gold: Gold, begin: Begin, hour: datetime, change: str | None, try_number: int
 ) -> None:
     gold("update audit.pipeline set watermark = %s, last_batch = 5, published_batch = 5", (NOON,))
     if change:
         gold(f"update audit.pipeline set {change}")
-    assert begin(hour=hour, clear_number=clear_number)["window"]
+    assert begin(hour=hour, try_number=try_number)["window"]
 
 
 def test_range_skips_the_age_of_the_source_and_keeps_its_bounds(gold: Gold, begin: Begin) -> None:
