@@ -263,6 +263,7 @@ def main() -> int:
             filename=stack.settings.home / "log" / "chaos.log",
             level=logging.INFO,
             format="%(asctime)s %(levelname)s %(message)s",
+            force=True,  # an import has chosen stderr
         )
         filled(stack)
         stack.run("run")
