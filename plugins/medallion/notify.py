@@ -3,11 +3,13 @@
 import logging
 from typing import Any
 
+import psycopg
 from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 from asgiref.sync import sync_to_async
 from pydantic import ImportString, TypeAdapter
 
+from medallion.database import transaction
 from medallion.settings import settings
 
 log = logging.getLogger(__name__)
@@ -22,18 +24,31 @@ def notifiers() -> list[Any]:
     return [TypeAdapter(ImportString).validate_python(path)(**settings().notifier_arguments)] if path else []
 
 
+def gold_is_old() -> bool:
+    """Whether what BI reads ends longer ago than the setting, or is not there, or can't be asked."""
+    try:
+        with transaction() as cursor:
+            cursor.execute(
+                "select now() - window_end <= %s as is_new from gold.publication", (settings().max_gold_age,)
+            )
+            publication: Any = cursor.fetchone()
+    except psycopg.Error:
+        log.exception("The age of gold is not known:")
+        return True
+    return not (publication and publication.is_new)
+
+
 async def gold_is_late(context: dict[str, Any]) -> None:
-    """Called in the triggerer for a run that has not ended in time.
+    """Called in the triggerer for a run that has not succeeded by its deadline; silent if another has published since.
 
     `context` is what Airflow knows there, `dag_run` and `deadline`. The notifiers' templates find in it what they find
-    of a failed task, by the name `deadline`. Left out are backfills: their runs wait for one another, and gold gets no
-    older by it.
+    of a failed task, by the name `deadline`. Left out are backfills: they are about the past, and wait for one another.
     """
-    if context["dag_run"]["run_type"] == "backfill":
+    if context["dag_run"]["run_type"] == "backfill" or not await sync_to_async(gold_is_old)():
         return
     run = {"dag_id": context["dag_run"]["dag_id"], "run_id": context["dag_run"]["dag_run_id"]}
     log.error(
-        "%(run_id)s of %(dag_id)s takes longer than usual by MEDALLION_MAX_GOLD_AGE: gold gets old.", run
+        "%(run_id)s of %(dag_id)s has not succeeded, and gold is older than MEDALLION_MAX_GOLD_AGE.", run
     )
     for notifier in notifiers():
         # The way that a task calls it: few notifiers have an asynchronous one.
@@ -41,10 +56,10 @@ async def gold_is_late(context: dict[str, Any]) -> None:
 
 
 def deadline() -> DeadlineAlert:
-    """The alert of a DAG that publishes gold."""
+    """The alert of a DAG that publishes gold: until a scheduled run has, gold ends where the run's interval begins."""
     return DeadlineAlert(
         # Not DAGRUN_QUEUED_AT: Airflow 3.3 then fails to clear any task of the run (docs/decisions/freshness.md).
-        reference=DeadlineReference.AVERAGE_RUNTIME(max_runs=10, min_runs=1),
+        reference=DeadlineReference.DAGRUN_LOGICAL_DATE,
         interval=settings().max_gold_age,
         callback=AsyncCallback(gold_is_late),
         name="gold is late",

@@ -92,7 +92,7 @@ class Settings(BaseSettings):
     max_gold_age: timedelta = Field(
         timedelta(hours=3),
         gt=NOTHING,
-        description="A run that takes longer than usual by this raises a deadline alert.",
+        description="Gold that ends longer ago than this raises an alert: more than the schedule's interval and a run.",
     )
     notifier: str | None = Field(
         None, description="Import path of an Airflow notifier, called when a task or a deadline fails."

@@ -173,7 +173,7 @@ def own_stack(quiet: bool = False) -> Iterator[Stack]:
     chosen |= {
         "MEDALLION_NOTIFIER": "tests.e2e.notifier.FileNotifier",
         "MEDALLION_NOTIFIER_ARGUMENTS": json.dumps(told),
-        "MEDALLION_MAX_GOLD_AGE": "PT30S",  # a run with kills takes longer than usual by minutes
+        "MEDALLION_MAX_GOLD_AGE": "PT30S",  # which the first run of the schedule exceeds from its start
         # The schedule has just had its turn: for an hour none comes between a test's steps.
         "MEDALLION_SCHEDULE": f"{(datetime.now(UTC) - timedelta(minutes=1)).minute} * * * *",
     }

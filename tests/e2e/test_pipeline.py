@@ -272,6 +272,12 @@ def test_lost_column_stops_the_run_by_its_name_and_is_told(stack: Stack, first_r
     assert f"begin of {run_of(said)} failed" in told
 
 
+def test_old_gold_is_told(stack: Stack, first_run: str) -> None:
+    # A run of the schedule waited, as old as its hour, until the history was there.
+    told = (stack.settings.home / NOTIFICATIONS).read_text()
+    assert re.search(r"^deadline of scheduled__\S+ failed$", told, re.MULTILINE)
+
+
 def kill(stack: Stack, word: str) -> None:
     """End the stack's process that has the word in its command line, as a crash would; it is started again."""
     ours = set(supervisor.ours(stack.settings))

@@ -1,7 +1,7 @@
 """Each component is killed once, over the layers of one run; `make chaos` kills each in every layer."""
 
 from .chaos import COMPONENTS, Kill, endure, show_kills
-from .conftest import NOTIFICATIONS, Stack
+from .conftest import Stack
 
 KILLS = [
     Kill("scheduler", "bronze"),
@@ -21,5 +21,3 @@ def test_run_finishes_by_its_retries(stack: Stack, first_run: str) -> None:
     show_kills([run])
     assert all(kill.killed for kill in run.kills), run
     assert run.equal, run
-    # It took longer than usual, and that was told by the same notifier.
-    assert f"deadline of {run.run_id} failed" in (stack.settings.home / NOTIFICATIONS).read_text()
