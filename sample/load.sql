@@ -18,10 +18,10 @@ $$ language sql;
 create temp table stage_reference on commit drop as
 -- When reference rows were written: the day before the first purchase.
 select
-    greatest(
+    least(now(), greatest(
         coalesce(min(pg_temp.as_time(order_purchase_timestamp)), now()) - interval '1 day',
         '0001-01-01 00:00:00+00'  -- years before 1 are beyond most clients
-    ) as at
+    )) as at
 from stage_orders;
 
 create temp table stage_purchases on commit drop as

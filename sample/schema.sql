@@ -120,7 +120,11 @@ do $$
 declare
     name text;
 begin
-    for name in select tablename from pg_tables where schemaname = 'sales' loop
+    for name in
+        select table_name
+        from information_schema.columns
+        where table_schema = 'sales' and column_name = 'updated_at'
+    loop
         execute format(
             'create or replace trigger touch_insert before insert on sales.%1$I for each row'
             ' when (new.updated_at is null) execute function sales.touch()', name

@@ -90,7 +90,7 @@ def transaction() -> Iterator[cursor]:
 
 
 def make_empty(cur: cursor, replace: bool) -> None:
-    """Create what is missing of the schema and leave all nine tables empty, identities at 1.
+    """Make all nine tables anew, empty: with their own columns, in their order, and identities at 1.
 
     Raises click.ClickException when there are rows and `replace` is false.
     """
@@ -100,8 +100,9 @@ def make_empty(cur: cursor, replace: bool) -> None:
         raise click.ClickException(
             f"The shop holds rows already ({', '.join(filled)}). Nothing was changed; --replace empties it."
         )
-    # Identities start again, so that the same data gets the same keys.
-    cur.execute(f"truncate {', '.join(f'sales.{table}' for table in TABLES)} restart identity")
+    # Not truncated: somebody may have added columns, or put back one that was gone.
+    cur.execute(f"drop table {', '.join(f'sales.{table}' for table in TABLES)}")
+    cur.execute(sql("schema.sql"))
 
 
 def rows(cur: cursor, query: str, params: Any = None) -> list[tuple[Any, ...]]:

@@ -68,7 +68,13 @@ sold as materialized (
 ),
 
 insert_customers as (
-    insert into sales.customers
+    insert into sales.customers (
+        customer_id,
+        customer_unique_id,
+        customer_zip_code_prefix,
+        customer_city,
+        customer_state
+    )
     select
         placed.customer_id,
         case when random() < 0.034 then buyers.customer_unique_id else md5(placed.customer_id) end,
@@ -81,29 +87,46 @@ insert_customers as (
 ),
 
 insert_orders as (
-    insert into sales.orders
+    insert into sales.orders (
+        order_id,
+        customer_id,
+        order_status,
+        order_purchase_timestamp,
+        order_estimated_delivery_date
+    )
     select
         order_id,
         customer_id,
         'created',
         purchased::text,
-        null,
-        null,
-        null,
         (date_trunc('day', purchased) + interval '24 days')::text
     from placed
     returning 1
 ),
 
 insert_items as (
-    insert into sales.order_items
+    insert into sales.order_items (
+        order_id,
+        order_item_id,
+        product_id,
+        seller_id,
+        shipping_limit_date,
+        price,
+        freight_value
+    )
     select order_id, item::text, product_id, seller_id, (purchased + interval '6 days')::text, price, freight_value
     from sold
     returning 1
 ),
 
 insert_payments as (
-    insert into sales.order_payments
+    insert into sales.order_payments (
+        order_id,
+        payment_sequential,
+        payment_type,
+        payment_installments,
+        payment_value
+    )
     select order_id, '1', 'credit_card', '1', sum(price::numeric(18, 2) + freight_value::numeric(18, 2))::text
     from sold
     group by order_id
@@ -169,12 +192,18 @@ to_review as (
 ),
 
 insert_reviews as (
-    insert into sales.order_reviews
+    insert into sales.order_reviews (
+        review_id,
+        order_id,
+        review_score,
+        review_comment_message,
+        review_creation_date,
+        review_answer_timestamp
+    )
     select
         replace(gen_random_uuid()::text, '-', ''),
         order_id,
         (array['5', '5', '5', '4', '3', '1'])[1 + floor(6 * random())::integer],
-        null,
         case when random() < 0.4 then 'Recebi bem' end,
         date_trunc('day', now() at time zone 'UTC')::text,
         date_trunc('second', now() at time zone 'UTC')::text

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -12,6 +13,7 @@ import pytest
 
 from expected import ENTITIES, expected_from_csv, expected_from_source
 from postgres import Query, Server
+from sample.shop import TABLES
 from tests.sample.cli import ROOT, sample
 
 OLIST = ROOT.parent / "shared" / "olist"
@@ -106,6 +108,27 @@ def test_values_and_times(shop: Query, folder: Path) -> None:
     assert shop("select geolocation_id, geolocation_lat, updated_at from sales.geolocation") == [
         (1, "-23.548945985189434", day_before),
         (2, "-23.548945985189434", day_before),
+    ]
+
+
+def test_nothing_is_written_in_the_future(shop: Query, folder: Path) -> None:
+    for name in (ORDERS, REVIEWS):
+        text = (folder / name).read_text(encoding="utf-8")
+        (folder / name).write_text(re.sub(r"201[78]-", "2999-", text), encoding="utf-8", newline="")
+    assert sample("load", folder).exit_code == 0
+    for table in TABLES:
+        assert shop(f"select count(*) from sales.{table} where updated_at > now()") == [(0,)], table
+
+
+def test_a_shop_whose_columns_were_changed_is_replaced(shop: Query, folder: Path) -> None:
+    assert sample("load", folder).exit_code == 0
+    shop("create table sales.notes (note text)")
+    shop("alter table sales.orders add column channel text, drop column order_approved_at")
+    shop("alter table sales.orders add column order_approved_at text")
+    result = sample("load", folder, "--replace")
+    assert result.exit_code == 0, result.output
+    assert shop("select order_approved_at from sales.orders where order_id = 'o1'") == [
+        ("2017-07-09 22:10:13",)
     ]
 
 

@@ -93,6 +93,26 @@ def test_bad_rows_are_not_copied(shop: Query, server: Server) -> None:
     assert without_a_key() == before[1]
 
 
+def test_trade_goes_on_where_columns_were_changed(filled: Query) -> None:
+    for table, column in {
+        "customers": "customer_city",
+        "orders": "order_status",
+        "order_items": "seller_id",
+        "order_payments": "payment_type",
+        "order_reviews": "review_score",
+    }.items():
+        # As what lost a column is mended: it stands behind the others then.
+        filled(f"alter table sales.{table} add column again text")
+        filled(f"update sales.{table} set again = {column}")
+        filled(f"alter table sales.{table} drop column {column}")
+        filled(f"alter table sales.{table} rename column again to {column}")
+    result = sample("live", "--orders", 30)
+    assert result.exit_code == 0, result.output
+    assert filled("select payment_type from sales.order_payments order by updated_at desc limit 1") == [
+        ("credit_card",)
+    ]
+
+
 def test_deletes_only_on_request(filled: Query) -> None:
     def keys(table: str) -> set[tuple[Any, ...]]:
         return set(filled(f"select order_id from sales.{table}"))
