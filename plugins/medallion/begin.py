@@ -34,7 +34,7 @@ class BeginRunOperator(BaseOperator):
         self.kind = kind
 
     def execute(self, context: Context, event: Any = None) -> None:
-        """Do it all; also what is called again as the task is resumed."""
+        """Checks, takes the lease, resolves the window; a task that was deferred resumes here."""
         ti = cast("Any", context["ti"])
         try:
             check_connections()
@@ -51,7 +51,12 @@ class BeginRunOperator(BaseOperator):
         up_to = context["params"].get("up_to", GROUPS[-1])
         if kind.reads_source:
             window = keep_window(ti, kind, asked, data_interval(context))
-            self.log.info("Window %(window_start)s to %(window_end)s", window)
+            self.log.info(
+                "Window %(window_start)s to %(window_end)s"
+                if window["window_start"]
+                else "No window: nothing is extracted.",
+                window,
+            )
             ti.xcom_push("window", window)
             # One that is cleared is meant to be done.
             if kind is RunKind.SCHEDULED and is_new(ti) and is_published(window["window_end"]):
@@ -146,12 +151,13 @@ def keep_window(
     source has rows.
     """
     hold_lease(ti)
-    clock = source_clock()
+    clock, start = source_clock(), settings().history_start
     with transaction() as cursor:
         cursor.execute(
             "update audit.pipeline set watermark = coalesce(watermark, %s::timestamptz, %s::timestamptz)"
             " where %s::timestamptz is not null returning watermark",
-            (settings().history_start, clock.oldest, clock.oldest),
+            # What is yet to come would keep windows waiting for it.
+            (start and min(start, clock.now), clock.oldest, clock.oldest),
         )
         row = cursor.fetchone()
         covered_to: datetime | None = row and row.watermark

@@ -160,6 +160,15 @@ def test_source_caught_while_it_is_reloaded_ends_nothing(stack: Stack, quiet: No
         at_source(stack, "insert into sales.sellers select * from sales.kept; drop table sales.kept")
 
 
+def test_time_that_no_window_reaches_stops_its_table_and_is_told(stack: Stack, quiet: None) -> None:
+    at_source(stack, "insert into sales.sellers (seller_id, updated_at) values ('eternal', 'infinity')")
+    try:
+        _, said = by_hand(stack, "sellers", fails=True)
+    finally:
+        at_source(stack, "delete from sales.sellers where seller_id = 'eternal'")
+    assert "The source has 1 rows in sales.sellers whose updated_at is infinite" in said
+
+
 @contextmanager
 def trading(stack: Stack) -> Iterator[None]:
     """Meanwhile the shop trades and deletes, and rows are written anew under the time they had, as by a reload."""

@@ -63,8 +63,9 @@ def test_run_that_began_on_an_empty_source_gets_its_window_when_it_is_cleared(
     assert gold("select kind, resolved_at > %s from audit.runs", (first,)) == [("backfill", True)]
 
 
-def test_time_that_no_calendar_has_is_no_beginning(gold: Gold, source: Gold) -> None:
+def test_time_that_no_window_reaches_is_no_beginning(gold: Gold, source: Gold) -> None:
     source("insert into sales.orders values ('-infinity'), ('0044-03-15Z BC')")
+    source("insert into sales.products values (now() + interval '1 day'), ('12018-01-03Z'), ('infinity')")
     assert keep_window(Task("a"), RunKind.MANUAL, None, None)["window_start"] is None
     source("insert into sales.sellers values ('infinity'), ('2018-01-03Z')")
     assert keep_window(Task("b"), RunKind.MANUAL, None, None)["window_start"] == "2018-01-03T00:00:00+00:00"
@@ -85,6 +86,16 @@ def test_history_starts_where_the_setting_says(
     monkeypatch.setenv("MEDALLION_HISTORY_START", "2017-01-01")
     settings.cache_clear()
     assert keep_window(Task("a"), RunKind.MANUAL, None, None)["window_start"] == "2017-01-01T00:00:00+00:00"
+
+
+def test_history_that_is_yet_to_start_keeps_no_window_waiting(
+    gold: Gold, source: Gold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source("insert into sales.orders values ('2018-01-03Z')")
+    monkeypatch.setenv("MEDALLION_HISTORY_START", "2900-01-01")
+    settings.cache_clear()
+    keep_window(Task("a"), RunKind.MANUAL, None, None)
+    assert gold("select watermark <= now() from audit.pipeline") == [(True,)]
 
 
 def test_cleared_run_keeps_its_window(gold: Gold, source: Gold) -> None:

@@ -209,9 +209,14 @@ def test_rebuild_is_kept_and_has_no_window(gold: Gold, begin: Begin) -> None:
     assert gold("select kind, window_start, extract_from from audit.runs") == [("rebuild", None, None)]
 
 
-def test_range_from_the_first_day_of_the_calendar_is_taken_or_refused(begin: Begin) -> None:
-    with pytest.raises((DownstreamTasksSkipped, AirflowFailException)):
+def test_range_from_the_first_day_of_the_calendar_is_taken(gold: Gold, begin: Begin) -> None:
+    with pytest.raises(DownstreamTasksSkipped) as skipped:
         begin(window_start="0001-01-01", window_end="2018-01-01")
+    assert list(skipped.value.tasks) == ["freshness"]
+    # There is nothing before it that a lookback could reach.
+    assert gold("select window_start::text, extract_from::text from audit.runs") == [
+        ("0001-01-01 00:00:00+00", "0001-01-01 00:00:00+00")
+    ]
 
 
 def test_run_goes_on_from_the_watermark_and_not_from_the_oldest_row(

@@ -19,7 +19,7 @@
     {% if not run_context().extract_from %}
         {{ log(this ~ ': nothing to extract', info=true) }}
     {% elif run_context().kind == 'reconcile' %}
-        {% do reconcile(held, columns) %}
+        {% do reconcile(source_relation, held, columns) %}
     {% else %}
         {% for start, end, pieces in window_chunks(source_relation) %}
             {% for piece in range(pieces) %}

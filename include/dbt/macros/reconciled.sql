@@ -11,7 +11,8 @@
   the lake. One commit a piece from there to bronze, of which the next run makes those that a killed one did not; none
   above a share of deletes.
 -#}
-{% macro reconcile(held, columns) -%}
+{% macro reconcile(source_relation, held, columns) -%}
+    {% do check_times(source_relation) %}
     {%- set findings = this.incorporate(path={'schema': 'reconciled'}) -%}
     {%- set shown = this.incorporate(path={'schema': 'reconciled', 'identifier': this.identifier ~ '_source'}) -%}
     {%- set pinned = this ~ ' for version as of ' ~ run_query(
@@ -63,6 +64,23 @@
         {% for piece in range(pieces) %}
             {% call statement('main') %}{{ merge_versions(columns, versions ~ ' and ' ~ in_piece(piece, pieces)) }}{% endcall %}
         {% endfor %}
+    {% endif %}
+{%- endmacro %}
+
+{#- Raises a compiler error where a row has a time that no window reaches and Trino can't read. -#}
+{% macro check_times(source_relation) -%}
+    {%- set unreadable = "not isfinite(updated_at) or updated_at >= '10000-01-01 00:00:00+00'" -%}
+    {%- set found = run_query(
+        'select row_count from table(' ~ source_relation.database ~ ".system.query(query => '"
+        ~ ('select count(*) as row_count from ' ~ source_relation.schema ~ '.' ~ source_relation.identifier
+        ~ ' where ' ~ unreadable) | replace("'", "''") ~ "'))"
+    )[0] -%}
+    {% if found.row_count %}
+        {{ exceptions.raise_compiler_error(
+            'The source has ' ~ found.row_count ~ ' rows in ' ~ source_relation.schema ~ '.' ~ source_relation.identifier
+            ~ ' whose updated_at is infinite or beyond the year 9999, which no window reaches. Nothing was reconciled of'
+            ~ ' this table. Give them a time: update … set updated_at = now() where ' ~ unreadable
+        ) }}
     {% endif %}
 {%- endmacro %}
 
