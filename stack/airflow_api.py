@@ -57,7 +57,10 @@ class AirflowApi:
         """Wait until Airflow has parsed `dag`. Raises StackError with the import errors where it does not."""
         deadline = time.monotonic() + seconds
         # A stale one was parsed once, and no longer.
-        while (known := self.client.get(f"/api/v2/dags/{dag}")).is_error or known.json()["is_stale"]:
+        path = f"/api/v2/dags?dag_id_pattern={dag}"
+        while not any(
+            each["dag_id"] == dag and not each["is_stale"] for each in self.call("GET", path)["dags"]
+        ):
             errors = self.call("GET", "/api/v2/importErrors")["import_errors"]
             if errors:
                 raise StackError("\n".join(f"{each['filename']}:\n{each['stack_trace']}" for each in errors))
@@ -102,7 +105,7 @@ class AirflowApi:
             for run in reversed(done):
                 if run["dag_run_id"] not in shown and run["run_type"] == "backfill":
                     shown.add(run["dag_run_id"])
-                    console.print(f"  {run['state']:<8} {run['duration']:6.1f} s  {run['logical_date']}")
+                    console.print(f"  {run['state']:<8} {seconds(run)}  {run['logical_date']}")
                     failed += [run["logical_date"]] if run["state"] == "failed" else []
             if ended and failed:
                 raise StackError(f"Runs that failed: {', '.join(failed)}. See {self.url}/dags/{dag}/runs")
@@ -128,9 +131,8 @@ class AirflowApi:
                 key = (each["task_id"], each["try_number"])
                 if key not in shown and each["state"] in ENDED | {"up_for_retry"}:
                     shown.add(key)
-                    took = f"{each['duration']:6.1f} s" if each["duration"] is not None else " " * 8
                     console.print(
-                        f"  {time.monotonic() - began:5.0f} s  {each['state']:<15} {took}  {each['task_id']}"
+                        f"  {time.monotonic() - began:5.0f} s  {each['state']:<15} {seconds(each)}  {each['task_id']}"
                     )
             if state == "success":
                 return
@@ -148,6 +150,11 @@ class AirflowApi:
         return (
             f"Task {task['task_id']}: {page}\nThe end of {self.logs / name}:\n{last_events(self.logs / name)}"
         )
+
+
+def seconds(ended: dict[str, Any]) -> str:
+    """Return how long a run or a task took, as wide for one that ended before it started."""
+    return " " * 8 if ended["duration"] is None else f"{ended['duration']:6.1f} s"
 
 
 def last_events(log: Path, count: int = 12) -> str:

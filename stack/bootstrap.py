@@ -86,6 +86,8 @@ def bootstrap() -> None:
             f"No disk space: {SPACE >> 20} MB needed in {HOME}, {free >> 20} MB free. Free some."
         )
     uv = find_uv()
+    # One that is killed while it installs is done again, whatever is wanted then.
+    stamp.unlink(missing_ok=True)
     # Not what `eval "$(make -s env)"` takes.
     print("Installing the locked Python packages (some minutes the first time) …", file=sys.stderr)
     if not python.exists():

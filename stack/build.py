@@ -31,7 +31,8 @@ def run(command: Sequence[str | Path], env: dict[str, str], log: Path, what: str
 def last_lines(log: Path, count: int = 20) -> str:
     """Return the last lines of a log, indented; stack traces of Java are cut short."""
     lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-    return "\n".join(f"  {line[:300]}" for line in lines if not line.lstrip().startswith("at "))[-4000:]
+    told = [line for line in lines if not line.lstrip().startswith("at ")]
+    return "\n".join(f"  {line[:300]}" for line in told[-count:])
 
 
 def dbt_sources() -> str:
@@ -51,6 +52,7 @@ def make_manifests(env: dict[str, str], log: Path) -> None:
         stamp = DBT / "target" / target / "sources.sha256"
         if stamp.exists() and stamp.read_text() == wanted:
             continue
+        stamp.unlink(missing_ok=True)  # of what a killed parse leaves
         console.print(f"Parsing the dbt project for {target} …")
         command: list[str | Path] = [PROGRAMS / "dbt", "--no-version-check", "parse", "--target", target]
         command += ["--project-dir", DBT, "--profiles-dir", DBT, "--target-path", stamp.parent]

@@ -62,6 +62,10 @@ def publish(ti: Any, audited: dict[str, Any]) -> dict[str, int]:
             (ti.dag_id, ti.run_id),
         )
         window: Any = cursor.fetchone()
+        if not window:
+            raise AirflowFailException(
+                "the run has no window, as `begin` was marked as done by hand: clear it with all downstream"
+            )
         tries = last_tries(cursor, ti)
         cursor.execute(
             applying(cursor, "publish.sql", audited),
@@ -110,10 +114,10 @@ def count_rows(cursor: Cursor) -> dict[str, int]:
 
 
 def is_extracted(last: dict[str, Any], ti: Any, resolved_at: datetime) -> bool:
-    """Whether bronze took in what the source had in the run's window, resolved then: each task's last try ended well.
+    """Whether bronze has what the source had in the run's window: each task's last try began later, and ended well.
 
-    Not so where a task was marked as done by hand; nor where the run got its window after bronze had run: it began on
-    an empty source, and was cleared above bronze.
+    `resolved_at`: when the window was resolved, UTC. Not so where a task was marked as done by hand; nor where the run
+    got its window after bronze had run: it began on an empty source, and was cleared above bronze.
     """
     bronze = [task for task in {*last, *ti.task.dag.task_ids} if group_of(task) == "bronze"]
     return all(
@@ -128,17 +132,20 @@ def still_staged() -> Iterator[None]:
         yield
     except UndefinedTable as error:
         raise AirflowFailException(
-            f"What was staged is gone, since gold was published or rolled back ({error.diag.message_primary}):"
-            " clear the tasks of `stage` with all downstream"
+            "The staged rows are gone, because gold was published or rolled back meanwhile"
+            f" ({error.diag.message_primary}): clear the tasks of `stage` with all downstream"
         ) from error
 
 
 def drop_staging(cursor: Cursor) -> None:
-    """Drops the staging tables of all batches: what those of runs that ended too early hold is published now, too."""
+    """Drops the staging tables of all batches: what those of runs that ended too early hold is published now, too.
+
+    And those that Trino had not yet renamed when it was killed, of the names that it gives them.
+    """
     names = "|".join(table.name for table in gold_tables())
     cursor.execute(
         "select format('staging.%%I', tablename) as name from pg_tables"
         " where schemaname = 'staging' and tablename ~ %s",
-        (rf"^({names})_\d+$",),
+        (rf"^(({names})_\d+|tmp_trino_.+)$",),
     )
     cursor.execute(f"drop table {', '.join(row.name for row in cursor.fetchall())}".encode())

@@ -8,6 +8,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from medallion.database import transaction
 from medallion.lake import columns_at
+from medallion.manifest import model_tables
 from medallion.publish import applying, count_rows, drop_staging, still_staged
 from medallion.run_state import run_state
 
@@ -40,7 +41,9 @@ def choose_publication(ti: Any, params: dict[str, Any]) -> dict[str, Any]:
             f" {', '.join(map(str, list(publications)[:10])) or 'none'} (make publications)"
         )
     catalog = load_catalog("lake")
-    columns = {name: columns_at(catalog, name, snapshot) for name, snapshot in found.snapshots.items()}
+    # Of other tables that were there nothing is restored.
+    models = model_tables() & found.snapshots.keys()
+    columns = {name: columns_at(catalog, name, found.snapshots[name]) for name in models}
     expired = [name for name, known in columns.items() if known is None]
     if gone := [name for name in expired if name.startswith("gold.")]:
         raise AirflowFailException(

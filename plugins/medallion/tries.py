@@ -70,7 +70,8 @@ def open_try(cursor: Cursor, ti: Any) -> None:
 
 def is_audited(ti: Any) -> bool:
     """Whether it is a task of our DAGs, and not their first one, which creates the audit's tables."""
-    return DAG_TAG in ti.task.dag.tags and ti.task_id != "begin"
+    # Airflow's own servers, where somebody marks a task by hand, know no operator.
+    return bool(ti.task) and DAG_TAG in ti.task.dag.tags and ti.task_id != "begin"
 
 
 def group_of(task_id: str) -> str:
@@ -91,8 +92,8 @@ def _identity(ti: Any) -> dict[str, Any]:
 def _close(ti: Any, status: str, error: Any = None) -> None:
     if not is_audited(ti):
         return
-    # Airflow tells of it late where its api-server was down: the tasks that follow may have begun by then. A try that
-    # is skipped gets no end.
+    # Airflow reports an end late where its api-server was down: the tasks that follow may have begun by then. A try
+    # that was skipped has no end_date.
     now = datetime.now(UTC)
     ago = now - (ti.end_date or now)
     with transaction() as cursor:

@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from pyiceberg.catalog.sql import SqlCatalog
 
 from medallion.begin import request_rebuild
 from medallion.gold import gold_tables
@@ -77,6 +79,13 @@ def test_whole_publication_drops_what_is_not_staged(gold: Gold, staged: Staged) 
     assert gold(DAYS) == days(("2018-01-02", 4))
 
 
+def test_run_whose_first_task_was_marked_as_done_is_refused(gold: Gold, staged: Staged) -> None:
+    audited = staged("a", {"2018-01-01": 3})
+    gold("delete from audit.runs")
+    with pytest.raises(AirflowFailException, match="clear it with all downstream"):
+        publish(Task("a"), audited)
+
+
 def test_older_batch_is_skipped(gold: Gold, staged: Staged) -> None:
     old = staged("a", {"2018-01-01": 3})
     publish(Task("b"), staged("b", {"2018-01-02": 4}))
@@ -116,6 +125,7 @@ def test_column_new_in_the_contract_is_added(gold: Gold, staged: Staged) -> None
 def test_staging_is_dropped_also_that_of_other_runs(gold: Gold, staged: Staged) -> None:
     staged("killed", {"2018-01-01": 3})
     gold("create table staging.invoices_2024 ()")  # somebody else's
+    gold("create table staging.tmp_trino_05cae137_7ee766c9 ()")  # which Trino was filling as it was killed
     publish(Task("b"), staged("b", {}))
     assert gold("select tablename from pg_tables where schemaname = 'staging'") == [("invoices_2024",)]
 
@@ -306,6 +316,17 @@ def test_second_try_of_a_roll_back_finds_it_done(gold: Gold, staged: Staged) -> 
     task = Task("back", dag_id="medallion_rollback")
     assert restore(task, chosen) == restore(task, chosen)
     assert gold(DAYS) == days(("2018-01-01", 3))
+
+
+def test_table_that_is_no_model_stands_in_no_way_back(
+    gold: Gold, staged: Staged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(Task("a"), staged("a", {"2018-01-01": 3}))
+    gold("""update audit.publications set snapshots = '{"gold.gone": 1, "silver.gone": 2}'""")
+    catalog = SqlCatalog("lake", uri=f"sqlite:///{tmp_path}/lake.db", warehouse=f"file://{tmp_path}")
+    monkeypatch.setattr("pyiceberg.catalog.load_catalog", {"lake": catalog}.__getitem__)
+    chosen = choose_publication(Task("back", dag_id="medallion_rollback"), {"to_batch": 1})
+    assert (chosen["columns"], chosen["published_snapshots"]) == ({}, chosen["snapshots"])
 
 
 def test_unknown_publication_is_told(gold: Gold, staged: Staged) -> None:

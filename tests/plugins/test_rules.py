@@ -51,7 +51,7 @@ def test_future_has_no_window(kind: RunKind) -> None:
 
 @pytest.mark.parametrize("kind", [RunKind.RANGED, RunKind.BACKFILL, RunKind.SCHEDULED])
 def test_run_without_what_its_window_is_made_of_is_refused(kind: RunKind) -> None:
-    with pytest.raises(WindowError, match=f"a {kind.value} run came without its window"):
+    with pytest.raises(WindowError, match=f"a {kind.value} run needs a data interval, and has none"):
         resolve_window(kind, None, None, NOW - HOUR, NOW)
 
 
