@@ -8,7 +8,7 @@ Hourly commits leave small files, delete files and snapshots. Once a day, under 
 * `expire` removes snapshots past their time, but never those of a publication that gold may go back to, nor later ones,
   and files that no snapshot knows (Trino). Its log has a line per table: what it consists of now, and did before.
 
-No row changes. It may be killed, cleared or repeated at any time: each step is one commit, and does nothing twice.
+No row changes. It may be killed, cleared or repeated at any time: each step is one commit, and may be done twice.
 """
 
 from airflow.sdk import DAG, CronDataIntervalTimetable, chain, task

@@ -245,7 +245,7 @@ def maven(name: str, settings: Settings) -> Path:
             stop=stop_after_attempt(4),
             wait=wait_exponential(max=20),
             retry=retry_if_exception_type(Interrupted),
-            before_sleep=lambda _: console.print("  broken off, starting again …"),
+            before_sleep=lambda _: console.print("  interrupted, starting again …"),
             reraise=True,
         ):
             with attempt, placed(target) as folder:

@@ -65,7 +65,9 @@ def on_trino(settings: Settings, statement: str) -> tuple[list[str], list[tuple[
         try:
             rows = [tuple(row) for row in cursor.execute(statement).fetchall()]
         except (trino.exceptions.Error, OSError) as error:
-            raise StackError(f"Trino refuses it: {error}") from None
+            raise StackError(
+                f"Trino at {HOST}:{settings.trino_port} refuses it, or does not answer (make status): {error}"
+            ) from None
         return [column[0] for column in cursor.description or []], rows
 
 

@@ -50,7 +50,7 @@ PROPERTIES = {
     "write.merge.mode": "merge-on-read",
     "write.update.mode": "merge-on-read",
     "write.delete.mode": "merge-on-read",
-    "commit.retry.num-retries": "20",  # submits and maintenance commit side by side
+    "commit.retry.num-retries": "20",  # the submits of a run commit side by side
     "write.metadata.delete-after-commit.enabled": "true",
 }
 

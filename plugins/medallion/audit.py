@@ -16,9 +16,9 @@ from medallion.tries import ended_late, group_of, last_tries, read_batch, record
 log = logging.getLogger(__name__)
 
 LAYERS = ("bronze", "silver", "gold")
-# The groups whose tasks write what others are made of; one of their tasks only looks.
 MODELS = ("silver", "gold")
-MADE, TESTS = ("entities", *MODELS), "entities.test"
+# The groups whose tasks write what others are made of; one of their tasks only reads.
+WRITING, ENTITY_TESTS = ("entities", *MODELS), "entities.test"
 ACCOUNTS = "silver.entity_accounts"  # written by the Spark jobs where a run read anything
 
 
@@ -130,7 +130,7 @@ def refuse_mixture(ti: Any, run: RunState) -> None:
                 and split_part(task_id, '.', 1) = any(%s) and task_id <> %s
             order by batch desc limit 1
             """,
-            (ti.dag_id, ti.run_id, read, [*MADE], TESTS),
+            (ti.dag_id, ti.run_id, read, [*WRITING], ENTITY_TESTS),
         )
         other: Any = cursor.fetchone()
     if other:
@@ -143,7 +143,7 @@ def refuse_mixture(ti: Any, run: RunState) -> None:
     making = {
         task: row
         for task, row in tries.items()
-        if task in before and group_of(task) in MADE and task != TESTS
+        if task in before and group_of(task) in WRITING and task != ENTITY_TESTS
     }
     # Without news the models were left out, too.
     if any(row.status == "success" for task, row in making.items() if group_of(task) not in MODELS):

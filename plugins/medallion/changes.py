@@ -15,8 +15,9 @@ log = logging.getLogger(__name__)
 def anything_new(run: RunState, tables: list[str]) -> bool:
     """Whether one of the bronze tables has rows above the published batch, or all of bronze is to be read again.
 
-    It is where a rebuild is asked for, a model was never published (unless it has no row to publish), or a published
-    table is gone: then all of silver and gold are compared whole from here on. Metadata alone tells, read by pyiceberg:
+    All of bronze is read again where a rebuild is asked for, a model was never published (unless it has no row to
+    publish), or a published table is gone; the last empties `published_snapshots`, too, so that all of silver and gold
+    is compared whole from here on. Metadata alone tells, read by pyiceberg:
     the greatest `_batch` of a data file. Raises AirflowFailException where a table has rows of a batch to come, which
     no run would read till then: the gold database, and the audit in it, is not the one that the lake was written with.
     """

@@ -16,10 +16,11 @@ class RunState:
     """What the engines are told, as JSON, by the variable MEDALLION_RUN.
 
     kind: of the run (RunKind). batch: what its rows carry; rows above published_batch are not published yet.
-    extract_from, extract_to: UTC, half-open, the lookback included; null where nothing is extracted; of a
-    reconciliation what windows have covered for good. snapshots: table -> snapshot id of the
-    last publication, which the batch `publication` made (0: none yet). rebuild: what is asked for. compare_whole:
-    none, gold or silver, the layer from which on nothing is incremental. tested_rows: changed or all.
+    extract_from, extract_to: UTC, half-open, the lookback included; null where nothing is extracted; for a
+    reconciliation the range that no later window reads again. chunk_rows: about how many rows a statement takes in.
+    snapshots: table -> snapshot id of the last publication, which the batch `publication` made (0: none yet).
+    rebuild: what is asked for. compare_whole: none, gold or silver, the layer from which on nothing is incremental.
+    tested_rows: changed or all.
     max_deleted_share, max_deleted_from: above this share of a table's rows, from so many up, a reconciliation stops.
     """
 
@@ -100,7 +101,7 @@ def covered(watermark: datetime | None) -> tuple[datetime | None, datetime | Non
 
 
 # What marks the statements of a dbt task; a template.
-DBT_TAG = {"MEDALLION_TASK": "{{ ti.dag_id }}.{{ ti.task_id }}"}
+DBT_TAG = {"MEDALLION_TAG": "{{ tag(ti) }}"}
 # The environment of a dbt task of a run, templates: rendered as a try starts, which also takes the lease.
 # By environment and not by `--vars`: changed vars force dbt to parse the whole project again.
 DBT_RUN_ENVIRONMENT = DBT_TAG | {

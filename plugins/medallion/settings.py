@@ -78,7 +78,7 @@ class Settings(BaseSettings):
         0.05, ge=0, le=1, description="Above this share of rejected rows a run stops before it publishes."
     )
     max_rejected_from: int = Field(
-        100, ge=1, description="The share is looked at from so many rows of an entity upwards."
+        100, ge=1, description="The fewest rows of an entity whose share is looked at."
     )
     max_deleted_share: float = Field(
         0.2,

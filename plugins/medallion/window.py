@@ -94,7 +94,7 @@ def resolve_window(
         case RunKind.MANUAL:
             window = Window(covered_to, source_now)
         case _:
-            raise WindowError(f"a {kind} run came without its window")
+            raise WindowError(f"a {kind} run needs a data interval, and has none")
     if window.start == window.end and kind in (RunKind.BACKFILL, RunKind.SCHEDULED):
         raise WindowError(
             "the data interval is empty: schedule the DAG by CronDataIntervalTimetable, not by a bare cron string"

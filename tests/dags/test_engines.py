@@ -57,7 +57,6 @@ def rendered(dag: DAG, task_id: str, state: RunState = STATE, audited: Any = Non
         "params": {**task.params, **params},
         "conn": SimpleNamespace(**engines),
         "run_state": lambda *_, **options: asked.update(options) or state,
-        "tag": lambda each: f"medallion {each.dag_id}.{each.task_id}",
     }
     task.render_template_fields(variables, environment)
     task.asked = asked

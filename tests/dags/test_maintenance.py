@@ -48,7 +48,6 @@ def test_spark_is_told_the_tables_to_compact_once_the_lease_is_held(maintenance:
                 dag_id=maintenance.dag_id, task_id="compact", xcom_pull=lambda task_ids: measured
             ),
             "run_state": held.append,
-            "tag": lambda each: f"medallion {each.dag_id}.{each.task_id}",
         },
         maintenance.get_template_env(),
     )

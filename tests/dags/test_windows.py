@@ -153,7 +153,6 @@ def rendered(hourly: DAG) -> Any:
                 "params": task.params,
                 "conn": SimpleNamespace(**dict.fromkeys(names, connection)),
                 "run_state": lambda *_, **options: STATE,
-                "tag": lambda each: f"medallion {each.dag_id}.{each.task_id}",
             },
             environment,
         )
@@ -169,7 +168,7 @@ def test_dbt_gets_batch_and_window_by_environment(rendered: Any) -> None:
         assert (told["batch"], told["published_batch"]) == (7, 5)
         assert (told["extract_from"], told["extract_to"]) == (STATE.extract_from, STATE.extract_to)
         assert told["snapshots"] == {"gold.sales_by_day": 42}
-        assert environment["MEDALLION_TASK"] == f"medallion_hourly.{task_id}"
+        assert environment["MEDALLION_TAG"] == f"medallion medallion_hourly.{task_id}"
 
 
 def test_spark_gets_batch_by_arguments(rendered: Any) -> None:

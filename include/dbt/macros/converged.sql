@@ -79,7 +79,8 @@
     tblproperties (
         'format-version' = '2',
         'write.merge.mode' = 'merge-on-read',
-        'write.parquet.compression-codec' = 'zstd'
+        'write.parquet.compression-codec' = 'zstd',
+        'write.target-file-size-bytes' = '134217728'
     )
 {%- endmacro %}
 
