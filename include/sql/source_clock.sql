@@ -6,6 +6,10 @@ select
     now() as now,
     least(
         {% for table in tables -%}
-        (select min(updated_at) from sales.{{ table }} where updated_at between '0001-01-01 00:00:00+00' and now()){{ ',' if not loop.last }}
+        (
+            select min(updated_at)
+            from sales.{{ table }}
+            where updated_at between '0001-01-01 00:00:00+00' and now()
+        ){{ ',' if not loop.last }}
         {% endfor %}
     ) as oldest
