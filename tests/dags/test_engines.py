@@ -27,7 +27,7 @@ GOLD = sorted(path.stem for path in (INCLUDE / "dbt" / "models" / "gold").glob("
 STATE = RunState(
     batch=7, published_batch=5, publication=6,
     extract_from="2018-05-01 10:45:00.000000", extract_to="2018-05-01 12:00:00.000000",
-    chunk_rows=1000, snapshots={}, rebuild="none", compare_whole="none",
+    chunk_rows=1000, snapshots={"gold.sales_by_day": 42}, rebuild="none", compare_whole="none",
 )  # fmt: skip
 
 
@@ -118,6 +118,12 @@ def test_dbt_is_told_the_run_as_json(hourly: DAG) -> None:
         assert told["extract_from"] == "2018-05-01 10:45:00.000000", task_id
         assert told["extract_to"] == "2018-05-01 12:00:00.000000", task_id
         assert (told["batch"], told["chunk_rows"], told["rebuild"]) == (7, 1000, "none"), task_id
+        assert (told["published_batch"], told["snapshots"]) == (5, {"gold.sales_by_day": 42}), task_id
+
+
+def test_statements_of_dbt_are_tagged_with_their_task(hourly: DAG) -> None:
+    for task_id in dbt_tasks(hourly):
+        assert rendered(hourly, task_id).env["MEDALLION_TAG"] == f"medallion medallion_hourly.{task_id}"
 
 
 @pytest.mark.parametrize("engine", ["trino", "spark"])
@@ -145,9 +151,15 @@ def test_age_of_the_source_asks_for_no_lease(hourly: DAG) -> None:
     assert "MEDALLION_RUN" not in rendered(hourly, "freshness").env
 
 
-def test_spark_is_told_of_a_rebuild(hourly: DAG) -> None:
-    arguments = rendered(hourly, "entities.orders", replace(STATE, rebuild="silver")).application_args
-    assert arguments[arguments.index("--rebuild") + 1] == "silver"
+def test_spark_is_told_the_run_by_arguments(hourly: DAG) -> None:
+    task = rendered(hourly, "entities.orders", replace(STATE, rebuild="silver"))
+    assert dict(zip(task.application_args[::2], task.application_args[1::2], strict=True)) == {
+        "--entities": "order_items,order_payments,order_reviews,orders",
+        "--batch": "7",
+        "--published-batch": "5",
+        "--rebuild": "silver",
+    }
+    assert task.name == "medallion medallion_hourly.entities.orders"
 
 
 @pytest.mark.parametrize("table", GOLD)
@@ -163,6 +175,26 @@ def test_staging_has_the_columns_of_the_contract_in_their_order(hourly: DAG, tab
     _, create = rendered(hourly, f"stage.{table}", audited=audited).sql
     columns = create.split("changed as (")[1].split("select ")[1].split("from gold")[0].split(",")
     assert [column.strip() for column in columns] == [*contract(table), "false as _deleted"]
+
+
+def test_staging_takes_the_difference_to_what_was_published(hourly: DAG) -> None:
+    audited = {
+        "batch": 7,
+        "snapshots": {"gold.sales_by_day": 43},
+        "columns": {},
+        "base_batch": 5,
+        "base_snapshots": {"gold.sales_by_day": 42},
+    }
+    drop, create = rendered(hourly, "stage.sales_by_day", audited=audited).sql
+    assert " ".join(drop.split()) == (
+        "/* medallion medallion_hourly.stage.sales_by_day */"
+        " drop table if exists postgres_gold.staging.sales_by_day_7"
+    )
+    assert create.lstrip().startswith("/* medallion medallion_hourly.stage.sales_by_day */")
+    assert "create table postgres_gold.staging.sales_by_day_7 as" in create
+    assert "lake.gold.sales_by_day for version as of 43" in create
+    assert "lake.gold.sales_by_day for version as of 42 as published" in create
+    assert "where _batch > 5" in create
 
 
 @pytest.mark.parametrize("table", GOLD)

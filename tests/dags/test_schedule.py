@@ -11,8 +11,8 @@ from airflow.sdk.definitions.deadline import DeadlineReference
 from airflow.serialization.serialized_objects import DagSerialization
 from airflow.timetables.base import DataInterval, TimeRestriction
 
-from medallion.begin import data_interval, requested
-from medallion.window import RunKind, Window, resolve_window
+from medallion.begin import data_interval, requested, tasks_to_skip
+from medallion.window import RunKind, Window, WindowError, resolve_window
 
 NOW = datetime(2018, 5, 1, 12, 3, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -103,6 +103,45 @@ def test_manual_run_goes_from_the_watermark_to_now() -> None:
 def test_range_asked_for_goes_before_the_kind_of_run(run_type: str) -> None:
     run = context(run_type, (at(10), at(11)), window_start="2018-05-01T01:30", window_end="2018-05-01T02:00")
     assert window(run, at(11)) == Window(at(1) + HOUR / 2, at(2))
+
+
+@pytest.mark.parametrize("run_type", ["scheduled", "backfill"])
+def test_empty_data_interval_is_refused(run_type: str) -> None:
+    with pytest.raises(WindowError, match="CronDataIntervalTimetable"):
+        window(context(run_type, (at(12), at(12))), at(12))
+
+
+def test_scheduled_run_heals_an_outage() -> None:
+    assert window(context("scheduled", (at(11), at(12))), at(3)) == Window(at(3), at(12))
+
+
+def test_range_ends_at_the_clock_of_the_source() -> None:
+    run = context("manual", None, window_start="2018-05-01", window_end="2019-01-01")
+    assert window(run, at(11)) == Window(at(0), NOW)
+
+
+def test_rebuild_extracts_nothing() -> None:
+    assert window(context("manual", None, rebuild="gold"), at(11)) is None
+
+
+@pytest.mark.parametrize(
+    ("up_to", "kept"),
+    [
+        ("bronze", {"bronze"}),
+        ("silver", {"bronze", "entities", "silver"}),
+        ("gold", {"bronze", "entities", "silver", "gold"}),
+    ],
+)
+def test_run_up_to_a_layer_skips_the_rest(hourly: DAG, up_to: str, kept: set[str]) -> None:
+    skipped = set(tasks_to_skip(hourly.task_ids, RunKind.MANUAL, up_to))
+    ran = {task_id.partition(".")[0] for task_id in set(hourly.task_ids) - skipped}
+    assert ran == kept | {"begin", "freshness", "end"}
+
+
+def test_age_of_the_source_matters_to_runs_about_now(hourly: DAG) -> None:
+    skipped = {kind: tasks_to_skip(hourly.task_ids, kind, "publish") for kind in RunKind}
+    assert {kind for kind, tasks in skipped.items() if not tasks} == {RunKind.SCHEDULED, RunKind.MANUAL}
+    assert skipped[RunKind.BACKFILL] == ["freshness"]
 
 
 def test_scheduled_run_is_late_where_gold_is_three_hours_old(hourly: DAG) -> None:

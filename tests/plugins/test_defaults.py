@@ -1,15 +1,13 @@
-"""Retries, settings and tags."""
+"""Retries, settings and contracts."""
 
-import re
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from airflow.sdk import RetryAction
 
 from medallion.defaults import FailFast
-from medallion.engines import ANY_TAG, tag
 from medallion.gold import gold_tables, postgres_type
-from medallion.settings import settings
-from task_instance import Task
+from medallion.settings import Settings, settings
 
 
 @pytest.mark.parametrize(
@@ -19,6 +17,11 @@ from task_instance import Task
         'TrinoUserError(type=USER_ERROR, name=COLUMN_NOT_FOUND, message="line 1:8")',
         "[UNRESOLVED_COLUMN.WITH_SUGGESTION] A column cannot be resolved",
         "Compilation Error in model orders",
+        "TrinoUserError(type=USER_ERROR, name=SYNTAX_ERROR, message=\"line 1:1: mismatched input 'selec'\")",
+        "TrinoUserError(type=USER_ERROR, name=TYPE_MISMATCH, message='= is not applicable')",
+        "TrinoUserError(type=USER_ERROR, name=FUNCTION_NOT_FOUND, message='sums')",
+        "[PARSE_SYNTAX_ERROR] Syntax error at or near 'selec'. SQLSTATE: 42601",
+        "This model has an enforced contract that failed. invalid contract",
     ],
 )
 def test_what_a_retry_cannot_mend_fails_at_once(message: str) -> None:
@@ -31,6 +34,11 @@ def test_what_a_retry_cannot_mend_fails_at_once(message: str) -> None:
         "Failed to establish a new connection: [Errno 111] Connection refused",
         "TrinoQueryError(type=INTERNAL_ERROR, name=SERVER_SHUTTING_DOWN)",
         "Cannot execute: ['spark-submit']. Error code is: 1.",
+        "Got 3 results, configured to warn if != 0",
+        "TrinoQueryError(type=INSUFFICIENT_RESOURCES, name=EXCEEDED_GLOBAL_MEMORY_LIMIT)",
+        "TrinoExternalError(type=EXTERNAL, name=ICEBERG_COMMIT_ERROR, message='Failed to commit')",
+        "server closed the connection unexpectedly",
+        "",
     ],
 )
 def test_anything_else_is_retried(message: str) -> None:
@@ -44,6 +52,7 @@ def test_anything_else_is_retried(message: str) -> None:
         ("LOOKBACK", "a while"),
         ("LOOKBACK", "-PT1M"),
         ("CHUNK_ROWS", "0"),
+        ("CHUNK_ROWS", "many"),
         ("TASK_TIMEOUT", "PT0S"),
         ("HISTORY_START", "once"),
         ("SCHEDULE", "every hour"),
@@ -56,15 +65,38 @@ def test_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch, name: str, valu
         settings()
 
 
-def test_tags_of_tasks_match_and_those_of_people_do_not() -> None:
-    assert re.fullmatch(ANY_TAG, tag(Task("a", task_id="gold.sales_by_day")))
-    assert not re.fullmatch(ANY_TAG, "medallion by hand")
+def test_defaults_are_those_of_the_design() -> None:
+    found = Settings()
+    assert (found.schedule, found.lookback, found.history_start) == ("0 * * * *", timedelta(minutes=15), None)
+    assert (found.max_rejected_share, found.max_rejected_from) == (0.05, 100)
 
 
-def test_contract_types_in_postgresql() -> None:
-    assert postgres_type("decimal(18, 2)") == "numeric(18,2)"
+def test_history_start_is_a_moment_of_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = datetime(2017, 1, 1, 3, tzinfo=UTC)
+    for text in ("2017-01-01T03:00:00", "2017-01-01T00:00:00-03:00"):
+        monkeypatch.setenv("MEDALLION_HISTORY_START", text)
+        found = Settings().history_start
+        assert found == expected and found is not None and found.utcoffset() == timedelta()
+
+
+@pytest.mark.parametrize(
+    ("trino", "postgres"),
+    [
+        ("varchar", "text"),
+        ("bigint", "bigint"),
+        ("date", "date"),
+        ("timestamp(6)", "timestamp without time zone"),
+        ("decimal(18, 4)", "numeric(18,4)"),
+    ],
+)
+def test_types_of_contracts(trino: str, postgres: str) -> None:
+    assert postgres_type(trino) == postgres
+
+
+@pytest.mark.parametrize("name", ["timestamp(6) with time zone", "integer", "row(a bigint)"])
+def test_type_that_no_contract_uses_is_refused(name: str) -> None:
     with pytest.raises(KeyError):
-        postgres_type("row(a bigint)")
+        postgres_type(name)
 
 
 def test_gold_tables_are_those_of_the_design() -> None:

@@ -1,6 +1,7 @@
-"""What is said when an engine does not answer, and which processes are ended."""
+"""What is said when an engine does not answer, and which statements and processes are ours to end."""
 
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -9,7 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from medallion.engines import EngineDownError, end_earlier_try, end_spark_drivers, end_statements
+from medallion.engines import (
+    ANY_TAG,
+    UNFINISHED,
+    EngineDownError,
+    end_earlier_try,
+    end_spark_drivers,
+    end_statements,
+    tag,
+)
 from task_instance import Task
 
 
@@ -71,3 +80,34 @@ def test_all_drivers_of_ours_are_ended_and_no_other(drivers: dict[str, subproces
         "another project",
         "an editor",
     ]
+
+
+def test_tags_of_tasks_match_and_those_of_people_do_not() -> None:
+    assert re.fullmatch(ANY_TAG, tag(Task("a", task_id="gold.sales_by_day")))
+    assert not re.fullmatch(ANY_TAG, "medallion by hand")
+
+
+def statement_pattern(tag: str) -> str:
+    """The pattern that Trino matches statements with, out of the statement that asks it."""
+    [pattern] = re.findall(r"regexp_like\(query, '(.*)'\)", UNFINISHED.format(tag=tag))
+    return str(pattern)
+
+
+@pytest.mark.parametrize(
+    ("statement", "ours"),
+    [
+        ("/* medallion medallion_hourly.gold.sales_by_day */\nselect 1", True),
+        ("\n  /* medallion medallion_hourly.audit */ create table x as select 1", True),
+        ("/* medallion by hand */ select 1", False),
+        ("select 1 /* medallion medallion_hourly.audit */", False),
+        ("/* finance monthly.report */ select 1", False),
+    ],
+)
+def test_statements_of_our_tasks_are_known_by_their_beginning(statement: str, ours: bool) -> None:
+    assert bool(re.search(statement_pattern(ANY_TAG), statement)) is ours
+
+
+def test_statements_of_one_task_are_not_those_of_another() -> None:
+    pattern = statement_pattern("medallion medallion_hourly.gold.sales")
+    assert re.search(pattern, "/* medallion medallion_hourly.gold.sales */ select 1")
+    assert not re.search(pattern, "/* medallion medallion_hourly.gold.sales_by_day */ select 1")
