@@ -121,11 +121,14 @@ class AirflowApi:
         path = f"/api/v2/dags/{dag}/dagRuns/{quote(run, safe='')}"
         began = time.monotonic()
         shown: set[tuple[str, int]] = set()
-        ahead = [each["dag_run_id"] for each in self.active(dag) if each["state"] == "running"]
-        if ahead and run not in ahead:
-            console.print(f"  waits for {', '.join(ahead)}")
+        waits_for: list[str] = []
         while True:
             state = self.call("GET", path)["state"]
+            if state == "queued":
+                ahead = [each["dag_run_id"] for each in self.active(dag) if each["state"] == "running"]
+                if ahead not in ([], waits_for):
+                    waits_for = ahead
+                    console.print(f"  waits for {', '.join(ahead)}")
             tasks = self.call("GET", f"{path}/taskInstances?limit=1000")["task_instances"]
             for each in sorted(tasks, key=lambda one: one["end_date"] or ""):
                 key = (each["task_id"], each["try_number"])
