@@ -123,7 +123,8 @@ begin
     for name in
         select table_name
         from information_schema.columns
-        where table_schema = 'sales' and column_name = 'updated_at'
+        inner join information_schema.tables using (table_schema, table_name)
+        where table_schema = 'sales' and table_type = 'BASE TABLE' and column_name = 'updated_at'
     loop
         execute format(
             'create or replace trigger touch_insert before insert on sales.%1$I for each row'

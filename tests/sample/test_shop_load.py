@@ -123,6 +123,7 @@ def test_nothing_is_written_in_the_future(shop: Query, folder: Path) -> None:
 def test_a_shop_whose_columns_were_changed_is_replaced(shop: Query, folder: Path) -> None:
     assert sample("load", folder).exit_code == 0
     shop("create table sales.notes (note text)")
+    shop("create view sales.seen as select now() as updated_at")
     shop("alter table sales.orders add column channel text, drop column order_approved_at")
     shop("alter table sales.orders add column order_approved_at text")
     result = sample("load", folder, "--replace")
