@@ -62,7 +62,7 @@ class Settings(BaseSettings):
         description="How far extraction reaches back for transactions that commit late.",
     )
     chunk_rows: int = Field(
-        1_000_000, ge=1, description="A long window is extracted in chunks of about so many rows."
+        200_000, ge=1, description="A long window is extracted in chunks of about so many rows."
     )
     lease_poll: timedelta = Field(
         timedelta(seconds=15),

@@ -50,7 +50,7 @@ def by_hand(
     """Reconcile tables as a run's tasks do, in several pieces, as a batch of its own; return it, and what dbt said."""
     batch = stack.draw_batch()
     said = stack.capture(
-        *tables, kind="reconcile", batch=batch, chunk_rows=10_000,
+        *tables, kind="reconcile", batch=batch, chunk_rows=2_000,
         extract_from="2000-01-01 00:00:00", extract_to="2100-01-01 00:00:00",
         max_deleted_share=max_deleted_share, max_deleted_from=10, fails=fails,
     )  # fmt: skip

@@ -75,7 +75,7 @@
         {%- do chunks.append((
             moment(start if loop.first else chunk.hour),
             moment(end if loop.last else loop.nextitem.hour),
-            1 + chunk.row_count // (2 * run_context().chunk_rows),
+            pieces_of(chunk.row_count),
         )) -%}
     {%- endfor -%}
     {{ return(chunks) }}
@@ -197,7 +197,12 @@
     json_format(cast(array[{% for name in config.meta_require('natural_key') %}cast({{ name }} as varchar){{ ', ' if not loop.last }}{% endfor %}] as json))
 {%- endmacro %}
 
-{#- The condition that a row's natural key is in one of so many pieces, which fit into memory one by one. -#}
+{#- Into how many pieces so many rows are divided, which fit into memory one by one. -#}
+{% macro pieces_of(row_count) -%}
+    {{ return(1 + row_count // (2 * run_context().chunk_rows)) }}
+{%- endmacro %}
+
+{#- The condition that a row's natural key is in one of so many pieces. -#}
 {% macro in_piece(piece, pieces) -%}
     {{ 'mod(crc32(to_utf8(' ~ key_text() ~ ')), ' ~ pieces ~ ') = ' ~ piece if pieces > 1 else 'true' }}
 {%- endmacro %}
@@ -228,14 +233,26 @@
         {{ as_held(source_sql, held, 'updated_at >= ' ~ start ~ ' and updated_at < ' ~ end) }}
     ),
 
-    captured as (
-        select distinct
+    shown as (
+        select
             *,
             {{ key_text() }} as _key,
             'upsert' as _op,
             {{ version_hash(held) }} as _hash
         from source
         where {{ in_piece }}
+    ),
+
+    -- By the hash alone and in no order: Trino keeps hashes in memory then, where `distinct` would keep all columns.
+    numbered as (
+        select
+            *,
+            row_number() over (partition by _hash) as copy
+        from shown
+    ),
+
+    captured as (
+        select * from numbered where copy = 1
     ),
 
     present as (
@@ -256,11 +273,11 @@
     overtaken as (
         select present._key, present.updated_at
         from present
-        left join captured
-            on present.updated_at = captured.updated_at
-            and present._op = captured._op
-            and present._hash = captured._hash
-        where present.age = 1 and captured._hash is null
+        left join shown
+            on present.updated_at = shown.updated_at
+            and present._op = shown._op
+            and present._hash = shown._hash
+        where present.age = 1 and shown._hash is null
     ),
 
     final as (

@@ -34,7 +34,7 @@
     {%- set rows = run_query(
         'select (select count(*) from ' ~ shown ~ ') as shown, (select count(*) from ' ~ this ~ ') as known'
     )[0] -%}
-    {%- set pieces = 1 + (rows.shown + rows.known) * 2 // run_context().chunk_rows -%}
+    {%- set pieces = pieces_of(rows.shown + rows.known) -%}
     {% for piece in range(pieces) %}
         {% call statement('compare') %}
             {{ ('insert into ' ~ findings) if piece else ('create table ' ~ findings ~ ' as') }}
@@ -60,7 +60,7 @@
             from {{ findings }}
             where _finding <> 'went_back'
         {%- endset -%}
-        {%- set pieces = 1 + (found.missed + found.deleted) // run_context().chunk_rows -%}
+        {%- set pieces = pieces_of(found.missed + found.deleted) -%}
         {% for piece in range(pieces) %}
             {% call statement('main') %}{{ merge_versions(columns, versions ~ ' and ' ~ in_piece(piece, pieces)) }}{% endcall %}
         {% endfor %}
