@@ -195,6 +195,7 @@ def test_staging_takes_the_difference_to_what_was_published(hourly: DAG) -> None
     assert "lake.gold.sales_by_day for version as of 43" in create
     assert "lake.gold.sales_by_day for version as of 42 as published" in create
     assert "where _batch > 5" in create
+    assert "_batch," not in create
 
 
 @pytest.mark.parametrize("table", GOLD)

@@ -114,6 +114,9 @@ def test_run_waits_deferred_while_another_writes(
     ("params", "message"),
     [
         ({"window_start": "2018-01-01"}, "window_end is missing"),
+        ({"window_end": "2018-01-01"}, "window_start is missing"),
+        ({"window_start": "2018-01-01", "window_end": "2018-01-01"}, "is not before"),
+        ({"window_start": "yesterday", "window_end": "2018-01-01"}, "window_start = 'yesterday'"),
         ({"window_start": "2018-02-01", "window_end": "2018-01-01"}, "is not before"),
     ],
 )

@@ -17,6 +17,7 @@ from medallion.settings import Settings, settings
         'TrinoUserError(type=USER_ERROR, name=COLUMN_NOT_FOUND, message="line 1:8")',
         "[UNRESOLVED_COLUMN.WITH_SUGGESTION] A column cannot be resolved",
         "Compilation Error in model orders",
+        "Got 1 result, configured to fail if != 0",
         "TrinoUserError(type=USER_ERROR, name=SYNTAX_ERROR, message=\"line 1:1: mismatched input 'selec'\")",
         "TrinoUserError(type=USER_ERROR, name=TYPE_MISMATCH, message='= is not applicable')",
         "TrinoUserError(type=USER_ERROR, name=FUNCTION_NOT_FOUND, message='sums')",
@@ -35,6 +36,7 @@ def test_what_a_retry_cannot_mend_fails_at_once(message: str) -> None:
         "TrinoQueryError(type=INTERNAL_ERROR, name=SERVER_SHUTTING_DOWN)",
         "Cannot execute: ['spark-submit']. Error code is: 1.",
         "Got 3 results, configured to warn if != 0",
+        "HTTPConnectionPool(host='trino', port=8080): Max retries exceeded (Connection refused)",
         "TrinoQueryError(type=INSUFFICIENT_RESOURCES, name=EXCEEDED_GLOBAL_MEMORY_LIMIT)",
         "TrinoExternalError(type=EXTERNAL, name=ICEBERG_COMMIT_ERROR, message='Failed to commit')",
         "server closed the connection unexpectedly",
@@ -52,7 +54,6 @@ def test_anything_else_is_retried(message: str) -> None:
         ("LOOKBACK", "a while"),
         ("LOOKBACK", "-PT1M"),
         ("CHUNK_ROWS", "0"),
-        ("CHUNK_ROWS", "many"),
         ("TASK_TIMEOUT", "PT0S"),
         ("HISTORY_START", "once"),
         ("SCHEDULE", "every hour"),
@@ -93,10 +94,18 @@ def test_types_of_contracts(trino: str, postgres: str) -> None:
     assert postgres_type(trino) == postgres
 
 
-@pytest.mark.parametrize("name", ["timestamp(6) with time zone", "integer", "row(a bigint)"])
+@pytest.mark.parametrize(
+    "name", ["timestamp(6) with time zone", "integer", "array(varchar)", "row(a bigint)"]
+)
 def test_type_that_no_contract_uses_is_refused(name: str) -> None:
     with pytest.raises(KeyError):
         postgres_type(name)
+
+
+def test_wrong_setting_is_told_by_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDALLION_CHUNK_ROWS", "many")
+    with pytest.raises(ValueError, match="MEDALLION_CHUNK_ROWS: Input should be a valid integer"):
+        settings()
 
 
 def test_gold_tables_are_those_of_the_design() -> None:

@@ -47,6 +47,7 @@ def test_an_unset_make_variable_leaves_what_the_file_says(
 
 
 def test_what_the_stack_makes_is_ignored_by_git() -> None:
+    assert Settings().home == Path(ROOT / ".stack")
     assert "/.stack/" in (ROOT / ".gitignore").read_text().splitlines()
 
 
