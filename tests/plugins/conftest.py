@@ -3,9 +3,11 @@
 import json
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
+from pyiceberg.catalog.sql import SqlCatalog
 
 from medallion import lease
 from medallion.database import create_audit_tables
@@ -62,6 +64,17 @@ def source(postgres: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gold]:
         query(url, f"create table sales.{table} (updated_at timestamptz not null)")
     yield lambda statement, parameters=None: query(url, statement, parameters)
     query_outside(postgres, "drop database shop with (force)")
+
+
+@pytest.fixture
+def catalog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SqlCatalog]:
+    """An Iceberg catalog of its own, with the layers and no table: what the code finds as `lake`."""
+    made = SqlCatalog("lake", uri=f"sqlite:///{tmp_path}/lake.db", warehouse=f"file://{tmp_path}")
+    monkeypatch.setattr("pyiceberg.catalog.load_catalog", {"lake": made}.__getitem__)
+    for layer in ("bronze", "silver", "gold"):
+        made.create_namespace(layer)
+    yield made
+    made.close()
 
 
 def query_outside(server: Server, statement: str) -> None:

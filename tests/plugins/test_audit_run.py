@@ -1,9 +1,7 @@
 """What a run left in the lake: read from a real Iceberg catalog, kept in a real PostgreSQL."""
 
 import json
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -36,17 +34,12 @@ NOTHING_ALLOWED = {"allow_rejected": False}
 
 
 @pytest.fixture
-def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SqlCatalog]:
-    """An Iceberg catalog of its own: bronze.orders with 3 rows, gold.sales_by_day, and no accounts."""
-    catalog = SqlCatalog("lake", uri=f"sqlite:///{tmp_path}/lake.db", warehouse=f"file://{tmp_path}")
-    monkeypatch.setattr("pyiceberg.catalog.load_catalog", {"lake": catalog}.__getitem__)
-    for layer in ("bronze", "silver", "gold"):
-        catalog.create_namespace(layer)
+def lake(catalog: SqlCatalog) -> SqlCatalog:
+    """The catalog: bronze.orders with 3 rows, gold.sales_by_day, and no accounts."""
     append(catalog, "bronze.orders", 3)
     append(catalog, "gold.sales_by_day", 1)
     catalog.create_table("gold.seller_analytics", pa.schema([("n", pa.int64())]))  # never written to
-    yield catalog
-    catalog.close()
+    return catalog
 
 
 def append(catalog: SqlCatalog, name: str, rows: int) -> int:

@@ -1,7 +1,6 @@
 """Whether bronze has news, by the metadata of a real Iceberg catalog."""
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
@@ -18,19 +17,14 @@ from .conftest import Gold
 
 
 @pytest.fixture
-def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SqlCatalog]:
+def lake(catalog: SqlCatalog) -> SqlCatalog:
     """Every model's table. bronze.orders holds what the batches 3 and 4 wrote, the others what batch 3 did."""
-    catalog = SqlCatalog("lake", uri=f"sqlite:///{tmp_path}/lake.db", warehouse=f"file://{tmp_path}")
-    monkeypatch.setattr("pyiceberg.catalog.load_catalog", {"lake": catalog}.__getitem__)
-    for layer in ("bronze", "silver", "gold"):
-        catalog.create_namespace(layer)
     for name in model_tables():
         table = catalog.create_table(name, pa.schema([("_batch", pa.int64())]))
         for batch in [3, 4] if name == "bronze.orders" else [3]:
             table.append(rows(batch))
     catalog.load_table("bronze.customers").delete()
-    yield catalog
-    catalog.close()
+    return catalog
 
 
 def rows(batch: int) -> pa.Table:

@@ -21,13 +21,9 @@ BY_PART = PartitionSpec(PartitionField(1, 1000, IdentityTransform(), "part"))
 
 
 @pytest.fixture
-def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SqlCatalog:
-    """An Iceberg catalog of its own, with the layers and no table; no model is sorted."""
-    catalog = SqlCatalog("lake", uri=f"sqlite:///{tmp_path}/lake.db", warehouse=f"file://{tmp_path}")
-    monkeypatch.setattr("pyiceberg.catalog.load_catalog", {"lake": catalog}.__getitem__)
+def lake(catalog: SqlCatalog, monkeypatch: pytest.MonkeyPatch) -> SqlCatalog:
+    """The catalog; no model is sorted."""
     monkeypatch.setattr(maintenance, "sort_orders", dict)
-    for layer in ("bronze", "silver", "gold"):
-        catalog.create_namespace(layer)
     return catalog
 
 

@@ -3,13 +3,11 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
-from pyiceberg.catalog.sql import SqlCatalog
 
 from medallion.begin import request_rebuild
 from medallion.gold import gold_tables
@@ -318,13 +316,10 @@ def test_second_try_of_a_roll_back_finds_it_done(gold: Gold, staged: Staged) -> 
     assert gold(DAYS) == days(("2018-01-01", 3))
 
 
-def test_table_that_is_no_model_stands_in_no_way_back(
-    gold: Gold, staged: Staged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("catalog")
+def test_table_that_is_no_model_stands_in_no_way_back(gold: Gold, staged: Staged) -> None:
     publish(Task("a"), staged("a", {"2018-01-01": 3}))
     gold("""update audit.publications set snapshots = '{"gold.gone": 1, "silver.gone": 2}'""")
-    catalog = SqlCatalog("lake", uri=f"sqlite:///{tmp_path}/lake.db", warehouse=f"file://{tmp_path}")
-    monkeypatch.setattr("pyiceberg.catalog.load_catalog", {"lake": catalog}.__getitem__)
     chosen = choose_publication(Task("back", dag_id="medallion_rollback"), {"to_batch": 1})
     assert (chosen["columns"], chosen["published_snapshots"]) == ({}, chosen["snapshots"])
 
