@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
 
-from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import DataFrame, Observation, Row, SparkSession
 from pyspark.sql import functions as F
 
 import tables
@@ -107,34 +107,36 @@ def find(run: Run, entity: Entity) -> Found | None:
         bounds = "true"
         existing = versions.stored(silver, entity).where("false")
     else:
-        # Here and below: unlike a cache a checkpoint cuts the plan, so that what reads the rows is planned quickly.
         is_new = tables.may_have_rows(run.spark, entity.bronze_table, after)
-        buckets = touched_buckets(found := found.localCheckpoint(), entity) if is_new else []
-        if not buckets:
+        if not (new := touching(found, entity) if is_new else None):
             log.info("%s: nothing new", entity.name)
             return None
-        bounds = in_buckets(entity, buckets)
-        keys = found.select("_key").distinct()
-        existing = versions.stored(silver.where(bounds), entity).join(keys, "_key", "left_semi")
+        found, bounds = new
+        existing = versions.stored(silver.where(bounds), entity).join(found, "_key", "left_semi")
+    # Here and below: unlike a cache a checkpoint cuts the plan, so that what reads the rows is planned quickly.
     return Found(entity, versions.resolved(found, existing).localCheckpoint(), bounds, first)
 
 
-def touched_buckets(found: DataFrame, entity: Entity) -> list[int | None]:
-    """Return the partitions of the entity's table that the keys of versions are in; none if there are no versions.
+def touching(found: DataFrame, entity: Entity) -> tuple[DataFrame, str] | None:
+    """Work out `found`, versions from `standardised`; None if there are none.
 
-    None stands for keys that do not parse, and for all of a table that has no partitions.
+    Return them, and the condition, of literals, that the rows of their keys meet in the entity's table: which buckets
+    they are in, where it has any.
     """
-    bucket = F.expr(f"lake.system.bucket({BUCKETS}, {entity.bucketed_by})" if entity.bucketed_by else "null")
-    return [row.bucket for row in found.select(bucket.alias("bucket")).distinct().collect()]
-
-
-def in_buckets(entity: Entity, buckets: Sequence[int | None]) -> str:
-    """Return the condition, of literals, that a row of the entity's table is in one of `buckets`."""
+    bucket = f"lake.system.bucket({BUCKETS}, {entity.bucketed_by})" if entity.bucketed_by else "null"
+    # Seen while the versions are worked out: a query more would take longer than a bucket less saves.
+    seen = Observation()
+    found = found.observe(
+        seen, F.count("*").alias("versions"), F.bit_or(F.expr(f"shiftleft(1, {bucket})")).alias("buckets")
+    ).localCheckpoint()
+    if not seen.get["versions"]:
+        return None
     if not entity.bucketed_by:
-        return "true"
-    numbers = ", ".join(str(number) for number in sorted(number for number in buckets if number is not None))
+        return found, "true"
+    # No bits at all where no key parses: such rows are in quarantine alone.
+    numbers = [str(number) for number in range(BUCKETS) if (seen.get["buckets"] or 0) >> number & 1]
     column = f"stg_{entity.name}.{entity.bucketed_by}"
-    return f"lake.system.bucket({BUCKETS}, {column}) in ({numbers})" if numbers else "false"
+    return found, f"lake.system.bucket({BUCKETS}, {column}) in ({', '.join(numbers)})" if numbers else "false"
 
 
 def counted(findings: Sequence[Found]) -> list[Outcome]:
@@ -205,8 +207,8 @@ def write_accounts(run: Run, outcomes: list[Outcome]) -> None:
     bounds = f"entity_accounts.batch = {run.batch} and entity_accounts.entity in ({names(outcomes)})"
     held = run.spark.table(tables.ACCOUNTS).where(bounds).select(*tables.ACCOUNTS_COLUMNS)
     if pending := accounts - {tuple(row) for row in held.collect()}:
-        schema = ", ".join(f"{name} {sql_type}" for name, (sql_type, _) in tables.ACCOUNTS_COLUMNS.items())
-        rows = run.spark.createDataFrame(sorted(pending), schema)
+        # As SQL: rows of Python's would start a worker of Python to carry them over.
+        rows = run.spark.sql(f"values {', '.join(map(str, sorted(pending)))}").toDF(*tables.ACCOUNTS_COLUMNS)
         tables.merge(rows, tables.ACCOUNTS, tables.ACCOUNTS_KEY, bounds)
 
 
