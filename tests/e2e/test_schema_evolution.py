@@ -118,8 +118,8 @@ def test_our_writers_go_on_in_evolved_tables(stack: Stack, first_run: str) -> No
     stack.spark("alter table silver.fact_sales add column evolved string")
     stack.spark("alter table silver.fact_sales alter column payment_value type decimal(20, 2)")
     stack.spark(
-        "alter table silver.fact_sales replace partition field months(order_purchase_timestamp)"
-        " with years(order_purchase_timestamp)"
+        "alter table silver.fact_sales replace partition field years(order_purchase_timestamp)"
+        " with months(order_purchase_timestamp)"
     )
     stack.lake("alter table gold.sales_by_day add column evolved varchar")
     stack.lake("alter table gold.sales_by_day alter column payments set data type decimal(20, 2)")
