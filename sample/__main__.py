@@ -36,15 +36,14 @@ def load(folder: Path, replace: bool) -> None:
 
 
 def to_kinds(context: click.Context, option: click.Parameter, value: str) -> list[str]:
-    """Return the kinds of anomaly that a comma-separated list, or `all`, names.
+    """Return the kinds of anomaly that a comma-separated list, or `all` (that a run can go on with), names.
 
     Raises click.BadParameter on an unknown kind.
     """
     kinds = anomalies.KINDS if value == "all" else [kind for kind in value.split(",") if kind]
-    if unknown := set(kinds) - set(anomalies.KINDS):
-        raise click.BadParameter(
-            f"unknown: {', '.join(sorted(unknown))}. Known: all, {', '.join(anomalies.KINDS)}."
-        )
+    known = [*anomalies.KINDS, anomalies.DROPPED_COLUMN.kind]
+    if unknown := set(kinds) - set(known):
+        raise click.BadParameter(f"unknown: {', '.join(sorted(unknown))}. Known: all, {', '.join(known)}.")
     return kinds
 
 

@@ -1,5 +1,7 @@
 """The first task as a whole, between a real shop and a real gold database."""
 
+import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +19,7 @@ from medallion.lease import try_lease
 from medallion.settings import settings
 from medallion.source_contract import SourceContractError, check_source
 from postgres import Server, query
+from sample.__main__ import main as sample
 from task_instance import Task
 
 from .conftest import Gold, connection, query_outside
@@ -139,6 +142,22 @@ def test_lost_table_is_named(shop: Any) -> None:
     shop("drop table sales.sellers")
     with pytest.raises(SourceContractError, match=r"The source has no table sales\.sellers, or its reader"):
         check_source()
+
+
+def test_dropped_column_is_named_as_it_was_injected_and_no_other(
+    shop: Any, postgres: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    manifest = tmp_path / "manifest.jsonl"
+    monkeypatch.setenv("SOURCE_URL", postgres.url(database="shop"))
+    arguments = ["--orders", "10", "--replace", "--anomalies", "dropped_column", "--manifest", str(manifest)]
+    sample(["generate", *arguments], standalone_mode=False)
+    with pytest.raises(SourceContractError) as stopped:
+        check_source()
+    injected = [json.loads(line) for line in manifest.read_text().splitlines()]
+    assert [(row["entity"], row["column"]) for row in injected] == re.findall(
+        r"column sales\.(\w+)\.(\w+)", str(stopped.value)
+    )
+    assert {row["outcome"] for row in injected} == {"stopped"}
 
 
 def test_reference_shop_is_what_the_models_expect(shop: Any, caplog: pytest.LogCaptureFixture) -> None:
