@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
-from airflow.sdk import CronDataIntervalTimetable
+from airflow.sdk import BaseOperator, CronDataIntervalTimetable
 from airflow.serialization.serialized_objects import DagSerialization
 
 from .conftest import DAGS
@@ -76,6 +76,16 @@ def test_a_later_try_ends_what_the_earlier_one_left(dag_bag: DagBag) -> None:
     from medallion.engines import end_earlier_try
 
     assert {task._pre_execute_hook for task in tasks(dag_bag)} == {end_earlier_try}
+
+
+def test_a_killed_task_ends_what_it_runs_on_an_engine(dag_bag: DagBag) -> None:
+    """All but those that ask metadata and PostgreSQL alone, whose statements end with the connection."""
+    without = {
+        task.task_id
+        for task in tasks(dag_bag)
+        if type(task).on_kill is BaseOperator.on_kill and "on_kill" not in vars(task)
+    }
+    assert without == {"begin", "end", "measure", "audit", "publish", "choose", "restore"}
 
 
 def test_notifier_of_the_settings_is_called_on_failure(monkeypatch: pytest.MonkeyPatch) -> None:
