@@ -1,6 +1,6 @@
 """Compacts tables: small files and deletes become files of the target size, sorted where the table is to be.
 
-    spark-submit include/spark_jobs/compact.py --target-bytes 134217728 --crowd 5 \
+    spark-submit include/spark_jobs/compact.py --target-bytes 134217728 --min-input-files 5 \
         --tables '[{"name": "silver.fact_sales", "sorted_by": ["order_purchase_timestamp"], "sort": false}]'
 
 Iceberg's procedures do the work, one commit each, which changes no row: so a run that was cut off anywhere is
@@ -23,13 +23,13 @@ log = logging.getLogger("compact")
 SIDE_BY_SIDE = 2
 
 
-def compact(spark: SparkSession, target_bytes: int, crowd: int, table: dict[str, Any]) -> bool:
+def compact(spark: SparkSession, target_bytes: int, min_input_files: int, table: dict[str, Any]) -> bool:
     """Compact one table and its manifests; log what was done. Return False, with the error logged, where it fails."""
     name, columns = table["name"], ", ".join(table["sorted_by"])
     options = {
         "target-file-size-bytes": target_bytes,
-        "min-input-files": crowd,
-        "delete-file-threshold": crowd,
+        "min-input-files": min_input_files,
+        "delete-file-threshold": min_input_files,
         "remove-dangling-deletes": "true",
         "rewrite-all": str(table["sort"]).lower(),
     }
@@ -60,7 +60,7 @@ def main() -> None:
     )
     parser.add_argument("--target-bytes", required=True, type=int, help="size that data files should have")
     parser.add_argument(
-        "--crowd",
+        "--min-input-files",
         required=True,
         type=int,
         help="small files of a partition, deletes of a file to rewrite from",
@@ -74,7 +74,9 @@ def main() -> None:
         SparkSession.builder.appName("compact").getOrCreate() as spark,
         ThreadPoolExecutor(SIDE_BY_SIDE) as pool,
     ):
-        done = list(pool.map(partial(compact, spark, options.target_bytes, options.crowd), options.tables))
+        done = list(
+            pool.map(partial(compact, spark, options.target_bytes, options.min_input_files), options.tables)
+        )
     if not all(done):
         sys.exit(1)
 

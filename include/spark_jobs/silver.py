@@ -1,13 +1,13 @@
 """Brings the silver entities up to date with bronze.
 
-    spark-submit include/spark_jobs/silver.py --entities orders,order_items --batch 7 --published-batch 6 [--rebuild]
+    spark-submit include/spark_jobs/silver.py --entities orders,order_items --batch 7 --published-batch 6
 
 Reads the row versions that bronze got after the published batch, up to this run's batch, and merges what they change
 into `lake.silver.stg_<entity>`, `lake.silver.quarantine` and `lake.silver.entity_accounts`: one commit a table, none
 where nothing changed. All entities of a submit are worked out side by side before anything is written. The quarantine
 comes first: it has every version that an entity's table holds as rejected. A run that was cut off anywhere is finished
-by running it again. With --rebuild all of bronze decides, again in one commit a table: rows that bronze does not
-account for go, rows that are right already stay untouched.
+by running it again. With `--rebuild silver` all of bronze decides, again in one commit a table: rows that bronze does
+not account for go, rows that are right already stay untouched.
 """
 
 import argparse
@@ -55,13 +55,13 @@ class Run:
 class Found:
     """What a run found out about one entity: its `resolved` rows (computed), and the condition they meet in its table.
 
-    `first`: its table is empty.
+    `is_new`: nothing was ever written to its table.
     """
 
     entity: Entity
     rows: DataFrame
     bounds: str
-    first: bool
+    is_new: bool
 
 
 @dataclass(frozen=True)
@@ -96,25 +96,25 @@ def find(run: Run, entity: Entity) -> Found | None:
         raise ValueError(f"{entity.bronze_table} does not exist: run the bronze model {entity.name} first")
     tables.ensure_table(run.spark, entity.table, versions.silver_columns(entity), entity.partitioned_by)
     silver = run.spark.table(entity.table)
-    # An empty table may be new, or lost: what was published before must be in it, too.
-    first = not tables.may_have_rows(run.spark, entity.table)
-    whole = run.rebuild or first
+    # It may be new, or lost: what was published before must be in it, too.
+    is_new = tables.is_new(run.spark, entity.table)
+    whole = run.rebuild or is_new
     after = 0 if whole else run.published_batch
     bronze = run.spark.table(entity.bronze_table).where(f"_batch > {after} and _batch <= {run.batch}")
     versions.check_columns(bronze, entity)
-    found = versions.standardised(bronze, entity)
+    incoming = versions.standardised(bronze, entity)
     if whole:
         bounds = "true"
         existing = versions.stored(silver, entity).where("false")
     else:
-        is_new = tables.may_have_rows(run.spark, entity.bronze_table, after)
-        if not (new := touching(found, entity) if is_new else None):
+        has_news = tables.may_have_rows(run.spark, entity.bronze_table, after)
+        if not (new := touching(incoming, entity) if has_news else None):
             log.info("%s: nothing new", entity.name)
             return None
-        found, bounds = new
-        existing = versions.stored(silver.where(bounds), entity).join(found, "_key", "left_semi")
+        incoming, bounds = new
+        existing = versions.stored(silver.where(bounds), entity).join(incoming, "_key", "left_semi")
     # Here and below: unlike a cache a checkpoint cuts the plan, so that what reads the rows is planned quickly.
-    return Found(entity, versions.resolved(found, existing).localCheckpoint(), bounds, first)
+    return Found(entity, versions.resolved(incoming, existing).localCheckpoint(), bounds, is_new)
 
 
 def touching(found: DataFrame, entity: Entity) -> tuple[DataFrame, str] | None:
@@ -186,9 +186,9 @@ def write_entity(run: Run, outcome: Outcome) -> None:
     entity = outcome.entity
     rows = versions.changes(outcome.found.rows, entity, run.batch)
     key = (entity.bucketed_by or entity.key[0], "_raw_key")
-    if outcome.found.first:
-        if outcome.counts.changes:
-            rows.writeTo(entity.table).overwrite(F.lit(True))  # a retry does the same again
+    if outcome.found.is_new:
+        # Also without a row: it is new no more. A retry does the same again.
+        rows.writeTo(entity.table).overwrite(F.lit(True))
     elif run.rebuild:
         tables.merge_differing(rows, entity.table, key, "true", whole=True)
     elif outcome.counts.changes:
@@ -248,11 +248,9 @@ def main() -> None:
     )
     parser.add_argument(
         "--rebuild",
-        nargs="?",
         choices=("none", "gold", "silver"),
         default="none",
-        const="silver",
-        help="silver, or no value: let all of bronze decide; none, gold: as without",
+        help="silver: let all of bronze decide; none, gold: as without",
     )
     options = parser.parse_args()
     asked = options.entities.split(",")

@@ -25,7 +25,7 @@ QUARANTINE_COLUMNS = {
     "superseded": ("boolean", "whether another version decides what silver shows of this key"),
     "_hash": ("string", "hash of the version"),
     "_op": ("string", "upsert: deletes are never rejected"),
-    "_version_batch": ("bigint", "batch in which bronze got the version"),
+    "_version_batch": ("bigint", "`_batch` of the version in bronze"),
     "_batch": ("bigint", "batch of the run that last changed this row"),
 }
 
@@ -82,12 +82,24 @@ def ensure_table(
             raise
 
 
-def may_have_rows(spark: SparkSession, table: str, after: int = 0) -> bool:
-    """Return whether some file of the table may hold a row with `_batch` > `after`: metadata tells, no job is run."""
+def _loaded(spark: SparkSession, table: str) -> tuple[Any, Any]:
+    """Return Iceberg's own package and what it has of the table: metadata tells without a job of Spark."""
     jvm: Any = spark._jvm
     iceberg = jvm.org.apache.iceberg
-    files = iceberg.spark.Spark3Util.loadIcebergTable(spark._jsparkSession, table).newScan()
-    found = files.filter(iceberg.expressions.Expressions.greaterThan("_batch", after)).planFiles()
+    return iceberg, iceberg.spark.Spark3Util.loadIcebergTable(spark._jsparkSession, table)
+
+
+def is_new(spark: SparkSession, table: str) -> bool:
+    """Return whether nothing was ever written to the table, not even that it has no row."""
+    _, loaded = _loaded(spark, table)
+    return loaded.currentSnapshot() is None
+
+
+def may_have_rows(spark: SparkSession, table: str, after: int) -> bool:
+    """Return whether some file of the table may hold a row with `_batch` > `after`."""
+    iceberg, loaded = _loaded(spark, table)
+    newer = iceberg.expressions.Expressions.greaterThan("_batch", after)
+    found = loaded.newScan().filter(newer).planFiles()
     try:
         return bool(found.iterator().hasNext())
     finally:

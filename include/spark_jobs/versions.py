@@ -40,7 +40,7 @@ BOOKKEEPING_TYPES = {
     "_state": ("string", "current, rejected, deleted, or superseded by another spelling of the same key"),
     "_op": ("string", "upsert or delete: what the deciding version is"),
     "_hash": ("string", "hash of the deciding version"),
-    "_version_batch": ("bigint", "batch in which bronze got the deciding version"),
+    "_version_batch": ("bigint", "`_batch` of the deciding version in bronze"),
     "_first_extracted_at": ("timestamp", "when the key, however spelled, was first captured"),
     "_batch": ("bigint", "batch of the run that last changed this row"),
 }
@@ -84,8 +84,8 @@ def standardised(bronze: DataFrame, entity: Entity) -> DataFrame:
 
     In: rows of `lake.bronze.<entity>`. Out, one row per version: the entity's typed columns (beside the key null
     unless the version is an accepted upsert), `updated_at`, `_raw_key`, `_key` (identity of the parsed key, or of the
-    version alone where the key is null), `_rules`, `_flags`, `_op`, `_hash`, `_version_batch`, `_extracted_at`,
-    `_row` (JSON of the source's columns, of rejected versions only).
+    version alone where the key is null), `_has_key` (whether it parsed), `_rules`, `_flags`, `_op`, `_hash`,
+    `_version_batch`, `_extracted_at`, `_row` (JSON of the source's columns, of rejected versions only).
     """
     source = [F.col(quoted(name)) for name in bronze.columns if name not in BRONZE_BOOKKEEPING]
     # Spark's own format stops at milliseconds, which bronze does not; the X is the offset, Z in UTC.

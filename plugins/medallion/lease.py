@@ -140,8 +140,7 @@ def _take(cursor: Cursor, ti: Any) -> None:
             lease_dag_id = %s,
             lease_run_id = %s,
             last_batch = last_batch + 1,
-            lease_batch = last_batch + 1,
-            lease_taken_at = now()
+            lease_batch = last_batch + 1
         """,
         (ti.dag_id, ti.run_id),
     )
@@ -165,7 +164,7 @@ def release(ti: Any) -> None:
         cursor.execute(
             """
             update audit.pipeline
-            set lease_dag_id = null, lease_run_id = null, lease_batch = null, lease_taken_at = null
+            set lease_dag_id = null, lease_run_id = null, lease_batch = null
             where lease_dag_id = %s and lease_run_id = %s
             """,
             (ti.dag_id, ti.run_id),

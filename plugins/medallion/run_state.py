@@ -8,12 +8,12 @@ from typing import Any
 from medallion.database import transaction
 from medallion.lease import hold_lease
 from medallion.settings import settings
-from medallion.window import RunKind, Window, iso
+from medallion.window import RunKind, iso, reached_back
 
 
 @dataclass(frozen=True)
 class RunState:
-    """What the engines are told, as JSON, by the variable MEDALLION_RUN.
+    """What the tasks of a run know of it; dbt gets it as JSON, by the variable MEDALLION_RUN.
 
     kind: of the run (RunKind). batch: what its rows carry; rows above published_batch are not published yet.
     extract_from, extract_to: UTC, half-open, the lookback included; null where nothing is extracted; for a
@@ -24,6 +24,7 @@ class RunState:
     max_deleted_share, max_deleted_from: above this share of a table's rows, from so many up, a reconciliation stops.
     """
 
+    kind: str | None
     batch: int
     published_batch: int
     publication: int
@@ -33,10 +34,9 @@ class RunState:
     snapshots: dict[str, int]
     rebuild: str
     compare_whole: str
-    tested_rows: str = "changed"
-    kind: str | None = None
-    max_deleted_share: float = 1
-    max_deleted_from: int = 1
+    tested_rows: str
+    max_deleted_share: float
+    max_deleted_from: int
 
     @property
     def base_snapshots(self) -> dict[str, int]:
@@ -96,8 +96,7 @@ def covered(watermark: datetime | None) -> tuple[datetime | None, datetime | Non
         return None, None
     lookback = settings().lookback
     start = settings().history_start or datetime.min.replace(tzinfo=UTC)
-    window = Window(start, watermark - lookback)
-    return window.extract_from(lookback), window.end
+    return reached_back(start, lookback), reached_back(watermark, lookback)
 
 
 # What marks the statements of a dbt task; a template.

@@ -33,8 +33,8 @@ def compare(expected: dict[str, set[str]], found: dict[str, set[str]]) -> None:
         missing += [f"column sales.{table}.{name}" for name in sorted(expected[table] - found[table])]
         for name in sorted(found[table] - expected[table]):
             log.warning(
-                "The source has a new column sales.%s.%s: bronze keeps it if Trino reads its type; silver will,"
-                " once it is modelled.",
+                "The source has a new column sales.%s.%s: bronze keeps it if Trino reads its type and its name is not"
+                " reserved; silver will, once it is modelled.",
                 table,
                 name,
             )

@@ -29,6 +29,11 @@ class RunKind(StrEnum):
         return self not in (RunKind.MAINTENANCE, RunKind.ROLLBACK)
 
 
+def reached_back(moment: datetime, lookback: timedelta) -> datetime:
+    """The `lookback` before a moment in UTC, or the calendar's first moment."""
+    return max(moment, datetime.min.replace(tzinfo=UTC) + lookback) - lookback
+
+
 @dataclass(frozen=True)
 class Window:
     """Half-open, in UTC: start is in it, end is not."""
@@ -37,8 +42,8 @@ class Window:
     end: datetime
 
     def extract_from(self, lookback: timedelta) -> datetime:
-        """Where extraction starts: the lookback before the start, or the calendar's first moment."""
-        return max(self.start, datetime.min.replace(tzinfo=UTC) + lookback) - lookback
+        """Where extraction starts."""
+        return reached_back(self.start, lookback)
 
 
 def parse_moment(name: str, value: str) -> datetime:

@@ -57,7 +57,8 @@ def test_backfill_beside_the_schedule_is_as_the_range_in_one_run(stack: Stack, f
     """The source got columns, too, of types and names that no engine likes: bronze keeps them, nothing else minds."""
     stack.rows(
         "SOURCE_URL",
-        'alter table sales.orders add column channel text, add column "order" jsonb, add column "A Blob" bytea',
+        'alter table sales.orders add column channel text, add column "order" jsonb, add column "A Blob" bytea,'
+        " add column copy text, add column _deleted text, add column _batch text",
     )
     hours = hours_of_the_past(stack, 6)
     moment = hours[2] + timedelta(minutes=5)
@@ -71,7 +72,14 @@ def test_backfill_beside_the_schedule_is_as_the_range_in_one_run(stack: Stack, f
         f"  having count(*) = 2 and max(updated_at) < '{hours[0]}' order by 1 limit 1);"
         " alter table sales.order_items enable trigger user",
     )
-    app = {"channel": "app", "order": '{"a": [1]}', "A Blob": r"\xCAFE"}
+    app = {
+        "channel": "app",
+        "order": '{"a": [1]}',
+        "A Blob": r"\xCAFE",
+        "copy": "first",
+        "_deleted": "no",
+        "_batch": "x",
+    }
     correct(stack, [moment], order_status="canceled", **app)
     with AirflowApi(stack.settings) as airflow:
         runs = f"/api/v2/dags/{DAG}/dagRuns"
@@ -99,8 +107,10 @@ def test_backfill_beside_the_schedule_is_as_the_range_in_one_run(stack: Stack, f
     )
     assert batch == read
     assert stack.lake(
-        'select distinct channel, "order", "a blob" from bronze.orders where channel is not null order by 1'
-    ) == [("app", '{"a":[1]}', "cafe"), ("shop", None, None)]
+        'select distinct channel, "order", "a blob", copy from bronze.orders where channel is not null order by 1'
+    ) == [("app", '{"a":[1]}', "cafe", "first"), ("shop", None, None, None)]
+    # Iceberg has this name for itself.
+    assert stack.lake("show columns from bronze.orders like '!_deleted' escape '!'") == []
     windows = stack.audit(
         "select window_start, window_end from audit.runs where kind = ''backfill'' order by 1"
     )

@@ -161,12 +161,16 @@ def test_source_caught_while_it_is_reloaded_ends_nothing(stack: Stack, quiet: No
 
 
 def test_time_that_no_window_reaches_stops_its_table_and_is_told(stack: Stack, quiet: None) -> None:
-    at_source(stack, "insert into sales.sellers (seller_id, updated_at) values ('eternal', 'infinity')")
+    at_source(
+        stack,
+        "insert into sales.sellers (seller_id, updated_at)"
+        " values ('eternal', 'infinity'), ('ancient', '0001-12-31 23:06:32+00 BC')",
+    )
     try:
         _, said = by_hand(stack, "sellers", fails=True)
     finally:
-        at_source(stack, "delete from sales.sellers where seller_id = 'eternal'")
-    assert "The source has 1 rows in sales.sellers whose updated_at is infinite" in said
+        at_source(stack, "delete from sales.sellers where seller_id in ('eternal', 'ancient')")
+    assert "The source has 2 rows in sales.sellers whose updated_at is not within the years 1 to 9999" in said
 
 
 @contextmanager

@@ -411,6 +411,15 @@ def test_a_table_that_was_lost_is_made_again_whole(lake: Lake, spark: SparkSessi
     assert lake.rows("stg_order_items", "order_id, _state") == [("a", "current")]
 
 
+def test_an_entity_without_a_usable_key_is_read_once(lake: Lake) -> None:
+    lake.capture("order_items", version(batch=1, **item(None, 1)))
+    lake.run("order_items", batch=1)
+    lake.capture("order_items", version(batch=2, **item(None, 2)))
+    lake.run("order_items", batch=2, published=1)
+    assert lake.rows("stg_order_items") == []
+    assert lake.rows("entity_accounts", "batch, read, quarantined") == [(1, 1, 1), (2, 1, 1)]
+
+
 def test_a_missing_table_is_named(lake: Lake) -> None:
     lake.capture("order_items", version(batch=1, **item("a", 1)))
     with pytest.raises(silver.SilverError, match=r"sellers: lake\.bronze\.sellers does not exist"):

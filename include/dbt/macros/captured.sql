@@ -7,11 +7,11 @@
   hashes mean equal versions even where a key is null. A version that is there already changes nothing, unless
   another one overtook it in bronze while the source shows this one: then it is stamped with the new batch.
 
-  Configs: natural_key (list of columns), partitioning.
+  Configs: natural_key (list of columns), unique_key (of a version), partitioning.
 -#}
 {% materialization captured, adapter='trino' %}
     {%- set source_relation = source(*model.sources[0]) -%}
-    {%- set source_columns = adapter.get_columns_in_relation(source_relation) -%}
+    {%- set source_columns = columns_of_source(source_relation) -%}
     {%- set columns = changelog_columns(source_columns) -%}
     {% do check_shown(columns) %}
     {{ run_hooks(pre_hooks) }}
@@ -85,6 +85,21 @@
     timestamp '{{ utc }} UTC'
 {%- endmacro %}
 
+{#- The columns that Trino shows of a source table, without those by whose names Iceberg, or a macro here, means another. -#}
+{% macro columns_of_source(source_relation) -%}
+    {%- set reserved = [
+        '_file', '_pos', '_deleted', '_spec_id', '_partition', '_row_id', '_last_updated_sequence_number',
+        '_commit_snapshot_id', '_change_type', '_change_ordinal',
+        '_op', '_hash', '_extracted_at', '_batch', '_key', '_copy',
+        '_is_delete', '_shown_hash', '_latest_updated_at', '_finding',
+    ] -%}
+    {%- set shown = adapter.get_columns_in_relation(source_relation) -%}
+    {% for column in shown | selectattr('name', 'in', reserved) %}
+        {% do exceptions.warn(source_relation.identifier ~ '.' ~ column.name ~ ' is left out: its name is reserved. Give it another one at the source') %}
+    {% endfor %}
+    {{ return(shown | rejectattr('name', 'in', reserved) | list) }}
+{%- endmacro %}
+
 {#- The source's columns in types that Iceberg holds, then the bookkeeping columns that the YAML describes. -#}
 {% macro changelog_columns(source_columns) -%}
     {%- set columns = [] -%}
@@ -103,8 +118,8 @@
     {%- for name in model.columns if name not in columns | map(attribute='name') | list -%}
         {{ exceptions.raise_compiler_error(
             'Trino shows no ' ~ this.identifier ~ '.' ~ name ~ ' at the source: it is gone, or has a type that Trino cannot'
-            ~ ' read, such as numeric without a precision. Nothing was written. Put it back, or give it a type that Trino'
-            ~ ' reads, such as numeric(18,2)'
+            ~ ' read, such as numeric without a precision, or a reserved name. Nothing was written. Put it back, or give it'
+            ~ ' a type that Trino reads, such as numeric(18,2)'
         ) }}
     {%- endfor -%}
 {%- endmacro %}
@@ -247,12 +262,12 @@
     numbered as (
         select
             *,
-            row_number() over (partition by _hash) as copy
+            row_number() over (partition by _hash) as _copy
         from shown
     ),
 
     captured as (
-        select * from numbered where copy = 1
+        select * from numbered where _copy = 1
     ),
 
     present as (

@@ -26,9 +26,14 @@
         create table {{ shown }} as
         with source as (
             {{ as_held(sql, held) }}
+        ),
+
+        final as (
+            select *, {{ version_hash(held) }} as _hash
+            from source
         )
-        select *, {{ version_hash(held) }} as _hash
-        from source
+
+        select * from final
     {% endcall %}
 
     {%- set rows = run_query(
@@ -69,7 +74,7 @@
 
 {#- Raises a compiler error where a row has a time that no window reaches and Trino can't read. -#}
 {% macro check_times(source_relation) -%}
-    {%- set unreadable = "not isfinite(updated_at) or updated_at >= '10000-01-01 00:00:00+00'" -%}
+    {%- set unreadable = "not updated_at between '0001-01-01 00:00:00+00' and '9999-12-31 23:59:59.999999+00'" -%}
     {%- set found = run_query(
         'select row_count from table(' ~ source_relation.database ~ ".system.query(query => '"
         ~ ('select count(*) as row_count from ' ~ source_relation.schema ~ '.' ~ source_relation.identifier
@@ -78,7 +83,7 @@
     {% if found.row_count %}
         {{ exceptions.raise_compiler_error(
             'The source has ' ~ found.row_count ~ ' rows in ' ~ source_relation.schema ~ '.' ~ source_relation.identifier
-            ~ ' whose updated_at is infinite or beyond the year 9999, which no window reaches. Nothing was reconciled of'
+            ~ ' whose updated_at is not within the years 1 to 9999, which no window reaches. Nothing was reconciled of'
             ~ ' this table. Give them a time: update … set updated_at = now() where ' ~ unreadable
         ) }}
     {% endif %}
