@@ -79,7 +79,6 @@ def connections(settings: Settings, secrets: dict[str, str]) -> dict[str, dict[s
             "host": HOST,
             "port": settings.trino_port,
             "login": "medallion",
-            "schema": "bronze",
             "extra": {"catalog": "lake", "protocol": "http"},
         },
         "medallion_spark": {

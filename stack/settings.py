@@ -30,11 +30,13 @@ class Settings(BaseSettings):
     thrift_port: Port = 11000
     airflow_port: Port = 18080
 
-    trino_memory: Memory = "1536M"
+    trino_memory: Memory = "2G"
     thrift_memory: Memory = "1G"
     spark_memory: Memory = "1G"
     spark_cores: int = Field(default=2, ge=1)
-    airflow_parallelism: int = Field(default=4, ge=1)
+    airflow_parallelism: int = Field(
+        default=4, ge=2, description="tasks at a time; a task of gold counts as two"
+    )
 
     shop: Literal["on", "off"] = "on"
     start_timeout: int = Field(default=300, ge=1, description="seconds a service may take to become healthy")

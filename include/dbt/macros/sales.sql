@@ -32,20 +32,26 @@ published_sales as (
     {{ sales_of(as_published(ref('fact_sales')), as_published(ref('dim_products')), as_published(ref('stg_customers'))) }}
 ),
 
+sales_then_and_now as (
+    select * from sales
+    union all
+    select * from published_sales
+),
+
 changed_sales as (
-    select *
-    from (select * from sales union all select * from published_sales) as states
+    select * from sales_then_and_now
+    {%- if not compares_whole() %}
     where
         order_id in (select order_id from changed_orders)
         or product_id in (select product_id from changed_products)
         or customer_id in (select customer_id from changed_customers)
+    {%- endif %}
 )
 {%- endmacro %}
 
 {% macro sales_of(facts, products, customers) -%}
     select
         facts.order_id,
-        facts.order_item_id,
         facts.product_id,
         facts.seller_id,
         facts.customer_id,

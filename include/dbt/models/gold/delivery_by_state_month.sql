@@ -14,12 +14,19 @@ published_deliveries as (
     {{ deliveries_of(as_published(ref('stg_orders')), as_published(ref('stg_customers'))) }}
 ),
 
+deliveries_then_and_now as (
+    select * from deliveries
+    union all
+    select * from published_deliveries
+),
+
 affected as (
-    select state, month
-    from (select * from deliveries union all select * from published_deliveries) as states
+    select state, month from deliveries_then_and_now
+    {%- if not compares_whole() %}
     where
         order_id in (select order_id from changed_orders)
         or customer_id in (select customer_id from changed_customers)
+    {%- endif %}
     union
     {{ unpublished_keys(['state', 'month']) }}
 ),
