@@ -110,7 +110,7 @@ dbt-test: venv ## Run every dbt test over whole tables
 test: lint manifest ## Everything: lint, then every test (starts the engines it needs)
 	@$(bin)/pytest
 
-test-long: manifest ## What takes hours: 50 sequences of windows, two days of backfill each way, a roll-back, 500 small commits
+test-long: manifest ## What takes hours: 50 sequences of windows, two days of backfill each way, a rebuild, evolved tables, 500 small commits
 	@$(bin)/pytest -m long
 
 chaos: manifest ## Kill -9 every component in every layer of a run, on a stack of its own; prints a table (FIRST=n, RUNS=n of its eight runs)

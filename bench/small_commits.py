@@ -106,7 +106,7 @@ def maintain(spark: SparkSession) -> None:
     for table in maintenance.measure():
         if table["name"] in ours:
             if table["compact"]:
-                compact(spark, maintenance.TARGET_BYTES, maintenance.CROWD, table)
+                compact(spark, maintenance.TARGET_BYTES, maintenance.MIN_INPUT_FILES, table)
             maintenance.expire_table(load_catalog("lake").load_table(table["name"]), [], "bench")
 
 

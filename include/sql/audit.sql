@@ -18,7 +18,6 @@ create table if not exists audit.pipeline (
     lease_dag_id text,
     lease_run_id text,
     lease_batch bigint,
-    lease_taken_at timestamptz,
     rebuild text not null default 'none' check (rebuild in ('none', 'gold', 'silver')),
     rebuild_batch bigint not null default 0,
     -- The run that rolled gold back: nothing is published until publishing is resumed.
@@ -87,7 +86,7 @@ create table if not exists audit.reconciliations (
     went_back bigint not null
 );
 
--- The tables' Iceberg snapshots that a publication was made from.
+-- The tables' Iceberg snapshots as a run's audit found them.
 create table if not exists audit.snapshots (
     batch bigint not null,
     table_name text not null,

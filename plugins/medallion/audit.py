@@ -8,55 +8,51 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from medallion.database import transaction
 from medallion.gold import present_columns
-from medallion.lake import snapshot_columns
+from medallion.lake import load_lake, snapshot_columns, tables
+from medallion.manifest import entity_jobs
 from medallion.run_state import RunState, run_state
 from medallion.settings import settings
 from medallion.tries import ended_late, group_of, last_tries, read_batch, record_processed
 
 log = logging.getLogger(__name__)
 
-LAYERS = ("bronze", "silver", "gold")
 MODELS = ("silver", "gold")
 # The groups whose tasks write what others are made of; one of their tasks only reads.
 WRITING, ENTITY_TESTS = ("entities", *MODELS), "entities.test"
 ACCOUNTS = "silver.entity_accounts"  # written by the Spark jobs where a run read anything
 
 
-def audit_run(ti: Any, params: dict[str, Any], entity_jobs: dict[str, list[str]]) -> dict[str, Any]:
+def audit_run(ti: Any, params: dict[str, Any]) -> dict[str, Any]:
     """Records what the run left in the lake, read by pyiceberg, and stops it where too much was rejected.
 
-    `entity_jobs`: Spark task -> its entities. Writes `audit.snapshots`, `audit.entity_accounts` and the records that
-    the tasks processed. What it returns is what is staged and published: `batch`, `snapshots` (table -> id), `columns`
-    (gold table -> what its snapshot has); what they are compared to: the rows up to `base_batch` and the snapshots
-    `base_snapshots`, of the publication by the batch `base_publication`; and `accounts` per entity.
+    Writes `audit.snapshots`, `audit.entity_accounts` and the records that the tasks processed. What it returns is what
+    is staged and published: `batch`, `snapshots` (table -> id), `columns` (gold table -> what its snapshot has); what
+    they are compared to: the rows up to `base_batch` and the snapshots `base_snapshots`, of the publication by the
+    batch `base_publication`; and `accounts` per entity.
     Raises AirflowFailException as `refuse_mixture` does; and, naming the entity, where the share of rejected rows is
     above the setting, unless allowed.
     """
-    # A second of imports that this task alone needs.
-    from pyiceberg.catalog import load_catalog
+    # With the catalog a second, which this task alone needs.
     from pyiceberg.table.snapshots import Operation, ancestors_of
 
     run = run_state(ti)
-    catalog = load_catalog("lake")
+    catalog = load_lake()
     snapshots, written, columns = [], {}, {}
-    for layer in LAYERS:
-        for identifier in catalog.list_tables(layer):
-            name = ".".join(identifier)
-            table = catalog.load_table(identifier)
-            if not (current := table.current_snapshot()):
-                continue
-            if layer == "gold":
-                columns[name] = snapshot_columns(table, current.snapshot_id)
-            committed_at = datetime.fromtimestamp(current.timestamp_ms / 1000, UTC)
-            total = _figure(current, "total-records")
-            snapshots.append((run.batch, name, current.snapshot_id, committed_at, total))
-            written[name] = 0
-            for snapshot in ancestors_of(current, table.metadata):
-                if snapshot.snapshot_id == run.snapshots.get(name):
-                    break
-                # A compaction adds the records that were there.
-                if snapshot.summary and snapshot.summary.operation is not Operation.REPLACE:
-                    written[name] += _figure(snapshot, "added-records")
+    for name, table in tables(catalog):
+        if not (current := table.current_snapshot()):
+            continue
+        if name.startswith("gold."):
+            columns[name] = snapshot_columns(table, current.snapshot_id)
+        committed_at = datetime.fromtimestamp(current.timestamp_ms / 1000, UTC)
+        total = _figure(current, "total-records")
+        snapshots.append((run.batch, name, current.snapshot_id, committed_at, total))
+        written[name] = 0
+        for snapshot in ancestors_of(current, table.metadata):
+            if snapshot.snapshot_id == run.snapshots.get(name):
+                break
+            # A compaction adds the records that were there.
+            if snapshot.summary and snapshot.summary.operation is not Operation.REPLACE:
+                written[name] += _figure(snapshot, "added-records")
     # Of what the snapshots read above may hold.
     refuse_mixture(ti, run)
     accounts = []
@@ -64,7 +60,7 @@ def audit_run(ti: Any, params: dict[str, Any], entity_jobs: dict[str, list[str]]
         unpublished = catalog.load_table(ACCOUNTS).scan(row_filter=f"batch > {run.published_batch}")
         accounts = unpublished.to_arrow().to_pylist()
     read = {row["entity"]: row["read"] for row in accounts if row["batch"] == run.batch}
-    for job, entities in entity_jobs.items():
+    for job, entities in entity_jobs().items():
         written[f"entities.{job}"] = sum(read.get(entity, 0) for entity in entities)
     with transaction() as cursor:
         cursor.executemany(

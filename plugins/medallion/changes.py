@@ -5,7 +5,7 @@ import logging
 from airflow.sdk.exceptions import AirflowFailException
 
 from medallion.database import transaction
-from medallion.lake import columns_at, is_empty
+from medallion.lake import columns_at, is_empty, load_lake
 from medallion.manifest import model_tables
 from medallion.run_state import RunState
 
@@ -21,10 +21,7 @@ def anything_new(run: RunState, tables: list[str]) -> bool:
     the greatest `_batch` of a data file. Raises AirflowFailException where a table has rows of a batch to come, which
     no run would read till then: the gold database, and the audit in it, is not the one that the lake was written with.
     """
-    # A second of imports that these tasks alone need.
-    from pyiceberg.catalog import load_catalog
-
-    catalog = load_catalog("lake")
+    catalog = load_lake()
 
     def with_rows_above(batch: int) -> list[str]:
         scans = {

@@ -9,7 +9,7 @@ from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowFailException
 from cosmos import DbtTaskGroup, ExecutionConfig, ProfileConfig, ProjectConfig, RenderConfig
 from cosmos import settings as cosmos_settings
-from cosmos.constants import ExecutionMode, InvocationMode, LoadMode, TestBehavior
+from cosmos.constants import InvocationMode, LoadMode, TestBehavior
 from cosmos.exceptions import CosmosDbtRunError
 from cosmos.operators.local import DbtSourceLocalOperator, DbtTestLocalOperator
 
@@ -53,7 +53,7 @@ ARGUMENTS: dict[str, Any] = {
 }
 # Those of the operators that write or look at what is written: a table has one writer, never two tries of one model
 # at a time, over runs and backfills.
-WRITING = ARGUMENTS | {
+WRITER_ARGUMENTS = ARGUMENTS | {
     "max_active_tis_per_dag": 1,
     # They prove the models once, before a deployment; not every hour.
     "dbt_cmd_flags": ["--exclude-resource-type", "unit_test"],
@@ -79,8 +79,8 @@ def on_engine(engine: Engine) -> dict[str, Any]:
     }
 
 
-def dbt_layer(layer: str, engine: Engine, select: str) -> DbtTaskGroup:
-    """A group of one task per selected model, which builds it and runs its tests."""
+def dbt_layer(layer: str, engine: Engine, select: str, pool_slots: int = 1) -> DbtTaskGroup:
+    """A group of one task per selected model, which builds it and runs its tests in so many slots of the pool."""
     group = DbtTaskGroup(
         group_id=layer,
         project_config=ProjectConfig(
@@ -91,8 +91,6 @@ def dbt_layer(layer: str, engine: Engine, select: str) -> DbtTaskGroup:
         ),
         profile_config=profile(engine),
         execution_config=ExecutionConfig(
-            execution_mode=ExecutionMode.LOCAL,
-            invocation_mode=InvocationMode.DBT_RUNNER,
             dbt_executable_path=Path(sys.executable).with_name("dbt"),
         ),
         render_config=RenderConfig(
@@ -103,7 +101,7 @@ def dbt_layer(layer: str, engine: Engine, select: str) -> DbtTaskGroup:
             normalize_task_display_name=lambda node: node.name,
             emit_datasets=False,
         ),
-        operator_args=WRITING,
+        operator_args=WRITER_ARGUMENTS | {"pool_slots": pool_slots},
     )
     for task in group:
         cancel_on_kill(task)
@@ -114,7 +112,9 @@ def dbt_layer(layer: str, engine: Engine, select: str) -> DbtTaskGroup:
 
 def dbt_tests(engine: Engine, **selection: str) -> DbtTestLocalOperator:
     """A task that runs tests of what is there; `selection`: its `task_id`, and what dbt selects tests by."""
-    task = DbtTestLocalOperator(env=run_environment(engine), **selection, **on_engine(engine), **WRITING)
+    task = DbtTestLocalOperator(
+        env=run_environment(engine), **selection, **on_engine(engine), **WRITER_ARGUMENTS
+    )
     cancel_on_kill(task)
     return task
 

@@ -11,9 +11,9 @@ from typing import Any
 from airflow.providers.trino.hooks.trino import TrinoHook
 from trino.exceptions import DatabaseError
 
-from medallion.audit import LAYERS
 from medallion.database import rendered, transaction
 from medallion.engines import tag
+from medallion.lake import load_lake, tables
 from medallion.manifest import sort_orders
 from medallion.run_state import run_state
 from medallion.settings import TRINO_CONNECTION, settings
@@ -25,8 +25,9 @@ TARGET_BYTES = 128 * 1024 * 1024
 SMALL_BYTES = TARGET_BYTES * 3 // 4
 SMALL_MANIFEST_BYTES = 4 * 1024 * 1024  # half of what Iceberg aims at
 # So many small files in a partition, or deletes of a data file, are worth a rewrite: its compaction's default.
-CROWD = 5
-MANIFESTS = 10
+MIN_INPUT_FILES = 5
+# And so many small manifests of a table.
+MIN_SMALL_MANIFESTS = 10
 # Engines' clocks may differ from ours.
 CLOCK_MARGIN = timedelta(hours=1)
 
@@ -39,13 +40,13 @@ class MaintenanceError(Exception):
 class Figures:
     """What a table consists of as of its current snapshot.
 
-    crowd: the most small data files that a partition has, or deletes that a data file has.
+    most_small_files: the most small data files that a partition has, or deletes that a data file has.
     """
 
     data_files: int
     delete_files: int
     bytes: int
-    crowd: int
+    most_small_files: int
     manifests: int
     small_manifests: int
     snapshots: int
@@ -73,7 +74,7 @@ def figures(table: Any) -> Figures:
         data_files=int(current.summary["total-data-files"]),
         delete_files=int(current.summary["total-delete-files"]),
         bytes=int(current.summary["total-files-size"]),
-        crowd=max([*small.values(), *deletes]),
+        most_small_files=max([*small.values(), *deletes]),
         manifests=len(manifests),
         small_manifests=sum(manifest.manifest_length < SMALL_MANIFEST_BYTES for manifest in manifests),
         snapshots=len(table.metadata.snapshots),
@@ -86,25 +87,24 @@ def measure() -> list[dict[str, Any]]:
     Per table its `name`, its `figures`, the columns that its model says it is `sorted_by`, whether it is to be
     compacted (`compact`), and whether all of it is to be sorted (`sort`), as the table has another order yet.
     """
-    # A second of imports that few tasks need.
-    from pyiceberg.catalog import load_catalog
-
-    catalog = load_catalog("lake")
     measured = []
-    for identifier in (each for layer in LAYERS for each in catalog.list_tables(layer)):
-        table, name = catalog.load_table(identifier), ".".join(identifier)
+    for name, table in tables(load_lake()):
         found = figures(table)
         sorted_by = sort_orders().get(name, [])
         order = [table.schema().find_column_name(field.source_id) for field in table.sort_order().fields]
         sort = bool(sorted_by) and order != sorted_by
-        log.info("%s: %s; crowd %d", name, found, found.crowd)
+        log.info("%s: %s; at most %d small ones in a partition", name, found, found.most_small_files)
         measured.append(
             {
                 "name": name,
                 "figures": asdict(found),
                 "sorted_by": sorted_by,
                 "sort": sort,
-                "compact": sort or found.crowd >= CROWD or found.small_manifests >= MANIFESTS,
+                "compact": (
+                    sort
+                    or found.most_small_files >= MIN_INPUT_FILES
+                    or found.small_manifests >= MIN_SMALL_MANIFESTS
+                ),
             }
         )
     return measured
@@ -138,9 +138,7 @@ def expire(ti: Any, measured: list[dict[str, Any]]) -> None:
 
     Raises MaintenanceError naming the tables that failed, after all others are done.
     """
-    from pyiceberg.catalog import load_catalog
-
-    kept, catalog = [run_state(ti).snapshots], load_catalog("lake")
+    kept, catalog = [run_state(ti).snapshots], load_lake()
     with transaction() as cursor:
         # A table that seldom changes has one snapshot, long since old, for many publications.
         cursor.execute(

@@ -7,7 +7,6 @@ import psycopg
 from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 from asgiref.sync import sync_to_async
-from pydantic import ImportString, TypeAdapter
 
 from medallion.database import transaction
 from medallion.settings import settings
@@ -16,12 +15,9 @@ log = logging.getLogger(__name__)
 
 
 def notifiers() -> list[Any]:
-    """The notifier that the settings name, as a list of callbacks; empty where none is set.
-
-    Raises pydantic.ValidationError where the path leads nowhere.
-    """
-    path = settings().notifier
-    return [TypeAdapter(ImportString).validate_python(path)(**settings().notifier_arguments)] if path else []
+    """The notifier that the settings name, as a list of callbacks; empty where none is set."""
+    notifier = settings().notifier
+    return [notifier(**settings().notifier_arguments)] if notifier else []
 
 
 def gold_is_old() -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from medallion.database import transaction
-from medallion.lake import columns_at
+from medallion.lake import columns_at, load_lake
 from medallion.manifest import model_tables
 from medallion.publish import applying, count_rows, drop_staging, still_staged
 from medallion.run_state import run_state
@@ -23,9 +23,6 @@ def choose_publication(ti: Any, params: dict[str, Any]) -> dict[str, Any]:
     `published_snapshots`, which is empty where one has expired, so that the next run compares everything.
     Raises AirflowFailException where there is no such publication, or a gold table's snapshot has expired.
     """
-    # A second of imports that this task alone needs.
-    from pyiceberg.catalog import load_catalog
-
     run = run_state(ti)
     if params["to_batch"] is None:
         with transaction() as cursor:
@@ -40,7 +37,7 @@ def choose_publication(ti: Any, params: dict[str, Any]) -> dict[str, Any]:
             f"there is no publication by batch {params['to_batch']}; the latest are"
             f" {', '.join(map(str, list(publications)[:10])) or 'none'} (make publications)"
         )
-    catalog = load_catalog("lake")
+    catalog = load_lake()
     # Of other tables that were there nothing is restored.
     models = model_tables() & found.snapshots.keys()
     columns = {name: columns_at(catalog, name, found.snapshots[name]) for name in models}

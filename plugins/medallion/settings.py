@@ -1,12 +1,13 @@
 """What a team may set: environment variables `MEDALLION_<NAME>`, all with working defaults."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from croniter import croniter
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, ImportString, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -94,7 +95,7 @@ class Settings(BaseSettings):
         gt=NOTHING,
         description="Gold that ends longer ago than this raises an alert: more than the schedule's interval and a run.",
     )
-    notifier: str | None = Field(
+    notifier: ImportString[Callable[..., Any]] | None = Field(
         None, description="Import path of an Airflow notifier, called when a task or a deadline fails."
     )
     notifier_arguments: dict[str, str] = Field(

@@ -8,7 +8,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from medallion.changes import anything_new
 from medallion.lake import table_asset
-from medallion.maintenance import CROWD, TARGET_BYTES
+from medallion.maintenance import MIN_INPUT_FILES, TARGET_BYTES
 from medallion.run_state import run_state
 from medallion.settings import SPARK_CONNECTION, SPARK_JOBS
 
@@ -58,8 +58,8 @@ def compact_job() -> SparkSubmitOperator:
             "{{ ti.xcom_pull(task_ids='measure') | selectattr('compact') | list | tojson }}",
             "--target-bytes",
             str(TARGET_BYTES),
-            "--crowd",
-            str(CROWD),
+            "--min-input-files",
+            str(MIN_INPUT_FILES),
         ],
         max_active_tis_per_dag=1,
     )

@@ -25,9 +25,10 @@ ENGINE = {
 }
 GOLD = sorted(path.stem for path in (INCLUDE / "dbt" / "models" / "gold").glob("*.sql"))
 STATE = RunState(
-    batch=7, published_batch=5, publication=6,
+    kind="scheduled", batch=7, published_batch=5, publication=6,
     extract_from="2018-05-01 10:45:00.000000", extract_to="2018-05-01 12:00:00.000000",
     chunk_rows=1000, snapshots={"gold.sales_by_day": 42}, rebuild="none", compare_whole="none",
+    tested_rows="changed", max_deleted_share=1, max_deleted_from=1,
 )  # fmt: skip
 
 

@@ -60,7 +60,7 @@ def snapshots(stack: Stack, table: str) -> list[int]:
 
 def compact_command(stack: Stack, table: str) -> list[str]:
     asked = json.dumps([{"name": table, "sorted_by": [], "sort": False}])
-    options = ["--tables", asked, "--target-bytes", str(maintenance.TARGET_BYTES), "--crowd", "5"]
+    options = ["--tables", asked, "--target-bytes", str(maintenance.TARGET_BYTES), "--min-input-files", "5"]
     return ["exec", "--", "spark-submit", "--master", "local[2]", "include/spark_jobs/compact.py", *options]
 
 
@@ -154,7 +154,7 @@ def test_small_commits_leave_files_and_metadata_bounded(stack: Stack, tmp_path: 
     ]
     for each in results:
         # A day's commits are 24 at most; fewer than five are left alone.
-        assert each["crowd"] < (5 if each["maintenance"] == "after" else 24 + 5)
+        assert each["most_small_files"] < (5 if each["maintenance"] == "after" else 24 + 5)
         assert each["manifests"] < 10 + (0 if each["maintenance"] == "after" else 2 * 24)
 
 

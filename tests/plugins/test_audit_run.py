@@ -29,7 +29,6 @@ ACCOUNT = (
     "latest",
     "rejected_latest",
 )
-JOBS = {"orders": ["orders", "order_items"], "reference": ["sellers"]}
 NOTHING_ALLOWED = {"allow_rejected": False}
 
 
@@ -80,7 +79,7 @@ def account(catalog: SqlCatalog, *rows: tuple[Any, ...]) -> None:
 
 
 def audit(run: str = "a", **params: Any) -> dict[str, Any]:
-    return audit_run(Task(run, task_id="audit"), NOTHING_ALLOWED | params, JOBS)
+    return audit_run(Task(run, task_id="audit"), NOTHING_ALLOWED | params)
 
 
 def test_snapshots_of_all_layers_are_kept_and_returned(gold: Gold, lake: SqlCatalog) -> None:
@@ -138,7 +137,7 @@ def test_records_of_a_spark_task_are_what_its_entities_read_under_this_batch(
     account(lake, (5, "orders", 7, 7, 0, 0, 0, 7, 0),
             (5, "order_items", 9, 9, 0, 0, 0, 9, 0), (5, "sellers", 1, 1, 0, 0, 0, 1, 0),
             (4, "orders", 90, 90, 0, 0, 0, 90, 0))  # fmt: skip
-    for job in JOBS:
+    for job in ("orders", "reference"):
         TryListener().on_task_instance_running(None, Task("a", task_id=f"entities.{job}"))
     assert set(audit()["accounts"]) == {"orders", "order_items", "sellers"}
     tries = (
@@ -254,9 +253,9 @@ def test_task_that_was_cleared_alone_while_others_ran_is_named(
         with pytest.raises(
             AirflowFailException, match=f"{again} has written after gold.sales_by_day had read"
         ):
-            audit_run(task, NOTHING_ALLOWED, JOBS)
+            audit_run(task, NOTHING_ALLOWED)
     else:
-        assert audit_run(task, NOTHING_ALLOWED, JOBS)["batch"] == 1
+        assert audit_run(task, NOTHING_ALLOWED)["batch"] == 1
 
 
 def test_task_that_was_told_late_had_written_in_time(gold: Gold, lake: SqlCatalog) -> None:
@@ -266,7 +265,7 @@ def test_task_that_was_told_late_had_written_in_time(gold: Gold, lake: SqlCatalo
     made("a", "gold.sales_by_day")
     TryListener().on_task_instance_success(None, entity)
     task = Task("a", task_id="audit", follows={"gold.sales_by_day": {"entities.orders"}})
-    assert audit_run(task, NOTHING_ALLOWED, JOBS)["batch"] == 1
+    assert audit_run(task, NOTHING_ALLOWED)["batch"] == 1
 
 
 MODELS = ("entities.orders", "silver.fact_sales", "gold.sales_by_day", "gold.seller_analytics")
@@ -286,15 +285,15 @@ def test_model_that_failed_and_was_marked_as_done_is_not_published_around(
     TryListener().on_task_instance_running(None, failed)
     TryListener().on_task_instance_failed(None, failed, "out of memory")
     with pytest.raises(AirflowFailException, match=r"gold\.sales_by_day was not made of what the run read"):
-        audit_run(of_dag(), NOTHING_ALLOWED, JOBS)
+        audit_run(of_dag(), NOTHING_ALLOWED)
     made("a", "gold.sales_by_day", try_number=2)
-    assert audit_run(of_dag(), NOTHING_ALLOWED, JOBS)["batch"] == 1
+    assert audit_run(of_dag(), NOTHING_ALLOWED)["batch"] == 1
 
 
 def test_models_that_a_run_left_out_are_made_before_it_publishes(gold: Gold, lake: SqlCatalog) -> None:
     made("a", "entities.orders", "silver.fact_sales")
     with pytest.raises(AirflowFailException, match=r"gold\.sales_by_day .*`up_to`: clear it"):
-        audit_run(of_dag(), NOTHING_ALLOWED, JOBS)
+        audit_run(of_dag(), NOTHING_ALLOWED)
 
 
 def test_run_that_has_no_news_when_it_is_cleared_needs_none_of_its_models(
@@ -312,4 +311,4 @@ def test_run_that_has_no_news_when_it_is_cleared_needs_none_of_its_models(
     hold_lease(idle)
     TryListener().on_task_instance_running(None, idle)
     TryListener().on_task_instance_skipped(None, idle)
-    assert audit_run(of_dag(), NOTHING_ALLOWED, JOBS)["batch"] == 3
+    assert audit_run(of_dag(), NOTHING_ALLOWED)["batch"] == 3

@@ -43,12 +43,16 @@ def run(lake: SqlCatalog) -> Run:
     def run(published_batch: int, **state: Any) -> RunState:
         known = {"snapshots": snapshots, "rebuild": "none", "compare_whole": "none"}
         return RunState(
+            kind="scheduled",
             batch=5,
             published_batch=published_batch,
             publication=4,
             extract_from=None,
             extract_to=None,
             chunk_rows=1,
+            tested_rows="changed",
+            max_deleted_share=1,
+            max_deleted_from=1,
             **known | state,
         )
 

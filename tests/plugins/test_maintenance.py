@@ -89,7 +89,7 @@ def test_figures_are_those_of_the_current_snapshot(lake: SqlCatalog) -> None:
     append(lake, "bronze.orders", 1, 2)
     append(lake, "bronze.orders", 2)
     found = maintenance.figures(lake.load_table("bronze.orders"))
-    assert (found.data_files, found.delete_files, found.crowd) == (3, 0, 2)
+    assert (found.data_files, found.delete_files, found.most_small_files) == (3, 0, 2)
     assert (found.manifests, found.snapshots) == (2, 2)
     on_disk = [path.stat().st_size for path in Path(lake.properties["warehouse"][7:]).rglob("*.parquet")]
     assert found.bytes == sum(on_disk)

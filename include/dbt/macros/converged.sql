@@ -21,12 +21,6 @@
     {{ return({'relations': [this.incorporate(type='table')]}) }}
 {% endmaterialization %}
 
-{#- Materialization `spark_job`: the table is written by a Spark job; dbt documents and tests it. -#}
-{% materialization spark_job, default %}
-    {% call statement('main') %}select 1 from {{ this }} limit 1{% endcall %}
-    {{ return({'relations': [this.incorporate(type='table')]}) }}
-{% endmaterialization %}
-
 {#- Creates the table where it is missing and adds the columns that it lacks; returns the type of each, by name. -#}
 {% macro ensure_table(columns) -%}
     {%- if not env_var('MEDALLION_RUN', '') -%}

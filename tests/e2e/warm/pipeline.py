@@ -116,7 +116,7 @@ class WarmPipeline:
             case "entities":
                 self.make_entities(ti.run_id, state, names)
             case "audit":
-                self.audited[ti.run_id] = audit.audit_run(ti, {"allow_rejected": True}, entity_jobs())
+                self.audited[ti.run_id] = audit.audit_run(ti, {"allow_rejected": True})
             case "stage":
                 self.stage(ti, names)
             case "publish":
