@@ -95,7 +95,9 @@
     ] -%}
     {%- set shown = adapter.get_columns_in_relation(source_relation) -%}
     {% for column in shown | selectattr('name', 'in', reserved) %}
-        {% do exceptions.warn(source_relation.identifier ~ '.' ~ column.name ~ ' is left out: its name is reserved. Give it another one at the source') %}
+        {% do exceptions.warn(
+            source_relation.identifier ~ '.' ~ column.name ~ ' is left out: its name is reserved. Give it another one at the source'
+        ) %}
     {% endfor %}
     {{ return(shown | rejectattr('name', 'in', reserved) | list) }}
 {%- endmacro %}
