@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cache
+from typing import TypedDict
 
 from medallion.database import Cursor
 from medallion.manifest import model_nodes
@@ -14,6 +15,19 @@ POSTGRES_TYPES = {
     "timestamp(6)": "timestamp without time zone",
     "double": "double precision",
 }
+
+
+class Staged(TypedDict):
+    """What is staged of the gold tables, for PostgreSQL to apply: an XCom.
+
+    batch: names the staging tables. snapshots: table of the lake -> id of the snapshot that is staged. columns: gold
+    table -> those its snapshot has. base_snapshots: table -> the one that it differs from; staged whole without.
+    """
+
+    batch: int
+    snapshots: dict[str, int]
+    columns: dict[str, list[str]]
+    base_snapshots: dict[str, int]
 
 
 @dataclass(frozen=True)

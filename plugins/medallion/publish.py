@@ -10,15 +10,16 @@ from typing import Any
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from psycopg.errors import UndefinedTable
 
+from medallion.audit import Audited
 from medallion.database import Cursor, rendered, transaction
-from medallion.gold import gold_tables, present_columns
+from medallion.gold import Staged, gold_tables, present_columns
 from medallion.run_state import run_state
 from medallion.tries import group_of, last_tries, read_batch, record_processed
 
 log = logging.getLogger(__name__)
 
 
-def publish(ti: Any, audited: dict[str, Any]) -> dict[str, int]:
+def publish(ti: Any, audited: Audited) -> dict[str, int]:
     """Applies what the run staged to the `gold` tables; returns each table's count of rows.
 
     `audited` is what `audit_run` returned, and what was staged. Skips where a later batch is published already: that
@@ -83,12 +84,12 @@ def publish(ti: Any, audited: dict[str, Any]) -> dict[str, int]:
         return count_rows(cursor)
 
 
-def applying(cursor: Cursor, name: str, audited: dict[str, Any]) -> bytes:
-    """The statements of `include/sql` that make the gold tables what was staged for `audited`.
+def applying(cursor: Cursor, name: str, staged: Staged) -> bytes:
+    """The statements of `include/sql` that make the gold tables what was `staged`.
 
     Raises AirflowFailException where a table is gone of which a difference alone is staged.
     """
-    present, base = present_columns(cursor), audited["base_snapshots"]
+    present, base = present_columns(cursor), staged["base_snapshots"]
     if gone := [
         table.name for table in gold_tables() if f"gold.{table.name}" in base and table.name not in present
     ]:
@@ -96,7 +97,7 @@ def applying(cursor: Cursor, name: str, audited: dict[str, Any]) -> bytes:
             f"gold.{', gold.'.join(gone)} is gone from PostgreSQL since this run was audited:"
             " clear its task `audit` with all downstream"
         )
-    return rendered(name, batch=audited["batch"], tables=gold_tables(), present=present, base_snapshots=base)
+    return rendered(name, batch=staged["batch"], tables=gold_tables(), present=present, base_snapshots=base)
 
 
 def count_rows(cursor: Cursor) -> dict[str, int]:

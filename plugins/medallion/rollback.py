@@ -7,6 +7,7 @@ from typing import Any
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from medallion.database import transaction
+from medallion.gold import Staged
 from medallion.lake import columns_at, load_lake
 from medallion.manifest import model_tables
 from medallion.publish import applying, count_rows, drop_staging, still_staged
@@ -15,12 +16,21 @@ from medallion.run_state import run_state
 log = logging.getLogger(__name__)
 
 
-def choose_publication(ti: Any, params: dict[str, Any]) -> dict[str, Any]:
+class Chosen(Staged):
+    """An earlier publication, by the batch `to_batch`, which is staged whole.
+
+    published_batch, published_snapshots: what was published then; no snapshots where one has expired since, so that
+    the next run compares everything.
+    """
+
+    to_batch: int
+    published_batch: int
+    published_snapshots: dict[str, int]
+
+
+def choose_publication(ti: Any, params: dict[str, Any]) -> Chosen:
     """Finds the publication by the batch `to_batch`; without one lets publishing go on, and skips the rest.
 
-    Returns what is staged, in the terms of `audit_run`, compared whole: `batch` (this run's), `snapshots`,
-    `columns`, `base_snapshots` (none); and what is restored beside the tables: `to_batch`, `published_batch` and
-    `published_snapshots`, which is empty where one has expired, so that the next run compares everything.
     Raises AirflowFailException where there is no such publication, or a gold table's snapshot has expired.
     """
     run = run_state(ti)
@@ -49,7 +59,7 @@ def choose_publication(ti: Any, params: dict[str, Any]) -> dict[str, Any]:
     return {
         "batch": run.batch,
         "snapshots": found.snapshots,
-        "columns": {name: known for name, known in columns.items() if name.startswith("gold.")},
+        "columns": {name: known for name, known in columns.items() if known and name.startswith("gold.")},
         "base_snapshots": {},
         "to_batch": found.batch,
         "published_batch": found.published_batch,
@@ -57,7 +67,7 @@ def choose_publication(ti: Any, params: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def restore(ti: Any, chosen: dict[str, Any]) -> dict[str, int]:
+def restore(ti: Any, chosen: Chosen) -> dict[str, int]:
     """Makes PostgreSQL's gold what was `chosen` and holds publishing; returns each table's count of rows."""
     run_state(ti)  # holds the lease
     with transaction() as cursor:

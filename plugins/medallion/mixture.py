@@ -1,0 +1,79 @@
+"""Whether all that a run would publish was made of the same rows: no layer holds what not every model has read."""
+
+from typing import Any
+
+from airflow.sdk.exceptions import AirflowFailException
+
+from medallion.database import Cursor, transaction
+from medallion.run_state import RunState
+from medallion.tries import ended_late, group_of, last_tries, read_batch
+
+MODELS = ("silver", "gold")
+# The groups whose tasks write what others are made of; one of their tasks only reads.
+WRITING, ENTITY_TESTS = ("entities", *MODELS), "entities.test"
+
+
+def refuse_mixture(ti: Any, run: RunState) -> None:
+    """Raises AirflowFailException where silver or gold may hold what not every model of the run of `ti` has read.
+
+    Its gold tables would not agree with each other; and published, such silver would pass for what gold was made of,
+    so that no run would make again what it changed. It comes from another run, which wrote since and has not
+    published; from a model that was marked as done by hand, or left out by `up_to`; or from a task that was cleared
+    alone while those that follow it ran.
+    """
+    with transaction() as cursor:
+        tries = last_tries(cursor, ti)
+        other = unpublished_writer(cursor, ti, max(read_batch(tries, ti), run.published_batch))
+    if other:
+        raise AirflowFailException(
+            f"run {other.run_id} has written silver or gold (batch {other.batch}) since this run's models read it, and"
+            " has not published: clear what failed in that run, or the tasks of `entities` of this one with all"
+            " downstream; the next run publishes all of it in any case"
+        )
+    before = ti.task.get_flat_relative_ids(upstream=True)
+    making = {
+        task: row
+        for task, row in tries.items()
+        if task in before and group_of(task) in WRITING and task != ENTITY_TESTS
+    }
+    refuse_unmade(making, ti)
+    refuse_overtaken({task: row for task, row in making.items() if row.is_done}, ti)
+
+
+def unpublished_writer(cursor: Cursor, ti: Any, read: int) -> Any:
+    """The last run but that of `ti` that wrote silver or gold above the batch `read`: run_id, batch; or None."""
+    cursor.execute(
+        """
+        select run_id, batch
+        from audit.data_pipeline_runs
+        where
+            (dag_id, run_id) <> (%s, %s) and batch > %s and status <> 'skipped'
+            and split_part(task_id, '.', 1) = any(%s) and task_id <> %s
+        order by batch desc limit 1
+        """,
+        (ti.dag_id, ti.run_id, read, [*WRITING], ENTITY_TESTS),
+    )
+    return cursor.fetchone()
+
+
+def refuse_unmade(making: dict[str, Any], ti: Any) -> None:
+    """Raises AirflowFailException where entities were made, in the last tries `making`, and a model was not."""
+    # Without news the models were left out, too.
+    if not any(row.status == "success" for task, row in making.items() if group_of(task) not in MODELS):
+        return
+    for task in ti.task.dag.task_ids:
+        if group_of(task) in MODELS and (task not in making or making[task].status == "failed"):
+            raise AirflowFailException(
+                f"{task} was not made of what the run read, though it is marked as done, or was left out by"
+                " `up_to`: clear it with all downstream"
+            )
+
+
+def refuse_overtaken(made: dict[str, Any], ti: Any) -> None:
+    """Raises AirflowFailException where, of the last tries `made`, one wrote after another had read it."""
+    for task in made:
+        for each in ended_late(task, made, ti):
+            if made[each].status != "skipped":
+                raise AirflowFailException(
+                    f"{each} has written after {task} had read it: clear {each} with all downstream"
+                )
