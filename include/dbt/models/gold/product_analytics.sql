@@ -1,5 +1,9 @@
 with {{ sales_ctes(reviewed=true) }},
 
+reviews as (
+    {{ reviews_per_order() }}
+),
+
 -- A product's rank depends on all the products of its category.
 affected as (
     select category from changed_sales
@@ -25,10 +29,6 @@ per_order as (
     from candidates
     inner join affected on candidates.category = affected.category
     group by candidates.product_id, candidates.order_id
-),
-
-reviews as (
-    {{ reviews_per_order() }}
 ),
 
 totals as (

@@ -4,10 +4,18 @@ sellers as (
     select * from {{ ref('dim_sellers') }}
 ),
 
+changed_sellers as (
+    select seller_id from {{ ref('stg_sellers') }} where {{ is_changed() }}
+),
+
+reviews as (
+    {{ reviews_per_order() }}
+),
+
 affected as (
     select seller_id from changed_sales
     union
-    select seller_id from {{ ref('stg_sellers') }} where {{ is_changed() }}
+    select seller_id from changed_sellers
     union
     {{ unpublished_keys(['seller_id']) }}
 ),
@@ -28,10 +36,6 @@ per_order as (
     from sales
     right join affected on sales.seller_id = affected.seller_id
     group by affected.seller_id, sales.order_id
-),
-
-reviews as (
-    {{ reviews_per_order() }}
 ),
 
 totals as (
