@@ -30,7 +30,9 @@ def load(folder: Path, replace: bool) -> None:
     """
     missing = [file_of(table) for table in shop.TABLES if not (folder / file_of(table)).is_file()]
     if missing:
-        raise click.ClickException(f"Missing in {folder}: {', '.join(missing)}. Nothing was loaded.")
+        raise click.ClickException(
+            f"Missing in {folder}: {', '.join(missing)}. Nothing was loaded: all nine files of the data set are needed."
+        )
     with shop.transaction() as cur:
         shop.make_empty(cur, replace)
         for table in track(shop.TABLES, "Reading the CSV files"):
@@ -57,12 +59,15 @@ def stage(cur: cursor, table: str, path: Path) -> None:
                 file,
             )
     except (OSError, ValueError) as error:
-        raise click.ClickException(f"{path}: {error}. Nothing was loaded.") from error
+        raise click.ClickException(
+            f"{path}: {error}. Nothing was loaded: mend the file, and load again."
+        ) from error
     except psycopg2.DataError as error:
         line = re.search(r"line \d+", error.diag.context or "")
         where = f"{line.group()}: " if line else ""
         raise click.ClickException(
-            f"{path}: {where}{error.diag.message_primary}. Nothing was loaded."
+            f"{path}: {where}{error.diag.message_primary}. Nothing was loaded: mend the file (CSV in UTF-8), and load"
+            " again."
         ) from error
 
 

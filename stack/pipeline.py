@@ -191,7 +191,8 @@ def run(settings: Settings, olist: Path | None, orders: int) -> None:
     start = first_change(settings)
     if start and olist:
         console.print(
-            "The shop has rows already: OLIST is not loaded. `make load REPLACE=1 OLIST=…` replaces them."
+            "The shop has rows already: OLIST is not loaded. Begin anew by `make clean`, or replace the shop's rows:"
+            "\n`make load REPLACE=1 OLIST=…`, `make backfill FROM=… TO=…`, `make reconcile ALLOW_DELETES=1`."
         )
     if start is None:
         with step("Fill the shop"):

@@ -62,6 +62,18 @@ create table if not exists audit.data_pipeline_runs (
     primary key (dag_id, run_id, task_id, try_number)
 );
 
+-- What each test found in a try of a task: its status (pass, warn, fail, error), and how many rows do not pass.
+create table if not exists audit.test_results (
+    dag_id text not null,
+    run_id text not null,
+    task_id text not null,
+    try_number integer not null,
+    test_name text not null,
+    status text not null,
+    failures bigint,
+    primary key (dag_id, run_id, task_id, try_number, test_name)
+);
+
 -- What became of the row versions that a run read, per entity.
 create table if not exists audit.entity_accounts (
     batch bigint not null,

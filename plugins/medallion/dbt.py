@@ -13,6 +13,7 @@ from cosmos.constants import InvocationMode, LoadMode, TestBehavior
 from cosmos.exceptions import CosmosDbtRunError
 from cosmos.operators.local import DbtSourceLocalOperator, DbtTestLocalOperator
 
+from medallion.dbt_results import note_test_result
 from medallion.engines import cancel_on_kill
 from medallion.lake import table_asset
 from medallion.manifest import MANIFESTS
@@ -50,6 +51,7 @@ ARGUMENTS: dict[str, Any] = {
     "emit_datasets": False,
     # The manifest stands beside the project already, and the log tells the results: a fifth of a task's CPU time.
     "dbt_cmd_global_flags": ["--no-version-check", "--no-write-json"],
+    "dbt_runner_callbacks": [note_test_result],
 }
 # Those of the operators that write or look at what is written: a table has one writer, never two tries of one model
 # at a time, over runs and backfills.

@@ -1,4 +1,7 @@
-"""One row per try of a task in `audit.data_pipeline_runs`: what publishing asks, and people read."""
+"""One row per try of a task in `audit.data_pipeline_runs`: what publishing asks, and people read.
+
+Not of `begin`, which creates the table; what it resolves is in `audit.runs`.
+"""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -6,6 +9,7 @@ from typing import Any
 from airflow.listeners import hookimpl
 
 from medallion.database import Cursor, transaction
+from medallion.dbt_results import record_test_results
 from medallion.manifest import entity_jobs
 
 DAG_TAG = "medallion"  # of each of our DAGs
@@ -105,6 +109,7 @@ def _close(ti: Any, status: str, error: Any = None) -> None:
             """,
             _identity(ti) | {"status": status, "ago": ago, "error": error and str(error)[:2000]},
         )
+        record_test_results(cursor, _identity(ti))
 
 
 def record_processed(cursor: Cursor, ti: Any, records: dict[str, int]) -> None:

@@ -156,25 +156,26 @@ def test_long_window_is_captured_in_chunks_that_cover_it(stack: Stack, first_run
 
 
 def test_hour_of_very_many_rows_is_captured_in_pieces(stack: Stack, first_run: str) -> None:
+    """All sellers were written in one moment."""
     [(hour, rows)] = stack.rows(
         "SOURCE_URL",
-        "select date_trunc('hour', updated_at at time zone 'UTC') as hour, count(*) from sales.orders"
-        " where updated_at < '2019-01-01' group by 1 order by 2 desc, 1 limit 1",
+        "select date_trunc('hour', updated_at at time zone 'UTC') as hour, count(*) from sales.sellers"
+        " group by 1 order by 2 desc, 1 limit 1",
     )
     in_hour = (
         f"updated_at >= timestamptz '{hour}Z' and updated_at < timestamptz '{hour + timedelta(hours=1)}Z'"
     )
     in_bronze = in_hour.replace("timestamptz", "timestamp").replace("Z'", " UTC'")
-    stack.lake(f"delete from bronze.orders where {in_bronze}")
+    stack.lake(f"delete from bronze.sellers where {in_bronze}")
     said = stack.capture(
-        "orders", kind="ranged", batch=stack.draw_batch(), chunk_rows=max(rows // 4, 1),
+        "sellers", kind="ranged", batch=stack.draw_batch(), chunk_rows=rows // 4,
         extract_from=str(hour), extract_to=str(hour + timedelta(hours=1)),
     )  # fmt: skip
     assert re.search(r"captured from .* in [3-9] pieces", " ".join(said.split()))
     assert stack.lake(
-        f"select distinct order_id from bronze.orders where {in_bronze} order by 1"
+        f"select distinct seller_id from bronze.sellers where {in_bronze} order by 1"
     ) == stack.rows(
-        "SOURCE_URL", f'select distinct order_id collate "C" from sales.orders where {in_hour} order by 1'
+        "SOURCE_URL", f'select distinct seller_id collate "C" from sales.sellers where {in_hour} order by 1'
     )
 
 

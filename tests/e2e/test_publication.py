@@ -76,6 +76,7 @@ def test_failing_test_of_any_layer_holds_back_the_publication(stack: Stack, firs
             with pytest.raises(StackError, match=rf"Task {re.escape(each.task)}:(.|\n)*{each.test}"):
                 airflow.follow(DAG, run)
             assert each.shown in log_of(stack, run, each.task)
+            assert any(name.startswith(each.test) for name in failed_tests(stack, run, each.task))
             assert stack.published(*GOLD, "publication") == before
             stack.lake(each.mend)
             airflow.call(
@@ -93,6 +94,16 @@ def test_failing_test_of_any_layer_holds_back_the_publication(stack: Stack, firs
         airflow.follow(DAG, run)
     assert [row[0] for row in stack.gold("select run_id from gold.publication")] == [run]
     assert stack.differences() == {}
+
+
+def failed_tests(stack: Stack, run: str, task: str) -> list[str]:
+    """The tests that a task's last try found rows by, as the audit has them."""
+    rows = stack.audit(
+        "select test_name from audit.test_results where status = ''fail''"
+        f" and run_id = ''{run}'' and task_id = ''{task}'' and try_number = (select max(try_number)"
+        f" from audit.data_pipeline_runs where run_id = ''{run}'' and task_id = ''{task}'')"
+    )
+    return [name for (name,) in rows]
 
 
 def log_of(stack: Stack, run: str, task: str) -> str:

@@ -4,7 +4,11 @@ from datetime import timedelta
 from functools import partial
 from types import SimpleNamespace
 
+from dbt.events.types import LogTestResult, RunResultError
+from dbt_common.events.base_types import EventLevel, msg_from_base_event
+
 from medallion.database import transaction
+from medallion.dbt_results import note_test_result
 from medallion.lease import hold_lease
 from medallion.tries import TryListener, record_processed
 from task_instance import Task
@@ -34,6 +38,24 @@ def test_a_row_per_try(gold: Gold) -> None:
     ]
     assert gold("select distinct model_name from audit.data_pipeline_runs") == [("orders",)]
     assert gold("select count(*) from audit.data_pipeline_runs where end_time >= start_time") == [(2,)]
+
+
+def test_what_tests_found_is_kept_with_the_try(gold: Gold) -> None:
+    TryListener().on_task_instance_running(None, Orders("a"))
+    for name, status, failures in (("unique_key", "pass", 0), ("valid_rows", "fail", 3)):
+        tested = LogTestResult(name=name, status=status, num_failures=failures)
+        note_test_result(msg_from_base_event(tested, level=EventLevel.INFO))
+    note_test_result(msg_from_base_event(RunResultError(msg="of no test")))
+    TryListener().on_task_instance_failed(None, Orders("a"), "1 test failed")
+    # The next try has its own.
+    TryListener().on_task_instance_running(None, Orders("a", try_number=2))
+    TryListener().on_task_instance_success(None, Orders("a", try_number=2))
+    assert gold(
+        "select task_id, try_number, test_name, status, failures from audit.test_results order by 3"
+    ) == [
+        ("bronze.orders", 1, "unique_key", "pass", 0),
+        ("bronze.orders", 1, "valid_rows", "fail", 3),
+    ]
 
 
 def test_other_dags_and_the_first_task_are_left_out(gold: Gold) -> None:
