@@ -1,6 +1,6 @@
 {#- PostgreSQL, part of a transaction: all gold tables become what the run staged. -#}
 {% for table in tables %}
-{%- set staging = 'staging.' ~ table.name ~ '_' ~ batch %}
+{%- set staged_rows = 'staging.' ~ table.name ~ '_' ~ staging %}
 {%- if table.name not in present %}
 create table gold.{{ table.name }} (
     {% for name, type in table.columns.items() -%}
@@ -22,16 +22,16 @@ create unique index if not exists {{ table.name }}_key on gold.{{ table.name }} 
 delete from gold.{{ table.name }} as published
 {% if 'gold.' ~ table.name not in base_snapshots -%}
 where not exists (
-    select from {{ staging }} as staged
+    select from {{ staged_rows }} as staged
     where {% for column in table.key %}{{ 'and ' if not loop.first }}staged.{{ column }} = published.{{ column }} {% endfor %}
 );
 {%- else -%}
-using {{ staging }} as staged
+using {{ staged_rows }} as staged
 where staged._deleted {% for column in table.key %}and staged.{{ column }} = published.{{ column }} {% endfor %};
 {%- endif %}
 
 insert into gold.{{ table.name }} as published ({{ table.columns | join(', ') }})
-select {{ table.columns | join(', ') }} from {{ staging }} where not _deleted
+select {{ table.columns | join(', ') }} from {{ staged_rows }} where not _deleted
 on conflict ({{ table.key_digests | join(', ') }}) do update
 set {% for column in table.columns if column not in table.key %}{{ column }} = excluded.{{ column }}{{ ', ' if not loop.last }}{% endfor %}
 where

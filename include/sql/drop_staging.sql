@@ -2,4 +2,4 @@
 {%- set run = run_state(ti) -%}
 {%- set audited = ti.xcom_pull(task_ids=params.audited_by) -%}
 /* {{ tag(ti) }} */
-drop table if exists postgres_gold.staging.{{ params.table.name }}_{{ audited.batch }}
+drop table if exists postgres_gold.staging.{{ params.table.name }}_{{ audited.staging }}

@@ -1,4 +1,4 @@
-{#- Trino: what differs between a gold table as audited and as published, into this batch's staging table. -#}
+{#- Trino: what differs between a gold table as audited and as published, into a staging table. -#}
 {%- set audited = ti.xcom_pull(task_ids=params.audited_by) -%}
 {%- set table = params.table -%}
 {%- set snapshot = audited.snapshots.get('gold.' ~ table.name) -%}
@@ -6,7 +6,7 @@
 {#- A snapshot from before a column was added has none of it. -#}
 {%- set known = audited.columns.get('gold.' ~ table.name, table.contract) -%}
 /* {{ tag(ti) }} */
-create table postgres_gold.staging.{{ table.name }}_{{ audited.batch }} as
+create table postgres_gold.staging.{{ table.name }}_{{ audited.staging }} as
 with gold as (
     select
         {% for column, type in table.contract.items() -%}

@@ -29,9 +29,10 @@ ACCOUNTS = "silver.entity_accounts"  # written by the Spark jobs where a run rea
 class Audited(Staged):
     """What a run stages and publishes: the difference to the publication by the batch `base_publication`.
 
-    base_batch: the rows above it are in the difference.
+    batch: the run's. base_batch: the rows above it are in the difference.
     """
 
+    batch: int
     base_batch: int
     base_publication: int
 
@@ -68,6 +69,7 @@ def audit_run(ti: Any, params: dict[str, Any]) -> Audited:
     check_rejected_share(accounts, params["allow_rejected"])
     return {
         "batch": run.batch,
+        "staging": f"{run.batch}_{ti.try_number}",
         "snapshots": {state.table_name: state.snapshot_id for state in states},
         "columns": {state.table_name: state.columns for state in states if is_gold(state.table_name)},
         "base_batch": run.published_batch,

@@ -22,7 +22,7 @@ class BeginRunOperator(BaseOperator):
     """Waits, deferred, until no other run writes and it is its turn; then keeps the run's window in `audit.runs`.
 
     Pushes the XCom `window`: what the UI shows of it. Fails at once on what a retry can't mend: a window that makes no
-    sense, a missing connection, a source that lost a column. Skips the tasks that the run has no need of.
+    sense, a source that lost a column. Skips the tasks that the run has no need of.
 
     `kind`: what all runs of the DAG are; without it their parameters and Airflow's run type tell.
     """
@@ -41,7 +41,7 @@ class BeginRunOperator(BaseOperator):
             kind, asked = (self.kind, None) if self.kind else requested(context)
             if kind.reads_source:
                 check_source()
-        except (WindowError, SourceContractError, AirflowNotFoundException) as error:
+        except (WindowError, SourceContractError) as error:
             raise AirflowFailException(str(error)) from error
         create_audit_tables()
         if first := ask_lease(ti):
@@ -67,7 +67,10 @@ class BeginRunOperator(BaseOperator):
 
 
 def check_connections() -> None:
-    """Raises AirflowNotFoundException naming each connection that Airflow lacks."""
+    """Raises AirflowNotFoundException naming each connection that Airflow lacks, or can't tell of.
+
+    That is the same while its api-server is down: another try may find it.
+    """
     missing = []
     for name in CONNECTIONS:
         try:
@@ -173,7 +176,10 @@ def keep_window(
                 window_end = excluded.window_end,
                 extract_from = excluded.extract_from,
                 resolved_at = excluded.resolved_at
-            where runs.window_start is null or %s
+            where
+                runs.window_start is null or %s
+                or excluded.kind = 'ranged' and (runs.kind, runs.window_start, runs.window_end)
+                is distinct from (excluded.kind, excluded.window_start, excluded.window_end)
             """,
             (
                 ti.dag_id,

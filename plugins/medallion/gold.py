@@ -20,11 +20,12 @@ POSTGRES_TYPES = {
 class Staged(TypedDict):
     """What is staged of the gold tables, for PostgreSQL to apply: an XCom.
 
-    batch: names the staging tables. snapshots: table of the lake -> id of the snapshot that is staged. columns: gold
-    table -> those its snapshot has. base_snapshots: table -> the one that it differs from; staged whole without.
+    staging: what the staging tables' names end with: the batch, and the try of the task that says this.
+    snapshots: table of the lake -> id of the snapshot that is staged. columns: gold table -> those its snapshot has.
+    base_snapshots: table -> the one that it differs from; staged whole without.
     """
 
-    batch: int
+    staging: str
     snapshots: dict[str, int]
     columns: dict[str, list[str]]
     base_snapshots: dict[str, int]

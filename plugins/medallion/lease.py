@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow.sdk.exceptions import AirflowFailException
+from tenacity import retry, retry_if_result, stop_after_delay, wait_fixed
 
 from medallion.database import Cursor, transaction
 from medallion.engines import end_all_leftovers
@@ -14,6 +15,10 @@ from medallion.tries import is_audited, open_try
 
 # A run that has not asked for so long, or so many polls, has no place in the queue any more.
 PATIENCE, POLLS = timedelta(minutes=5), 4
+# So long a task's process may outlive its run: Airflow tells it at its next heartbeat, and kills it some seconds later.
+LAST_SECONDS = 20
+# These write nothing.
+READING = ("freshness", "end")
 
 
 class LeaseHeldError(AirflowFailException):
@@ -132,6 +137,7 @@ def _is_published(cursor: Cursor) -> bool:
 
 def _take(cursor: Cursor, ti: Any) -> None:
     # First, so that nothing of an earlier batch is written after this one is drawn.
+    await_open_tries(cursor, ti)
     end_all_leftovers()
     cursor.execute(
         """
@@ -145,6 +151,36 @@ def _take(cursor: Cursor, ti: Any) -> None:
         (ti.dag_id, ti.run_id),
     )
     _leave_queue(cursor, Run(ti.dag_id, ti.run_id))
+
+
+@retry(
+    retry=retry_if_result(bool),
+    wait=wait_fixed(0.5),
+    stop=stop_after_delay(LAST_SECONDS),
+    retry_error_callback=lambda _: [],
+)
+def await_open_tries(cursor: Cursor, ti: Any) -> list[Any]:
+    """Waits for tasks of a run that was stopped: one may be about to send a statement, which nobody could end yet."""
+    cursor.execute(
+        """
+        select task_id
+        from audit.data_pipeline_runs
+        where
+            status = 'running' and batch = (select last_batch from audit.pipeline)
+            and (dag_id, run_id) <> (%s, %s) and task_id <> all(%s)
+        """,
+        (ti.dag_id, ti.run_id, [*READING]),
+    )
+    return cursor.fetchall()
+
+
+def lock_pipeline(cursor: Cursor, ti: Any) -> Any:
+    """The row of `audit.pipeline`, locked. Raises LeaseHeldError where the run of `ti` does not hold the lease."""
+    cursor.execute("select * from audit.pipeline for update")
+    row: Any = cursor.fetchone()
+    if (row.lease_dag_id, row.lease_run_id) != (ti.dag_id, ti.run_id):
+        raise LeaseHeldError("the run has lost the lease meanwhile: clear this task again")
+    return row
 
 
 def hold_lease(ti: Any) -> None:

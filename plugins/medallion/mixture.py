@@ -57,12 +57,15 @@ def unpublished_writer(cursor: Cursor, ti: Any, read: int) -> Any:
 
 
 def refuse_unmade(making: dict[str, Any], ti: Any) -> None:
-    """Raises AirflowFailException where entities were made, in the last tries `making`, and a model was not."""
+    """Raises AirflowFailException where entities were made, in the last tries `making`, and a model was not.
+
+    One whose process was killed at its last try has a row that is still open.
+    """
     # Without news the models were left out, too.
     if not any(row.status == "success" for task, row in making.items() if group_of(task) not in MODELS):
         return
     for task in ti.task.dag.task_ids:
-        if group_of(task) in MODELS and (task not in making or making[task].status == "failed"):
+        if group_of(task) in MODELS and (task not in making or not making[task].is_done):
             raise AirflowFailException(
                 f"{task} was not made of what the run read, though it is marked as done, or was left out by"
                 " `up_to`: clear it with all downstream"

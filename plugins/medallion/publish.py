@@ -13,6 +13,7 @@ from psycopg.errors import UndefinedTable
 from medallion.audit import Audited
 from medallion.database import Cursor, rendered, transaction
 from medallion.gold import Staged, gold_tables, present_columns
+from medallion.lease import lock_pipeline
 from medallion.run_state import run_state
 from medallion.tries import group_of, last_tries, read_batch, record_processed
 
@@ -27,10 +28,9 @@ def publish(ti: Any, audited: Audited) -> dict[str, int]:
     where an earlier one came between.
     """
     run_state(ti)  # holds the lease
-    batch, tables = audited["batch"], gold_tables()
+    batch, staging, tables = audited["batch"], audited["staging"], gold_tables()
     with transaction() as cursor:
-        cursor.execute("select held_by from audit.pipeline for update")
-        pipeline: Any = cursor.fetchone()
+        pipeline = lock_pipeline(cursor, ti)
         if pipeline.held_by:
             raise AirflowSkipException(
                 f"publishing is held since gold was rolled back by {pipeline.held_by}: resume it by a run of"
@@ -53,7 +53,7 @@ def publish(ti: Any, audited: Audited) -> dict[str, int]:
         with still_staged():
             cursor.execute(
                 " union all ".join(
-                    f"select 'stage.{table.name}' as task_id, count(*) as records from staging.{table.name}_{batch}"
+                    f"select 'stage.{table.name}' as task_id, count(*) as records from staging.{table.name}_{staging}"
                     for table in tables
                 ).encode()
             )
@@ -97,7 +97,9 @@ def applying(cursor: Cursor, name: str, staged: Staged) -> bytes:
             f"gold.{', gold.'.join(gone)} is gone from PostgreSQL since this run was audited:"
             " clear its task `audit` with all downstream"
         )
-    return rendered(name, batch=staged["batch"], tables=gold_tables(), present=present, base_snapshots=base)
+    return rendered(
+        name, staging=staged["staging"], tables=gold_tables(), present=present, base_snapshots=base
+    )
 
 
 def count_rows(cursor: Cursor) -> dict[str, int]:
@@ -133,7 +135,7 @@ def still_staged() -> Iterator[None]:
         yield
     except UndefinedTable as error:
         raise AirflowFailException(
-            "The staged rows are gone, because gold was published or rolled back meanwhile"
+            "The staged rows are gone, because gold was published, rolled back or audited again meanwhile"
             f" ({error.diag.message_primary}): clear the tasks of `stage` with all downstream"
         ) from error
 
@@ -147,6 +149,6 @@ def drop_staging(cursor: Cursor) -> None:
     cursor.execute(
         "select format('staging.%%I', tablename) as name from pg_tables"
         " where schemaname = 'staging' and tablename ~ %s",
-        (rf"^(({names})_\d+|tmp_trino_.+)$",),
+        (rf"^(({names})_\d+_\d+|tmp_trino_.+)$",),
     )
     cursor.execute(f"drop table {', '.join(row.name for row in cursor.fetchall())}".encode())

@@ -9,6 +9,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from medallion.database import transaction
 from medallion.gold import Staged
 from medallion.lake import columns_at, load_lake
+from medallion.lease import lock_pipeline
 from medallion.manifest import model_tables
 from medallion.publish import applying, count_rows, drop_staging, still_staged
 from medallion.run_state import run_state
@@ -57,7 +58,7 @@ def choose_publication(ti: Any, params: dict[str, Any]) -> Chosen:
             f"the snapshots of batch {found.batch} have expired for {', '.join(gone)}: choose a later publication"
         )
     return {
-        "batch": run.batch,
+        "staging": f"{run.batch}_{ti.try_number}",
         "snapshots": found.snapshots,
         "columns": {name: known for name, known in columns.items() if known and name.startswith("gold.")},
         "base_snapshots": {},
@@ -71,8 +72,7 @@ def restore(ti: Any, chosen: Chosen) -> dict[str, int]:
     """Makes PostgreSQL's gold what was `chosen` and holds publishing; returns each table's count of rows."""
     run_state(ti)  # holds the lease
     with transaction() as cursor:
-        cursor.execute("select held_by from audit.pipeline for update")
-        pipeline: Any = cursor.fetchone()
+        pipeline = lock_pipeline(cursor, ti)
         if pipeline.held_by == ti.run_id:
             log.info("An earlier try has done it.")
             return count_rows(cursor)

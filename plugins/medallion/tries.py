@@ -109,6 +109,7 @@ def _close(ti: Any, status: str, error: Any = None) -> None:
             """,
             _identity(ti) | {"status": status, "ago": ago, "error": error and str(error)[:2000]},
         )
+    with transaction() as cursor:
         record_test_results(cursor, _identity(ti))
 
 

@@ -167,7 +167,7 @@ def test_spark_is_told_the_run_by_arguments(hourly: DAG) -> None:
 def test_staging_has_the_columns_of_the_contract_in_their_order(hourly: DAG, table: str) -> None:
     name = f"gold.{table}"
     audited = {
-        "batch": 7,
+        "staging": "7_2",
         "snapshots": {name: 43},
         "columns": {},
         "base_batch": 5,
@@ -180,7 +180,7 @@ def test_staging_has_the_columns_of_the_contract_in_their_order(hourly: DAG, tab
 
 def test_staging_takes_the_difference_to_what_was_published(hourly: DAG) -> None:
     audited = {
-        "batch": 7,
+        "staging": "7_2",
         "snapshots": {"gold.sales_by_day": 43},
         "columns": {},
         "base_batch": 5,
@@ -189,10 +189,10 @@ def test_staging_takes_the_difference_to_what_was_published(hourly: DAG) -> None
     drop, create = rendered(hourly, "stage.sales_by_day", audited=audited).sql
     assert " ".join(drop.split()) == (
         "/* medallion medallion_hourly.stage.sales_by_day */"
-        " drop table if exists postgres_gold.staging.sales_by_day_7"
+        " drop table if exists postgres_gold.staging.sales_by_day_7_2"
     )
     assert create.lstrip().startswith("/* medallion medallion_hourly.stage.sales_by_day */")
-    assert "create table postgres_gold.staging.sales_by_day_7 as" in create
+    assert "create table postgres_gold.staging.sales_by_day_7_2 as" in create
     assert "lake.gold.sales_by_day for version as of 43" in create
     assert "lake.gold.sales_by_day for version as of 42 as published" in create
     assert "where _batch > 5" in create
@@ -202,14 +202,14 @@ def test_staging_takes_the_difference_to_what_was_published(hourly: DAG) -> None
 @pytest.mark.parametrize("table", GOLD)
 def test_first_staging_takes_the_audited_table_whole(hourly: DAG, table: str) -> None:
     audited = {
-        "batch": 1,
+        "staging": "1_1",
         "snapshots": {f"gold.{table}": 43},
         "columns": {},
         "base_batch": 0,
         "base_snapshots": {},
     }
     drop, create = rendered(hourly, f"stage.{table}", audited=audited).sql
-    assert drop.rstrip().endswith(f"drop table if exists postgres_gold.staging.{table}_1")
+    assert drop.rstrip().endswith(f"drop table if exists postgres_gold.staging.{table}_1_1")
     assert f"lake.gold.{table} for version as of 43" in create
     assert create.count("version as of") == 1
     assert "where _batch" not in create

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
+from tenacity import stop_after_delay
 
 from medallion import lease
 from medallion.database import create_audit_tables
@@ -45,6 +46,8 @@ def gold(postgres: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gold]:
     monkeypatch.setenv("AIRFLOW_CONN_MEDALLION_GOLD", connection(postgres, "bi"))
     # There is no engine here on which anything could be left.
     monkeypatch.setattr(lease, "end_all_leftovers", lambda: None)
+    # Tries that a test leaves open have no process.
+    monkeypatch.setattr(lease.await_open_tries.retry, "stop", stop_after_delay(0))
     create_audit_tables()
     yield lambda statement, parameters=None: query(postgres.url(database="bi"), statement, parameters)
     query_outside(postgres, "drop database bi with (force)")
@@ -105,16 +108,17 @@ def stage(gold: Gold) -> Stage:
         )
         for table in gold_tables():
             columns = ", ".join(f"{name} {kind}" for name, kind in table.columns.items())
-            gold(f"create table staging.{table.name}_{batch} ({columns}, _deleted boolean not null)")
+            gold(f"create table staging.{table.name}_{batch}_1 ({columns}, _deleted boolean not null)")
             for row in rows.get(table.name, []):
                 values = ", ".join(["%s"] * len(row))
                 gold(
-                    f"insert into staging.{table.name}_{batch} ({', '.join(row)}) values ({values})",
+                    f"insert into staging.{table.name}_{batch}_1 ({', '.join(row)}) values ({values})",
                     tuple(row.values()),
                 )
             ran(Task(run, task_id=f"stage.{table.name}"))
         return {
             "batch": batch,
+            "staging": f"{batch}_1",
             "snapshots": {f"gold.{table.name}": batch * 10 for table in gold_tables()},
             "base_batch": base_batch,
             "base_publication": publication,

@@ -164,6 +164,12 @@ def test_audit_may_be_repeated(gold: Gold, lake: SqlCatalog) -> None:
     assert gold("select count(*) from audit.entity_accounts") == [(1,)]
 
 
+def test_each_try_of_the_audit_has_its_own_staging(gold: Gold, lake: SqlCatalog) -> None:
+    """What an earlier one had staged is not what this one says is published."""
+    tries = [Task("a", task_id="audit", try_number=number) for number in (1, 2)]
+    assert [audit_run(each, NOTHING_ALLOWED)["staging"] for each in tries] == ["1_1", "1_2"]
+
+
 def test_too_many_rejected_rows_stop_the_run_with_its_figures_kept(gold: Gold, lake: SqlCatalog) -> None:
     account(lake, (1, "orders", 200, 180, 0, 0, 20, 200, 20))
     with pytest.raises(AirflowFailException, match="orders: 20 of 200 rows broke a rule"):
@@ -276,14 +282,16 @@ def of_dag(run: str = "a") -> Task:
     return Task(run, task_id="audit", task_ids=MODELS)
 
 
+@pytest.mark.parametrize("is_told", [True, False], ids=["it failed", "its process was killed"])
 def test_model_that_failed_and_was_marked_as_done_is_not_published_around(
-    gold: Gold, lake: SqlCatalog
+    gold: Gold, lake: SqlCatalog, is_told: bool
 ) -> None:
     made("a", "entities.orders", "silver.fact_sales", "gold.seller_analytics")
     failed = Task("a", task_id="gold.sales_by_day")
     hold_lease(failed)
     TryListener().on_task_instance_running(None, failed)
-    TryListener().on_task_instance_failed(None, failed, "out of memory")
+    if is_told:
+        TryListener().on_task_instance_failed(None, failed, "out of memory")
     with pytest.raises(AirflowFailException, match=r"gold\.sales_by_day was not made of what the run read"):
         audit_run(of_dag(), NOTHING_ALLOWED)
     made("a", "gold.sales_by_day", try_number=2)

@@ -100,8 +100,8 @@ def test_history_that_is_yet_to_start_keeps_no_window_waiting(
 
 def test_cleared_run_keeps_its_window(gold: Gold, source: Gold) -> None:
     source("insert into sales.orders values ('2018-01-03Z')")
-    first = keep_window(Task("a"), RunKind.RANGED, Window(day(3), day(4)), None)
-    again = keep_window(Task("a", try_number=2), RunKind.RANGED, Window(day(5), day(6)), None)
+    first = keep_window(Task("a"), RunKind.BACKFILL, None, Window(day(3), day(4)))
+    again = keep_window(Task("a", try_number=2), RunKind.BACKFILL, None, Window(day(5), day(6)))
     assert (
         first
         == again
@@ -112,10 +112,13 @@ def test_cleared_run_keeps_its_window(gold: Gold, source: Gold) -> None:
     )
 
 
-def test_run_that_was_deleted_and_made_anew_gets_the_window_it_asks_for(gold: Gold, source: Gold) -> None:
+@pytest.mark.parametrize("try_number", [1, 2], ids=["at once", "its first try died"])
+def test_run_that_was_deleted_and_made_anew_gets_the_window_it_asks_for(
+    gold: Gold, source: Gold, try_number: int
+) -> None:
     source("insert into sales.orders values ('2018-01-03Z')")
     keep_window(Task("a"), RunKind.RANGED, Window(day(3), day(4)), None)
-    anew = keep_window(Task("a"), RunKind.RANGED, Window(day(5), day(6)), None)
+    anew = keep_window(Task("a", try_number=try_number), RunKind.RANGED, Window(day(5), day(6)), None)
     assert anew["window_start"] == "2018-01-05T00:00:00+00:00"
 
 

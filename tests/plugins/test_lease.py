@@ -1,8 +1,18 @@
 """One run writes at a time."""
 
 import pytest
+from tenacity import stop_after_attempt, stop_after_delay
 
-from medallion.lease import LeaseHeldError, Run, ask_lease, hold_lease, release, try_lease
+from medallion.lease import (
+    LeaseHeldError,
+    Run,
+    ask_lease,
+    await_open_tries,
+    hold_lease,
+    release,
+    try_lease,
+)
+from medallion.tries import TryListener
 from task_instance import Task
 
 from .conftest import Gold
@@ -118,6 +128,36 @@ def test_leftovers_are_ended_before_a_batch_is_drawn(gold: Gold, monkeypatch: py
     with pytest.raises(ConnectionError):
         try_lease(Task("a"))
     assert gold("select lease_run_id, last_batch from audit.pipeline") == [(None, 0)]
+
+
+def test_task_that_outlives_its_run_ends_before_leftovers_are_ended(
+    gold: Gold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that somebody marks as failed: Airflow ends its processes some seconds later."""
+    stopped = Task("a", task_id="bronze.orders")
+    hold_lease(stopped)
+    seen = []
+    tries = "select status from audit.data_pipeline_runs"
+    monkeypatch.setattr("medallion.lease.end_all_leftovers", lambda: seen.extend(gold(tries)))
+    monkeypatch.setattr(await_open_tries.retry, "stop", stop_after_delay(60))
+    monkeypatch.setattr(
+        await_open_tries.retry,
+        "sleep",
+        lambda _: TryListener().on_task_instance_failed(None, stopped, "killed"),
+    )
+    hold_lease(Task("b", airflow={"a": "failed"}))
+    assert seen == [("failed",)]
+
+
+def test_try_whose_process_is_gone_is_waited_for_no_longer_than_one_lives(
+    gold: Gold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold_lease(Task("a", task_id="bronze.orders"))
+    waits: list[float] = []
+    monkeypatch.setattr(await_open_tries.retry, "stop", stop_after_attempt(3))
+    monkeypatch.setattr(await_open_tries.retry, "sleep", waits.append)
+    hold_lease(Task("b", airflow={"a": "failed"}))
+    assert (len(waits), batch(gold)) == (2, 2)
 
 
 def test_only_the_holder_gives_it_back(gold: Gold) -> None:

@@ -118,7 +118,7 @@ def test_reader_sees_each_publication_whole(
         *(f"gold.{table}" for table in TABLES),
         "audit.publications",
         "gold.publication",
-        "staging.sales_by_day_2",
+        "staging.sales_by_day_2_1",
     ],
 )
 def test_reader_sees_nothing_of_a_publication_that_is_killed(

@@ -68,7 +68,7 @@ def test_row_that_is_the_same_is_not_written_again(gold: Gold, begin: Begin) -> 
 def test_figure_that_becomes_unknown_is_published(gold: Gold, begin: Begin) -> None:
     publish(Task("a"), begin("a", {(SP, JANUARY): 1}))
     audited = begin("b", {(SP, JANUARY): 1})
-    gold("update staging.delivery_by_state_month_2 set delivered_orders = null")
+    gold("update staging.delivery_by_state_month_2_1 set delivered_orders = null")
     publish(Task("b"), audited)
     assert gold(DELIVERY) == [(SP, JANUARY, None)]
 
@@ -143,12 +143,12 @@ def test_reader_in_one_transaction_sees_one_publication(gold: Gold, begin: Begin
 
 def test_failed_publication_leaves_what_was_staged_for_the_next_try(gold: Gold, begin: Begin) -> None:
     audited = begin("a", {(SP, JANUARY): 1})
-    gold("insert into staging.seller_analytics_1 (seller_id, _deleted) values (null, false)")
+    gold("insert into staging.seller_analytics_1_1 (seller_id, _deleted) values (null, false)")
     with pytest.raises(psycopg.errors.NotNullViolation):
         publish(Task("a"), audited)
     assert gold("select tablename from pg_tables where schemaname = 'gold' order by 1") == [("publication",)]
     assert gold("select published_batch, published_snapshots from audit.pipeline") == [(0, {})]
-    gold("delete from staging.seller_analytics_1")
+    gold("delete from staging.seller_analytics_1_1")
     publish(Task("a"), audited)
     assert gold(DELIVERY) == [(SP, JANUARY, 1)]
 
@@ -208,8 +208,8 @@ def test_older_batch_is_refused_also_where_the_published_batch_was_held_back(
     release(Task("cut off"))
     for table in gold_tables():  # its stage tasks are cleared: they stage what was audited
         columns = ", ".join(f"{name} {kind}" for name, kind in table.columns.items())
-        gold(f"create table staging.{table.name}_3 ({columns}, _deleted boolean)")
-    gold("insert into staging.delivery_by_state_month_3 values ('SP', '2018-01-01', 3)")
-    gold("update staging.delivery_by_state_month_3 set _deleted = false")
+        gold(f"create table staging.{table.name}_3_1 ({columns}, _deleted boolean)")
+    gold("insert into staging.delivery_by_state_month_3_1 values ('SP', '2018-01-01', 3)")
+    gold("update staging.delivery_by_state_month_3_1 set _deleted = false")
     with pytest.raises((AirflowSkipException, AirflowFailException)):
         publish(Task("older"), older)

@@ -44,7 +44,7 @@ def staged() -> Iterator[Staged]:
                     engine.execute(f"insert into lake.{name} values (?, ?, ?, ?)", [*key, *values])
             name = f"gold.{TABLE['name']}"
             audit = SimpleNamespace(
-                batch=7, snapshots={} if audited is None else {name: 43}, base_batch=BASE_BATCH,
+                staging="7_2", snapshots={} if audited is None else {name: 43}, base_batch=BASE_BATCH,
                 base_snapshots={} if published is None else {name: 42},
                 columns={name: known} if known else {},
             )  # fmt: skip
@@ -61,7 +61,7 @@ def staged() -> Iterator[Staged]:
                     re.sub(r"lake\.gold\.\w+ for version as of (\d+)", r"lake.snapshot.s\1", statement)
                 )
             return engine.execute(
-                "from postgres_gold.staging.delivery_by_state_month_7 order by all"
+                "from postgres_gold.staging.delivery_by_state_month_7_2 order by all"
             ).fetchall()
 
         yield stage
