@@ -276,4 +276,6 @@ def test_gold_is_the_source_again_by_an_hourly_run_that_was_paused_meanwhile(
     for entity, key in TABLES.items():
         current = stack.lake(f"select {', '.join(key)} from silver.stg_{entity} where _state = 'current'")
         places = [expected.columns(entity).index(column) for column in key]
-        assert {tuple(row[place] for place in places) for row in expected.stg(entity)} == set(current), entity
+        assert {tuple(row[place] for place in places) for row in expected.rows(entity)} == set(current), (
+            entity
+        )

@@ -14,8 +14,7 @@ from .compare import Row, canonical_key, compare
 from .entities import ENTITIES, judged
 
 SQL = Path(__file__).parent / "sql"
-DIMS = ("dim_customers", "dim_products", "dim_sellers", "dim_geolocation")
-MODELS = ("fact_sales", *DIMS)
+MODELS = ("fact_sales", "dim_customers", "dim_products", "dim_sellers", "dim_geolocation")
 GOLD = (
     "sales_by_category_month",
     "sales_by_day",
@@ -63,22 +62,6 @@ class Expected:
         """How `actual_rows`, with the columns of `columns(table)`, differ from it; empty where equal."""
         key = len(ENTITIES[table].key) if table in ENTITIES else 2 if table in TWO_COLUMN_KEYS else 1
         return compare(self.rows(table), actual_rows, self.columns(table), key)
-
-    def gold(self, table: str) -> list[Row]:
-        """The rows of a gold table."""
-        return self.rows(table)
-
-    def fact_sales(self) -> list[Row]:
-        """The rows of the fact table."""
-        return self.rows("fact_sales")
-
-    def dims(self) -> dict[str, list[Row]]:
-        """The rows of each dimension, by its name."""
-        return {table: self.rows(table) for table in DIMS}
-
-    def stg(self, entity: str) -> list[Row]:
-        """The accepted rows of an entity, one for each parsed key, with `updated_at` last."""
-        return self.rows(entity)
 
     def _judged(self, column: str, condition: str) -> list[tuple[str, str, Any]]:
         """Entity, canonical raw key and `column` of the judged versions that meet `condition`, sorted."""

@@ -45,7 +45,7 @@ OLD, NEW = "2018-05-01", "2018-06-01"
 )  # fmt: skip
 def test_rejected(shop: Shop, entity: str, row: dict[str, Any], rules: list[str]) -> None:
     expected = shop(**{entity: [row]})
-    assert expected.stg(entity) == []
+    assert expected.rows(entity) == []
     assert [(found, list(broken)) for found, _, broken in expected.quarantine()] == [(entity, rules)]
     assert expected.flags() == []
 
@@ -65,7 +65,7 @@ def test_rejected(shop: Shop, entity: str, row: dict[str, Any], rules: list[str]
 )
 def test_accepted(shop: Shop, entity: str, row: dict[str, Any]) -> None:
     expected = shop(**{entity: [row]})
-    assert len(expected.stg(entity)) == 1
+    assert len(expected.rows(entity)) == 1
     assert expected.quarantine() == []
     assert expected.flags() == []
 
@@ -89,17 +89,17 @@ def test_accepted(shop: Shop, entity: str, row: dict[str, Any]) -> None:
 )  # fmt: skip
 def test_flags(shop: Shop, entity: str, row: dict[str, Any], flags: list[str]) -> None:
     expected = shop(**{entity: [row]})
-    assert len(expected.stg(entity)) == 1
+    assert len(expected.rows(entity)) == 1
     assert [flag for _, _, flag in expected.flags()] == flags
 
 
 def test_typed_row(shop: Shop) -> None:
     item = {"order_id": f" o1{NBSP}", "order_item_id": "01", "shipping_limit_date": "?", "price": "9.9"}
-    assert shop(order_items=[item]).stg("order_items") == [
+    assert shop(order_items=[item]).rows("order_items") == [
         ("o1", 1, "p1", "s1", None, Decimal("9.90"), Decimal("0.00"), datetime(2018, 1, 1))
     ]
     customer = {"customer_zip_code_prefix": "1310", "customer_city": "SÃO  Paulo"}
-    assert shop(customers=[customer]).stg("customers") == [
+    assert shop(customers=[customer]).rows("customers") == [
         ("c1", "u1", "01310", "sao paulo", "SP", datetime(2018, 1, 1))
     ]
 
@@ -115,7 +115,7 @@ def test_the_newest_row_wins(shop: Shop) -> None:
             {"customer_id": "c", "customer_state": "MG", "updated_at": NEW},
         ]
     )
-    assert [(row[0], row[4]) for row in expected.stg("customers")] == [("a", "RJ"), ("c", "MG")]
+    assert [(row[0], row[4]) for row in expected.rows("customers")] == [("a", "RJ"), ("c", "MG")]
     assert expected.quarantine() == [("customers", '["b"]', ("customer_state_invalid",))]
     assert expected.ambiguous_keys() == []
 
@@ -129,7 +129,7 @@ def test_spellings_of_a_key_compete(shop: Shop) -> None:
             {"order_item_id": "02", "price": "free", "updated_at": NEW},
         ]
     )
-    assert [row[1:6:4] for row in expected.stg("order_items")] == [(1, Decimal("2.00"))]
+    assert [row[1:6:4] for row in expected.rows("order_items")] == [(1, Decimal("2.00"))]
     assert expected.quarantine() == [("order_items", '["o1","02"]', ("price_unparsable",))]
 
 
@@ -163,4 +163,4 @@ def test_a_tie_of_different_rows_is_ambiguous(shop: Shop) -> None:
         ]
     )
     assert expected.ambiguous_keys() == [("products", '["tie"]')]
-    assert [row[0] for row in expected.stg("products")] == ["same", "settled", "tie"]
+    assert [row[0] for row in expected.rows("products")] == ["same", "settled", "tie"]

@@ -45,7 +45,7 @@ def test_updated_at_of_csv_rows(folder: Path) -> None:
     add(folder / csv_name("order_items"), "no order,1,p1,s1,,1,1\n")
     add(folder / csv_name("orders"), "o0,c1,created,bad,,,,\n")
     expected = expected_from_csv(folder)
-    times = {entity: [row[-1] for row in expected.stg(entity)] for entity in ENTITIES}
+    times = {entity: [row[-1] for row in expected.rows(entity)] for entity in ENTITIES}
     purchase, day_before = datetime(2018, 1, 10, 12), datetime(2018, 1, 9, 12)
     assert times == {
         "orders": [datetime(2018, 1, 15, 12)],
@@ -62,8 +62,8 @@ def test_quirks_of_csv(folder: Path) -> None:
     add(folder / csv_name("order_reviews"), 'r2,o1,5,"a ""b"", c","line 1\r\nline 2, \\n\n",,\n')
     add(folder / csv_name("sellers"), ',1,x,SP\n"",1,x,SP\n')
     expected = expected_from_csv(folder)
-    assert expected.stg("product_category_name_translation")[0][:2] == ("livros", "books")
-    assert expected.stg("order_reviews")[1][3:5] == ('a "b", c', "line 1\r\nline 2, \\n")
+    assert expected.rows("product_category_name_translation")[0][:2] == ("livros", "books")
+    assert expected.rows("order_reviews")[1][3:5] == ('a "b", c', "line 1\r\nline 2, \\n")
     assert [key for _, key, _ in expected.quarantine()] == ['[""]', "[null]"]
 
 
@@ -99,10 +99,10 @@ def test_source_keeps_every_value(folder: Path, postgres_dsn: str) -> None:
             )
         cursor.execute("insert into sales.sellers values (null, '', '', 'SP'), ('', '', '', 'SP')")
     expected = expected_from_source(postgres_dsn)
-    odd = [row for row in expected.stg("order_reviews") if row[0].startswith("odd")]
+    odd = [row for row in expected.rows("order_reviews") if row[0].startswith("odd")]
     assert [row[3] for row in odd] == [None, "é", 'a "b", c', "line 1\r\nline 2\n\\N", "\\.", None, "','"]
     assert {row[-1] for row in odd} == {datetime(2018, 6, 1, 3, 0, 0, 500000)}
-    assert expected.stg("orders")[0][-1] == datetime(2018, 1, 1, 0, 0, 0, 123456)
+    assert expected.rows("orders")[0][-1] == datetime(2018, 1, 1, 0, 0, 0, 123456)
     assert [key for _, key, _ in expected.quarantine()] == ['[""]', "[null]"]
 
 
@@ -130,7 +130,7 @@ def column(expected: Expected, table: str, name: str) -> list[Any]:
 
 @real_sample
 def test_sample_rows(sample: Expected) -> None:
-    counts = {entity: len(sample.stg(entity)) for entity in ENTITIES}
+    counts = {entity: len(sample.rows(entity)) for entity in ENTITIES}
     assert counts == {
         "orders": 8135,
         "order_items": 8365,
@@ -153,10 +153,10 @@ def test_sample_rows(sample: Expected) -> None:
 @real_sample
 def test_shares_of_each_order_add_up_to_its_payments(sample: Expected) -> None:
     paid: dict[str, Decimal] = defaultdict(Decimal)
-    for row in sample.stg("order_payments"):
+    for row in sample.rows("order_payments"):
         paid[row[0]] += row[4]
     shared: dict[str, Decimal] = defaultdict(Decimal)
-    for row in sample.fact_sales():
+    for row in sample.rows("fact_sales"):
         shared[row[0]] += row[-1]
     assert shared == {order: paid[order] for order in shared}
 

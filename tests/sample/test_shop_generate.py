@@ -117,7 +117,7 @@ def test_shape(shop: Query, server: Server) -> None:
     expected = expected_from_source(server.url("shop", "shop"))
     assert expected.quarantine() == []
     assert expected.flags() == []
-    assert {entity: len(expected.stg(entity)) for entity in ENTITIES} == {
+    assert {entity: len(expected.rows(entity)) for entity in ENTITIES} == {
         entity: shop(f"select count(*) from sales.{entity}")[0][0] for entity in ENTITIES
     }
 
@@ -150,7 +150,7 @@ def test_the_manifest_is_what_an_independent_check_finds(shop: Query, server: Se
     rows = {entity: shop(f"select count(*) from sales.{entity}")[0][0] for entity in ENTITIES}
     copies = Counter(row["entity"] for row in manifest if row["kind"] in ("duplicate", "conflict"))
     rejected = Counter(entity for entity, _, _ in by_outcome["quarantined"])
-    current = {entity: len(expected.stg(entity)) for entity in ENTITIES}
+    current = {entity: len(expected.rows(entity)) for entity in ENTITIES}
     assert current == {entity: rows[entity] - copies[entity] - rejected[entity] for entity in ENTITIES}
     for entity, _, row in by_outcome["superseded"]:
         condition = " and ".join(f"{column} = %s" for column in ENTITIES[entity].key)
@@ -160,7 +160,7 @@ def test_the_manifest_is_what_an_independent_check_finds(shop: Query, server: Se
 
     # The largest amounts arrive in gold, and their sums fit decimal(18,2).
     amounts = [
-        value for table in GOLD for row in expected.gold(table) for value in row if isinstance(value, Decimal)
+        value for table in GOLD for row in expected.rows(table) for value in row if isinstance(value, Decimal)
     ]
     assert Decimal("99999999999999.99") < max(amounts) < 10**16
     large = Counter((row["entity"], row["column"]) for row in manifest if row["kind"] == "large")

@@ -247,6 +247,6 @@ def test_the_real_sample(shop: Query, server: Server) -> None:
     columns += "review_creation_date, review_answer_timestamp"
     assert Counter(shop(f"select {columns} from sales.order_reviews")) == reviews
     from_files, from_shop = expected_from_csv(OLIST), expected_from_source(server.url("shop", "shop"))
-    assert {entity: from_files.diff(entity, from_shop.stg(entity)) for entity in ENTITIES} == dict.fromkeys(
+    assert {entity: from_files.diff(entity, from_shop.rows(entity)) for entity in ENTITIES} == dict.fromkeys(
         ENTITIES, ""
     )
