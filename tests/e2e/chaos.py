@@ -265,6 +265,7 @@ def main() -> int:
             format="%(asctime)s %(levelname)s %(message)s",
             force=True,  # an import has chosen stderr
         )
+        logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each question to Airflow
         filled(stack)
         stack.run("run")
         for kills in itertools.islice(all_kills(), options.first, options.first + options.runs):
