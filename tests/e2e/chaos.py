@@ -16,12 +16,14 @@ from typing import Any
 
 import psutil
 import psycopg2
+from tenacity import RetryError, retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from stack import supervisor
 from stack.airflow_api import AirflowApi
 from stack.credentials import credentials
 from stack.errors import StackError
 from stack.pipeline import DAG, show
+from waiting import wait_until
 
 from .conftest import Stack, filled, own_stack
 
@@ -43,6 +45,10 @@ STARTED_BY_OTHERS = ("trino", "spark driver", "task")
 DONE = ("success", "skipped")
 POLL_SECONDS = 0.1
 RUN_SECONDS = 1800
+
+
+class StuckError(Exception):
+    """A run can't go on; the message says what failed."""
 
 
 @dataclass
@@ -89,25 +95,24 @@ def processes(stack: Stack, component: str, task_instance: str) -> list[psutil.P
     return found
 
 
+@retry(
+    retry=retry_if_exception_type(psycopg2.OperationalError),
+    stop=stop_after_delay(RUN_SECONDS),
+    wait=wait_fixed(POLL_SECONDS),
+    reraise=True,
+)
 def task_instances(stack: Stack, run_id: str) -> list[tuple[str, str, str, int]]:
     """Return (task id, state, id, try number) of a run, from Airflow's database, waiting where that is down."""
     password = credentials(stack.settings.home / "secrets.env")["AIRFLOW_DB_PASSWORD"]
-    until = time.monotonic() + RUN_SECONDS
-    while True:
-        try:
-            with psycopg2.connect(
-                host="127.0.0.1", port=stack.settings.postgres_port, user="airflow", password=password
-            ) as connection:
-                cursor = connection.cursor()
-                cursor.execute(
-                    "select task_id, coalesce(state, ''), id::text, try_number from task_instance where run_id = %s",
-                    (run_id,),
-                )
-                return cursor.fetchall()
-        except psycopg2.OperationalError:
-            if time.monotonic() > until:
-                raise
-            time.sleep(POLL_SECONDS)
+    with psycopg2.connect(
+        host="127.0.0.1", port=stack.settings.postgres_port, user="airflow", password=password
+    ) as connection:
+        cursor = connection.cursor()
+        cursor.execute(
+            "select task_id, coalesce(state, ''), id::text, try_number from task_instance where run_id = %s",
+            (run_id,),
+        )
+        return cursor.fetchall()
 
 
 def of_layer(rows: Sequence[tuple[str, str, str, int]], layer: str) -> list[tuple[str, str, str, int]]:
@@ -123,17 +128,18 @@ def is_done(rows: Sequence[tuple[str, str, str, int]]) -> bool:
 def wait_for(stack: Stack, run: Run, seen: Callable[[list[tuple[str, str, str, int]]], Any]) -> Any:
     """Return what `seen` finds among the run's task instances, as soon as it is something.
 
-    Raises TimeoutError after half an hour, and where the run can't go on.
+    Raises StuckError where the run can't go on, tenacity.RetryError after half an hour.
     """
-    until = time.monotonic() + RUN_SECONDS
-    while time.monotonic() < until:
+
+    def found() -> Any:
         rows = task_instances(stack, run.run_id)
-        if found := seen(rows):
-            return found
+        if result := seen(rows):
+            return result
         if broken := [task for task, state, *_ in rows if state in ("failed", "upstream_failed")]:
-            raise TimeoutError(f"{run.run_id}: {', '.join(broken)} failed")
-        time.sleep(POLL_SECONDS)
-    raise TimeoutError(f"{run.run_id} did not go on for {RUN_SECONDS} s")
+            raise StuckError(f"{', '.join(broken)} failed")
+        return None
+
+    return wait_until(found, RUN_SECONDS, POLL_SECONDS)
 
 
 def strike(stack: Stack, run: Run, kill: Kill) -> None:
@@ -188,8 +194,8 @@ def endure(stack: Stack, kills: Sequence[Kill]) -> Run:
             stack, run, lambda rows: dict((task, state) for task, state, *_ in rows).get("end") == "success"
         )
         run.state = ended(stack, run.run_id)
-    except TimeoutError as error:
-        log.error("%s", error)
+    except (StuckError, RetryError) as error:
+        log.error("%s does not go on: %s", run.run_id, error)
         run.state = str(error)
         return run
     stack.run("up")  # what was killed last may be starting yet
@@ -211,16 +217,17 @@ def endure(stack: Stack, kills: Sequence[Kill]) -> Run:
 def ended(stack: Stack, run_id: str) -> str:
     """Return how a run ended, waiting for it and all others, and for the api-server where that was killed.
 
-    Raises TimeoutError after half an hour.
+    Raises tenacity.RetryError after half an hour.
     """
-    until = time.monotonic() + RUN_SECONDS
-    while time.monotonic() < until:
+
+    def state() -> str:
         with suppress(StackError), AirflowApi(stack.settings) as airflow:
-            state = str(airflow.call("GET", f"/api/v2/dags/{DAG}/dagRuns/{run_id}")["state"])
-            if state in ("success", "failed") and not airflow.active(DAG):
-                return state
-        time.sleep(1)
-    raise TimeoutError(f"{run_id}, or another run, did not end within {RUN_SECONDS} s")
+            found = str(airflow.call("GET", f"/api/v2/dags/{DAG}/dagRuns/{run_id}")["state"])
+            if found in ("success", "failed") and not airflow.active(DAG):
+                return found
+        return ""
+
+    return wait_until(state, RUN_SECONDS)
 
 
 def all_kills() -> Iterator[list[Kill]]:

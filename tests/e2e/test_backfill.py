@@ -1,16 +1,14 @@
 """Backfills hour by hour, in either direction and beside the schedule, end as the source says; so does their range."""
 
-import time
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from itertools import pairwise
-from typing import Any
 
 import pytest
 
 from expected.model import MODELS
 from stack.airflow_api import AirflowApi
 from stack.pipeline import DAG
+from waiting import wait_until
 
 from .conftest import NOTIFICATIONS, Stack
 
@@ -46,13 +44,6 @@ def arguments(hours: list[datetime]) -> list[str]:
     return ["--from", f"{hours[0]:%Y-%m-%dT%H:%M:%S}", "--to", f"{hours[-1]:%Y-%m-%dT%H:%M:%S}"]
 
 
-def wait_until(found: Callable[[], Any], hours: float) -> None:
-    until = time.monotonic() + hours * 3600
-    while not found():
-        assert time.monotonic() < until
-        time.sleep(2)
-
-
 def test_backfill_beside_the_schedule_is_as_the_range_in_one_run(stack: Stack, first_run: str) -> None:
     """The source got columns, too, of types and names that no engine likes: bronze keeps them, nothing else minds."""
     stack.rows(
@@ -84,7 +75,7 @@ def test_backfill_beside_the_schedule_is_as_the_range_in_one_run(stack: Stack, f
     with AirflowApi(stack.settings) as airflow:
         runs = f"/api/v2/dags/{DAG}/dagRuns"
         # A run that is cleared while its first task skips the others would do nothing: Airflow skips them all the same.
-        wait_until(lambda: not airflow.active(DAG), hours=0.1)
+        wait_until(lambda: not airflow.active(DAG))
         # The schedule's last run, once more: what it finds has changed in its hour.
         [scheduled] = airflow.call("GET", f"{runs}?run_type=scheduled&order_by=-logical_date&limit=1")[
             "dag_runs"
@@ -94,7 +85,7 @@ def test_backfill_beside_the_schedule_is_as_the_range_in_one_run(stack: Stack, f
         correct(stack, [last_hour - timedelta(minutes=5)], order_status="canceled", channel="shop")
         airflow.call("POST", f"{run}/clear", {"dry_run": False})
         stack.run("backfill", *arguments(hours))
-        wait_until(lambda: airflow.call("GET", run)["state"] == "success", hours=0.2)
+        wait_until(lambda: airflow.call("GET", run)["state"] == "success")
         backfilled = airflow.call("GET", f"{runs}?run_type=backfill&order_by=start_date")["dag_runs"]
         # Side by side, and in turn: whoever came first, the schedule waited for one hour of the past at most.
         ended = airflow.call("GET", run)["end_date"]
@@ -138,7 +129,8 @@ def test_two_days_by_airflow_itself(stack: Stack, first_run: str, direction: lis
     with AirflowApi(stack.settings) as airflow:
         path = f"/api/v2/backfills?dag_id={DAG}"
         wait_until(
-            lambda: all(each["completed_at"] for each in airflow.call("GET", path)["backfills"]), hours=4
+            lambda: all(each["completed_at"] for each in airflow.call("GET", path)["backfills"]),
+            seconds=4 * 3600,
         )
     assert stack.differences(*MODELS) == {}
 

@@ -19,6 +19,7 @@ from stack.airflow_api import AirflowApi
 from stack.environment import environment
 from stack.pipeline import MAINTENANCE_DAG
 from stack.settings import ROOT
+from waiting import wait_until
 
 from .conftest import Stack
 
@@ -83,11 +84,13 @@ def test_compaction_changes_no_row_and_leaves_one_file(stack: Stack, table: str)
 
 
 def test_compaction_that_was_killed_is_done_by_the_next(stack: Stack, table: str) -> None:
+    folder = Path(stack.catalog.load_table(table).location().removeprefix("file://"))
+    before = set(folder.rglob("*.parquet"))
     command = [sys.executable, "-m", "stack", *compact_command(stack, table)]
-    killed = subprocess.Popen(command, cwd=ROOT, env=stack.environment)
-    time.sleep(6)
-    killed.kill()
-    killed.wait()
+    with subprocess.Popen(command, cwd=ROOT, env=stack.environment) as killed:
+        # It writes its first file.
+        wait_until(lambda: set(folder.rglob("*.parquet")) - before, every=0.01)
+        killed.kill()
     assert rows(stack, table) == ROWS
     stack.run(*compact_command(stack, table))
     assert rows(stack, table) == ROWS

@@ -5,7 +5,6 @@ command a step, then the DAG, against a shop that keeps trading.
 """
 
 import re
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from sample.shop import TABLES
 from sample.trade import change
 from stack.airflow_api import AirflowApi
 from stack.pipeline import DAG, RECONCILE_DAG
+from waiting import wait_until
 
 from .conftest import Stack
 
@@ -37,8 +37,7 @@ def at_source(stack: Stack, statement: str) -> list[tuple[Any, ...]]:
 def quiet(stack: Stack, first_run: str) -> None:
     """No hourly run comes between; the next `trigger` lets them run again."""
     with AirflowApi(stack.settings) as airflow:
-        while airflow.active(DAG):
-            time.sleep(2)
+        wait_until(lambda: not airflow.active(DAG))
         pause(airflow)
 
 
@@ -218,8 +217,7 @@ def test_no_live_row_is_deleted_while_the_shop_trades(stack: Stack, quiet: None)
     with trading(stack), AirflowApi(stack.settings) as airflow:
         airflow.wait_dag(RECONCILE_DAG)
         airflow.unpause(RECONCILE_DAG)
-        while not (runs := airflow.active(RECONCILE_DAG)):
-            time.sleep(1)
+        runs = wait_until(lambda: airflow.active(RECONCILE_DAG))
         airflow.follow(RECONCILE_DAG, runs[0]["dag_run_id"])
     assert runs[0]["run_type"] == "scheduled"
     for table, key in TABLES.items():
@@ -256,8 +254,7 @@ def test_gold_is_the_source_again_by_an_hourly_run_that_was_paused_meanwhile(
         hourly = airflow.trigger(DAG, {})
         airflow.unpause(DAG)
         tries = f"select * from audit.data_pipeline_runs where run_id = ''{hourly}'' and task_id like ''bronze.%''"
-        while not stack.audit(tries):
-            time.sleep(0.5)
+        wait_until(lambda: stack.audit(tries))
         pause(airflow)
     said = stack.run("reconcile")
     assert re.search(r"success .* tests\.spark", said)

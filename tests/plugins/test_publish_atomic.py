@@ -11,6 +11,7 @@ import pytest
 from medallion.publish import publish
 from postgres import Server
 from task_instance import Task
+from waiting import wait_until
 
 from .conftest import Gold, Stage
 
@@ -91,9 +92,7 @@ def reader(gold: Gold, postgres: Server, audited: Callable[[int], dict[str, Any]
 
 def finished(reader: Reader, batch: int) -> None:
     """Wait until the reader has seen the batch, and stop it."""
-    until = time.monotonic() + 30
-    while batch not in reader.batches and not reader.wrong and time.monotonic() < until:
-        time.sleep(0.01)
+    wait_until(lambda: batch in reader.batches or reader.wrong, 30, every=0.01)
     reader.told_to_stop.set()
     reader.join()
     assert reader.wrong == []
@@ -139,11 +138,8 @@ def test_reader_sees_nothing_of_a_publication_that_is_killed(
         publisher = threading.Thread(target=try_to_publish)
         publisher.start()
         waiting = "select pid from pg_stat_activity where datname = 'bi' and wait_event_type = 'Lock'"
-        until = time.monotonic() + 30
-        while not (found := gold(waiting)):
-            assert time.monotonic() < until
-            time.sleep(0.01)
-        gold("select pg_terminate_backend(%s)", (found[0][0],))
+        [(pid,), *_] = wait_until(lambda: gold(waiting), 30, every=0.01)
+        gold("select pg_terminate_backend(%s)", (pid,))
         publisher.join()
     assert errors
     assert gold("select batch from gold.publication") == [(1,)]

@@ -7,6 +7,7 @@ import pytest
 from stack import supervisor
 from stack.errors import StackError
 from stack.settings import Settings
+from waiting import wait_until
 
 
 def test_a_port_in_use_is_named_with_its_setting(
@@ -54,7 +55,6 @@ def test_a_record_that_a_crash_left_names_no_session(settings: Settings, record:
 def test_a_zombie_is_no_process_of_ours(settings: Settings) -> None:
     with subprocess.Popen([sys.executable, "-c", ""], start_new_session=True) as ended:
         supervisor.session_record(settings).write_text(str(ended.pid))
-        while psutil.Process(ended.pid).status() != psutil.STATUS_ZOMBIE:
-            pass
+        wait_until(lambda: psutil.Process(ended.pid).status() == psutil.STATUS_ZOMBIE, 30, every=0.01)
         assert supervisor.session(settings) == ended.pid
         assert supervisor.ours(settings) == []

@@ -1,6 +1,5 @@
 """The pipeline on warm engines. Its tests come last on the stack: they drop what the others left."""
 
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +8,7 @@ from pyiceberg.utils.config import Config
 from stack.airflow_api import AirflowApi
 from stack.environment import environment
 from stack.pipeline import DAG
+from waiting import wait_until
 
 from ..conftest import Stack
 from .pipeline import WarmPipeline, in_environment
@@ -18,10 +18,7 @@ from .pipeline import WarmPipeline, in_environment
 def pipeline(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmPipeline]:
     """The tasks on warm engines, while Airflow rests. Nothing that other tests left is kept, nor is anything after."""
     with AirflowApi(stack.settings) as airflow:
-        until = time.monotonic() + 600
-        while any(run["state"] == "running" for run in airflow.active(DAG)):
-            assert time.monotonic() < until, "a run of the schedule does not end"
-            time.sleep(1)
+        wait_until(lambda: all(run["state"] != "running" for run in airflow.active(DAG)))
     stack.run("exec", "--", "airflow", "dags", "pause", "--yes", DAG)
     found = environment(stack.settings)
     with pytest.MonkeyPatch.context() as patch:
