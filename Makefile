@@ -125,7 +125,7 @@ lint: venv ## Ruff, sqlfluff, mypy
 	@$(bin)/mypy
 	@$(bin)/sqlfluff lint --disable-progress-bar include/dbt/macros include/dbt/models include/dbt/tests include/sql sample stack tests
 
-lock: venv ## Resolve the packages of pyproject.toml again into requirements.txt
+lock: venv ## Resolve the packages of pyproject.toml again into requirements.txt and requirements-dev.txt
 	@$(PYTHON) -m stack.bootstrap lock
 
 # By name: STACK_HOME may be a folder with more in it.

@@ -1,6 +1,6 @@
 """Makes the Python environment `.stack/venv` from the lock file; runs on any system Python, standard library only.
 
-Usage: python3 -m stack.bootstrap [lock]     (lock: resolve pyproject.toml into the lock file again)
+Usage: python3 -m stack.bootstrap [lock]     (lock: resolve pyproject.toml into the lock files again)
 """
 
 import hashlib
@@ -13,7 +13,9 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-LOCK = ROOT / "requirements.txt"
+LOCK = ROOT / "requirements-dev.txt"
+# What of it an Airflow of one's own needs, without the tests' and linters' packages.
+RUNTIME_LOCK = ROOT / "requirements.txt"
 # An environment variable alone, not `.env`: it says where the environment that reads `.env` is.
 HOME = Path(os.environ.get("STACK_HOME") or ROOT / ".stack").absolute()
 VENV = HOME / "venv"
@@ -111,17 +113,16 @@ def bootstrap() -> None:
 
 
 def lock() -> None:
-    """Resolve the packages of pyproject.toml into the lock file, for every supported Python. Raises BootstrapError."""
-    groups = [word for name in ("stack", "test", "lint") for word in ("--group", name)]
-    options = [
-        "--universal",
-        "--generate-hashes",
-        "--no-emit-index-url",
-        "--quiet",
-        "--output-file",
-        LOCK.name,
-    ]
-    run([find_uv(), "pip", "compile", "pyproject.toml", *groups, *options], "resolving the packages")
+    """Resolve the packages of pyproject.toml into the lock files, for every supported Python. Raises BootstrapError."""
+    options = ["--universal", "--generate-hashes", "--no-emit-index-url", "--quiet", "--group", "stack"]
+    for path, more in (
+        (LOCK, ["--group", "test", "--group", "lint"]),
+        (RUNTIME_LOCK, ["--constraints", LOCK.name]),
+    ):
+        run(
+            [find_uv(), "pip", "compile", "pyproject.toml", *options, *more, "--output-file", path.name],
+            f"resolving the packages of {path.name}",
+        )
 
 
 if __name__ == "__main__":

@@ -53,17 +53,29 @@ def test_unreachable_registry_is_told_with_what_to_check(tmp_path: Path) -> None
         RUN([*nowhere, "--target", str(tmp_path), "medallion-nowhere"], "installing")
 
 
-def test_the_lock_names_every_package_we_ask_for_and_no_registry() -> None:
+def locked(path: Path) -> dict[str, str]:
+    """Package -> version."""
+    return dict(re.findall(r"^([\w.-]+)==([^ ]+)", path.read_text().lower(), re.MULTILINE))
+
+
+@pytest.mark.parametrize(
+    ("path", "left_out"), [(bootstrap.LOCK, set()), (bootstrap.RUNTIME_LOCK, {"test", "lint"})]
+)
+def test_a_lock_names_every_package_we_ask_for_and_no_registry(path: Path, left_out: set[str]) -> None:
     project = tomllib.loads((bootstrap.ROOT / "pyproject.toml").read_text())
-    asked = [
-        *project["project"]["dependencies"],
-        *(each for group in project["dependency-groups"].values() for each in group),
-    ]
-    names = {re.split(r"[^\w.-]", each)[0].lower().replace("_", "-") for each in asked}
-    lock = bootstrap.LOCK.read_text()
-    assert names <= {name.lower() for name in re.findall(r"^([\w.-]+)==", lock, re.MULTILINE)}
-    assert "://" not in lock
-    assert "--hash=sha256:" in lock
+    groups = {"": project["project"]["dependencies"], **project["dependency-groups"]}
+    names = {
+        group: {re.split(r"[^\w.-]", each)[0].lower().replace("_", "-") for each in asked}
+        for group, asked in groups.items()
+    }
+    for group, asked in names.items():
+        assert asked & locked(path).keys() == (set() if group in left_out else asked)
+    assert "://" not in path.read_text()
+    assert "--hash=sha256:" in path.read_text()
+
+
+def test_the_locks_agree() -> None:
+    assert locked(bootstrap.RUNTIME_LOCK).items() <= locked(bootstrap.LOCK).items()
 
 
 def test_an_environment_whose_python_has_left_is_made_anew() -> None:
