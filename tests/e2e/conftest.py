@@ -19,6 +19,7 @@ import trino
 from pyhive import hive
 from pyiceberg.catalog.sql import SqlCatalog
 
+import olist
 from expected import GOLD, Expected, expected_from_csv, expected_from_source
 from stack import supervisor
 from stack.bootstrap import HOME
@@ -27,7 +28,6 @@ from stack.settings import ROOT, Settings
 
 from .dbt_runner import Dbt
 
-OLIST = ROOT.parent / "shared" / "olist"
 MINUTES = 30
 NOTIFICATIONS = "notifications.txt"
 
@@ -188,9 +188,9 @@ def own_stack(quiet: bool = False) -> Iterator[Stack]:
 
 def filled(stack: Stack) -> Expected:
     """Fill the shop, from Olist's CSVs where they are, else generated; return what must come of it."""
-    if OLIST.is_dir():
-        stack.sample("load", str(OLIST))
-        return expected_from_csv(OLIST)
+    if olist.FOLDER.is_dir():
+        stack.sample("load", str(olist.FOLDER))
+        return expected_from_csv(olist.FOLDER)
     stack.sample("generate", "--orders", "3000", "--anomalies", "all")
     return stack.expected()
 

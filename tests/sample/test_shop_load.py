@@ -11,12 +11,11 @@ from pathlib import Path
 
 import pytest
 
+import olist
 from expected import ENTITIES, expected_from_csv, expected_from_source
 from postgres import Query, Server
 from sample.shop import TABLES
 from tests.sample.cli import ROOT, sample
-
-OLIST = ROOT.parent / "shared" / "olist"
 
 FILES = {
     "olist_geolocation_dataset.csv": (
@@ -226,27 +225,17 @@ def test_a_malformed_address(url: str, folder: Path) -> None:
         assert "secret" not in result.stderr
 
 
-@pytest.mark.skipif(not OLIST.is_dir(), reason="the real sample is not there")
+@olist.needs_olist
 def test_the_real_sample(shop: Query, server: Server) -> None:
-    assert sample("load", OLIST).exit_code == 0
+    assert sample("load", olist.FOLDER).exit_code == 0
     counts = {table: shop(f"select count(*) from sales.{table}")[0][0] for table in ENTITIES}
-    assert counts == {  # of the sample's README
-        "orders": 8_135,
-        "order_items": 8_365,
-        "order_payments": 8_924,
-        "order_reviews": 8_225,
-        "customers": 8_135,
-        "products": 5_460,
-        "sellers": 1_610,
-        "geolocation": 45_928,
-        "product_category_name_translation": 71,
-    }
-    with (OLIST / REVIEWS).open(encoding="utf-8", newline="") as file:
+    assert counts == olist.ROWS
+    with (olist.FOLDER / REVIEWS).open(encoding="utf-8", newline="") as file:
         reviews = Counter(tuple(value or None for value in row) for row in list(csv.reader(file))[1:])
     columns = "review_id, order_id, review_score, review_comment_title, review_comment_message, "
     columns += "review_creation_date, review_answer_timestamp"
     assert Counter(shop(f"select {columns} from sales.order_reviews")) == reviews
-    from_files, from_shop = expected_from_csv(OLIST), expected_from_source(server.url("shop", "shop"))
+    from_files, from_shop = expected_from_csv(olist.FOLDER), expected_from_source(server.url("shop", "shop"))
     assert {entity: from_files.diff(entity, from_shop.rows(entity)) for entity in ENTITIES} == dict.fromkeys(
         ENTITIES, ""
     )
