@@ -113,7 +113,7 @@ def test_key_may_be_longer_than_an_index_takes(gold: Gold, begin: Begin) -> None
     assert sorted(gold(DELIVERY)) == [(long, JANUARY, 3), (long + "x", JANUARY, 2)]
 
 
-def test_money_shares_and_times_have_the_types_of_the_design(gold: Gold, begin: Begin) -> None:
+def test_money_shares_and_times_have_their_types(gold: Gold, begin: Begin) -> None:
     publish(Task("a"), begin("a", {}))
     kinds = {
         f"{table}.{column}": kind

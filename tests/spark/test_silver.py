@@ -502,7 +502,7 @@ def is_bad(row: Values) -> bool:
 
 
 def shown(captured: list[Values]) -> dict[tuple[str, int], str]:
-    """Return the price of each accepted key, by the words of the design."""
+    """Return the price of each accepted key: that of its latest version, if that one breaks no rule."""
 
     def order(row: Values) -> tuple[Any, ...]:
         return row["updated_at"], row["_batch"], row["_op"] == "delete", row["_hash"]
