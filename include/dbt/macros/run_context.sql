@@ -1,6 +1,6 @@
 {#-
   What the run passes by the variable MEDALLION_RUN (see plugins/medallion/run_state.py), read as a model runs:
-  a new window forces no new parse. Without it, by hand, layers are compared whole and all rows are tested.
+  a new window forces no new parse. Without it, by hand, tests take all rows, and no model runs.
 -#}
 {% macro run_context() -%}
     {%- set by_hand -%}
