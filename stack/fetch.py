@@ -189,8 +189,8 @@ def download(name: str, wanted: dict[str, Any], folder: Path, settings: Settings
     module.write_text(IVY_MODULE.format(name=name, **wanted))
     [ivy] = Path(pyspark.__file__).parent.glob("jars/ivy-*.jar")
     command: list[str | Path] = [jdk("spark", settings) / "bin" / "java", *java_network(folder), "-jar", ivy]
-    command += ["-settings", settings.ivy_settings] if settings.ivy_settings else []
-    command += ["-cache", folder / "ivy", "-ivy", module, "-types", wanted["type"]]
+    command += ["-settings", settings.ivy_settings, "-cache", folder / "ivy", "-ivy", module]
+    command += ["-types", wanted["type"]]
     command += ["-retrieve", folder / "[artifact]-[revision].[ext]"]
     log = folder / "ivy.log"
     with (
@@ -204,7 +204,8 @@ def download(name: str, wanted: dict[str, Any], folder: Path, settings: Settings
             if time.monotonic() - shown > PROGRESS_SECONDS:
                 shown, before = time.monotonic(), have
                 with suppress(FileNotFoundError):  # Ivy renames what is complete
-                    have = sum(file.stat().st_size for file in (folder / "ivy").rglob(f"*.{wanted['type']}*"))
+                    # All of it: a mirror's settings may have Ivy read the artifact's POMs first.
+                    have = sum(file.stat().st_size for file in (folder / "ivy").rglob("*"))
                     console.print(f"  {have // MB} of {wanted['bytes'] // MB} MB")
                 if have != before:
                     grown = shown

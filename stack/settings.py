@@ -43,8 +43,8 @@ class Settings(BaseSettings):
 
     home: Annotated[Path, AfterValidator(Path.absolute)] = bootstrap.HOME
     cache: Annotated[Path, AfterValidator(Path.absolute)] = bootstrap.CACHE
-    ivy_settings: Path | None = Field(
-        default=None, description="Ivy settings file that names your own Maven mirror"
+    ivy_settings: Path = Field(
+        default=STACK / "ivysettings.xml", description="Ivy settings file that names your own Maven mirror"
     )
 
     @property

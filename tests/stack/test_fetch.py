@@ -24,6 +24,11 @@ WANTED = {
     "bytes": len(CONTENT),
     "sha256": hashlib.sha256(CONTENT).hexdigest(),
 }
+POM = """\
+<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion><groupId>org.example</groupId><artifactId>thing</artifactId><version>1</version>
+</project>
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -104,16 +109,22 @@ def test_no_disk_space_is_said_before_anything_is_fetched(
 
 
 @pytest.fixture
-def repository(tmp_path: Path) -> Iterator[tuple[Path, str]]:
-    """A Maven repository with the artifact in it: its folder and its URL."""
-    folder = tmp_path / "repository"
-    place = folder / "org" / "example" / "thing" / "1"
+def repository(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
+    """A Maven repository with the artifact in it: its URL, and the paths that are asked for."""
+    place = tmp_path / "repository" / "org" / "example" / "thing" / "1"
     place.mkdir(parents=True)
     (place / "thing-1.jar").write_bytes(CONTENT)
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
+    (place / "thing-1.pom").write_text(POM)
+    asked: list[str] = []
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_request(self, *_: object) -> None:
+            asked.append(self.path)
+
+    handler = functools.partial(Handler, directory=tmp_path / "repository")
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield folder, f"http://127.0.0.1:{server.server_port}/"
+        yield f"http://127.0.0.1:{server.server_port}/", asked
         server.shutdown()
 
 
@@ -128,9 +139,25 @@ def mirrored(settings: Settings, url: str) -> Settings:
 
 
 def test_ivy_fetches_from_the_mirror_that_the_settings_name(
-    settings: Settings, repository: tuple[Path, str]
+    settings: Settings, repository: tuple[str, list[str]]
 ) -> None:
-    assert fetch.maven("thing", mirrored(settings, repository[1])).read_bytes() == CONTENT
+    assert fetch.maven("thing", mirrored(settings, repository[0])).read_bytes() == CONTENT
+
+
+def test_our_own_settings_ask_for_the_artifact_and_no_pom(
+    settings: Settings, repository: tuple[str, list[str]]
+) -> None:
+    """Trino's POM imports hundreds of others, which took minutes before the first byte."""
+    url, asked = repository
+    ours = settings.ivy_settings.read_text()
+    here = settings.home / "ivysettings.xml"
+    here.write_text(ours.replace("<ibiblio ", f'<ibiblio root="{url}" '))
+    assert fetch.maven("thing", settings.model_copy(update={"ivy_settings": here})).read_bytes() == CONTENT
+    assert {path.removeprefix("/org/example/thing/1/") for path in asked} == {
+        "thing-1.jar",
+        "thing-1.jar.sha1",
+        "thing-1.jar.md5",
+    }
 
 
 def test_an_unreachable_registry_is_said_with_what_to_check(settings: Settings, closed_port: int) -> None:
