@@ -17,10 +17,10 @@ from medallion import audit, lease, publish
 from medallion.begin import BeginRunOperator
 from medallion.dbt import dbt_layer, entity_tests, source_freshness
 from medallion.defaults import DAG_ARGUMENTS
-from medallion.manifest import entity_jobs
+from medallion.manifest import entities
 from medallion.notify import deadline
 from medallion.settings import SQL, settings
-from medallion.spark import EntityJobOperator
+from medallion.spark import EntitiesOperator
 from medallion.stage import stage_tables
 
 # What BI tools and other DAGs wait for.
@@ -64,11 +64,8 @@ with DAG(
     bronze = dbt_layer("bronze", "trino", "path:models/bronze")
 
     with TaskGroup("entities"):
-        jobs = []
+        made = EntitiesOperator(task_id="spark", entities=entities())
         tested = entity_tests()
-        for name, names in entity_jobs().items():
-            jobs.append(job := EntityJobOperator(task_id=name, entities=names))
-            [bronze[each] for each in names] >> job >> tested
 
     silver = dbt_layer("silver", "spark", "path:models/silver/marts")
 
@@ -84,7 +81,6 @@ with DAG(
 
     end = task(lease.release, task_id="end")().as_teardown(setups=begin)
 
-    begin >> bronze
-    chain(tested, silver, gold, audited, stage, published)
+    chain(begin, bronze, made, tested, silver, gold, audited, stage, published)
     # Whatever writes ends before the lease is given back.
-    [bronze, *jobs, tested, silver, gold, audited, stage, published] >> end
+    [bronze, made, tested, silver, gold, audited, stage, published] >> end

@@ -32,7 +32,7 @@ class Settings(BaseSettings):
 
     trino_memory: Memory = "2G"
     thrift_memory: Memory = "1G"
-    spark_memory: Memory = "1G"
+    spark_memory: Memory = "2G"
     spark_cores: int = Field(default=2, ge=1)
     airflow_parallelism: int = Field(
         default=4, ge=2, description="tasks at a time; a task of gold counts as two"

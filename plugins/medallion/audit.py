@@ -12,11 +12,10 @@ from airflow.sdk.exceptions import AirflowFailException
 from medallion.database import Cursor, transaction
 from medallion.gold import Staged, present_columns
 from medallion.lake import load_lake, snapshot_columns, tables
-from medallion.manifest import entity_jobs
 from medallion.mixture import refuse_mixture
 from medallion.run_state import RunState, run_state
 from medallion.settings import settings
-from medallion.tries import record_processed
+from medallion.tries import ENTITIES, record_processed
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
@@ -130,12 +129,9 @@ def unpublished_accounts(catalog: Catalog, run: RunState) -> list[dict[str, Any]
 
 
 def records_processed(batch: int, states: list[TableState], accounts: list[dict[str, Any]]) -> dict[str, int]:
-    """Task id -> what it wrote since the publication; for a job of entities what it read under `batch`."""
-    read = {row["entity"]: row["read"] for row in accounts if row["batch"] == batch}
-    return {state.table_name: state.added_records for state in states} | {
-        f"entities.{job}": sum(read.get(entity, 0) for entity in entities)
-        for job, entities in entity_jobs().items()
-    }
+    """Task id -> what it wrote since the publication; for the Spark job what it read under `batch`."""
+    read = sum(row["read"] for row in accounts if row["batch"] == batch)
+    return {state.table_name: state.added_records for state in states} | {ENTITIES: read}
 
 
 def record_audit(

@@ -1,4 +1,4 @@
-"""Whether there is anything to make of bronze: a run without news starts no Spark, and makes no model again."""
+"""What there is to make of bronze: a run without news starts no Spark, and makes no model again."""
 
 import logging
 
@@ -12,8 +12,8 @@ from medallion.run_state import RunState
 log = logging.getLogger(__name__)
 
 
-def anything_new(run: RunState, tables: list[str]) -> bool:
-    """Whether one of the bronze tables has rows above the published batch, or all of bronze is to be read again.
+def tables_with_news(run: RunState, tables: list[str]) -> list[str]:
+    """Those of the bronze tables with rows above the published batch, or all where bronze is to be read again.
 
     All of bronze is read again where a rebuild is asked for, a model was never published (unless it has no row to
     publish), or a published table is gone; the last empties `published_snapshots`, too, so that all of silver and gold
@@ -42,6 +42,7 @@ def anything_new(run: RunState, tables: list[str]) -> bool:
         log.warning("What was published of %s is gone: silver and gold are compared whole.", ", ".join(lost))
         with transaction() as cursor:
             cursor.execute("update audit.pipeline set published_snapshots = '{}'")
-    if news or lost or run.rebuild != "none":
-        return True
-    return not all(is_empty(catalog, name) for name in model_tables() - run.snapshots.keys())
+    if lost or run.rebuild != "none":
+        return tables
+    unpublished = model_tables() - run.snapshots.keys()
+    return news if all(is_empty(catalog, name) for name in unpublished) else tables

@@ -39,13 +39,13 @@ def model_tables() -> set[str]:
     return {table_of(node) for node in model_nodes()}
 
 
-def entity_jobs() -> dict[str, list[str]]:
-    """Spark submit -> the silver entities that it makes, as the entities' YAML says (`meta.job`)."""
-    jobs: dict[str, list[str]] = {}
-    for node in model_nodes():
-        if job := node["config"]["meta"].get("job"):
-            jobs.setdefault(job, []).append(node["name"].removeprefix("stg_"))
-    return {job: sorted(entities) for job, entities in sorted(jobs.items())}
+def entities() -> list[str]:
+    """The silver entities, named as their source tables: what the Spark job makes."""
+    return sorted(
+        node["name"].removeprefix("stg_")
+        for node in model_nodes()
+        if node["config"]["materialized"] == "spark_job"
+    )
 
 
 def sort_orders() -> dict[str, list[str]]:

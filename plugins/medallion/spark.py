@@ -1,20 +1,20 @@
 """The Spark jobs, one spark-submit each."""
 
-from typing import Any
+from typing import Any, cast
 
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowSkipException
 
-from medallion.changes import anything_new
+from medallion.changes import tables_with_news
 from medallion.lake import table_asset
 from medallion.maintenance import MIN_INPUT_FILES, TARGET_BYTES
 from medallion.run_state import run_state
 from medallion.settings import SPARK_CONNECTION, SPARK_JOBS
 
 
-class EntityJobOperator(SparkSubmitOperator):
-    """Makes silver entities, side by side within one submit; skipped where bronze has nothing new for them."""
+class EntitiesOperator(SparkSubmitOperator):
+    """Makes the silver entities that bronze has news for, side by side in one submit; skipped where it has none."""
 
     def __init__(self, *, entities: list[str], **options: Any) -> None:
         super().__init__(
@@ -32,17 +32,24 @@ class EntityJobOperator(SparkSubmitOperator):
                 "{{ run_state(ti).rebuild }}",
             ],
             max_active_tis_per_dag=1,
+            # Of bronze tables without a change the tasks are skipped.
+            trigger_rule="none_failed",
             outlets=[table_asset(f"silver.stg_{name}") for name in entities],
             **options,
         )
         self.entities = entities
 
     def pre_execute(self, context: Context) -> None:
-        """Raises AirflowSkipException where there is nothing to make: no Spark is started for it."""
-        if not anything_new(run_state(context["ti"]), self.entities):
-            raise AirflowSkipException(
-                f"Bronze got nothing new since the last publication of {', '.join(self.entities)}"
-            )
+        """Asks for what there is to make alone. Raises AirflowSkipException where that is nothing: no Spark starts."""
+        news = tables_with_news(run_state(context["ti"]), self.entities)
+        if not news:
+            raise AirflowSkipException("Bronze got nothing new since the last publication")
+        cast("list[str]", self.application_args)[1] = ",".join(news)
+
+    def execute(self, context: Context) -> list[str]:  # type: ignore[override]  # Spark's own returns nothing
+        """Makes them; returns their tables' names, without the schema."""
+        super().execute(context)
+        return [f"stg_{name}" for name in cast("list[str]", self.application_args)[1].split(",")]
 
 
 def compact_job() -> SparkSubmitOperator:

@@ -10,9 +10,9 @@ from airflow.listeners import hookimpl
 
 from medallion.database import Cursor, transaction
 from medallion.dbt_results import record_test_results
-from medallion.manifest import entity_jobs
 
 DAG_TAG = "medallion"  # of each of our DAGs
+ENTITIES = "entities.spark"  # the task that makes the silver entities
 
 
 class TryListener:
@@ -69,6 +69,21 @@ def open_try(cursor: Cursor, ti: Any) -> None:
             end_time = null
         """,
         _identity(ti),
+    )
+
+
+def note_skipped(cursor: Cursor, ti: Any, tasks: list[str]) -> None:
+    """Write, as a try before the first one, that tasks of the run of `ti` have nothing to do from now on."""
+    cursor.executemany(
+        """
+        insert into audit.data_pipeline_runs
+            (dag_id, run_id, task_id, try_number, model_name, start_time, end_time, status, batch)
+        select %(dag)s, %(run)s, %(task)s, 0, %(model)s, now(), now(), 'skipped', lease_batch
+        from audit.pipeline
+        on conflict (dag_id, run_id, task_id, try_number) do update
+        set start_time = excluded.start_time, end_time = excluded.end_time, batch = excluded.batch
+        """,
+        [_identity(ti) | {"task": task, "model": task.rpartition(".")[2]} for task in tasks],
     )
 
 
@@ -164,9 +179,9 @@ def read_batch(last: dict[str, Any], ti: Any) -> int:
     A task that was cleared alone while the run went on may write under the batch of the run after those that follow
     it have read: where it has not ended well by now, or one of them began before it had, it is the batch before. Of
     tasks of bronze that ended well it does not matter when: what they wrote is read by the others, and its batch
-    with it. It is none where a job of entities was never tried, but marked as done by hand.
+    with it. It is none where the entities were never tried, but marked as done by hand.
     """
-    if {f"entities.{job}" for job in entity_jobs()} & {*ti.task.dag.task_ids} - last.keys():
+    if ENTITIES in {*ti.task.dag.task_ids} - last.keys():
         return 0
     # Of a run that was cleared the others are still as they were.
     before = ti.task.get_flat_relative_ids(upstream=True)

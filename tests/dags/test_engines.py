@@ -39,18 +39,9 @@ def contract(table: str) -> list[str]:
     return [column["name"] for column in model["columns"] if column["name"] != "_batch"]
 
 
-def entities_of_job(job: str) -> list[str]:
-    """The entities whose YAML names the Spark submit."""
-    texts = [
-        path.read_text() for path in (INCLUDE / "dbt" / "models" / "silver" / "entities").glob("stg_*.yml")
-    ]
-    models = [model for text in texts for model in yaml.safe_load(text)["models"]]
-    return sorted(
-        model["name"].removeprefix("stg_") for model in models if model["config"]["meta"]["job"] == job
-    )
-
-
-def rendered(dag: DAG, task_id: str, state: RunState = STATE, audited: Any = None, **params: Any) -> Any:
+def rendered(
+    dag: DAG, task_id: str, state: RunState = STATE, audited: Any = None, made: Any = None, **params: Any
+) -> Any:
     """A task with its templates rendered; a variable that nobody gives is an error.
 
     What the run's state was asked with is left in its `asked`.
@@ -63,9 +54,9 @@ def rendered(dag: DAG, task_id: str, state: RunState = STATE, audited: Any = Non
     }
     environment = dag.get_template_env()
     environment.undefined = StrictUndefined
-    audit = {"audit": audited}
+    xcoms = {"audit": audited, "entities.spark": made}
     variables = {
-        "ti": SimpleNamespace(dag_id=dag.dag_id, task_id=task_id, xcom_pull=lambda task_ids: audit[task_ids]),
+        "ti": SimpleNamespace(dag_id=dag.dag_id, task_id=task_id, xcom_pull=lambda task_ids: xcoms[task_ids]),
         "params": {**task.params, **params},
         "conn": SimpleNamespace(**engines),
         "run_state": lambda *_, **options: asked.update(options) or state,
@@ -93,19 +84,10 @@ def test_each_layer_asks_its_engine(hourly: DAG) -> None:
 
 
 def test_entities_are_submitted_through_their_connection(hourly: DAG) -> None:
-    jobs = [
-        task_id
-        for task_id in hourly.task_ids
-        if task_id.startswith("entities.") and task_id != "entities.test"
-    ]
-    assert jobs
-    for task_id in jobs:
-        job: Any = hourly.get_task(task_id)
-        assert job._conn_id == "medallion_spark"
-        assert (
-            Path(job.application) == INCLUDE / "spark_jobs" / "silver.py" and Path(job.application).exists()
-        )
-        assert job.max_active_tis_per_dag == 1
+    job: Any = hourly.get_task("entities.spark")
+    assert job._conn_id == "medallion_spark"
+    assert Path(job.application) == INCLUDE / "spark_jobs" / "silver.py" and Path(job.application).exists()
+    assert job.max_active_tis_per_dag == 1
 
 
 def test_dbt_is_told_the_engine_of_the_connection(hourly: DAG) -> None:
@@ -164,14 +146,22 @@ def test_age_of_the_source_asks_for_no_lease(hourly: DAG) -> None:
 
 
 def test_spark_is_told_the_run_by_arguments(hourly: DAG) -> None:
-    task = rendered(hourly, "entities.orders", replace(STATE, rebuild="silver"))
+    task = rendered(hourly, "entities.spark", replace(STATE, rebuild="silver"))
     assert dict(zip(task.application_args[::2], task.application_args[1::2], strict=True)) == {
-        "--entities": ",".join(entities_of_job("orders")),
+        "--entities": ",".join(task.entities),
         "--batch": "7",
         "--published-batch": "5",
         "--rebuild": "silver",
     }
-    assert task.name == "medallion medallion_hourly.entities.orders"
+    assert task.name == "medallion medallion_hourly.entities.spark"
+
+
+@pytest.mark.parametrize(
+    ("made", "tested"), [(["stg_orders", "stg_sellers"], "stg_orders stg_sellers"), (None, "tag:entity")]
+)
+def test_entities_that_were_made_are_tested(hourly: DAG, made: list[str] | None, tested: str) -> None:
+    """All of them where somebody marked the job as done."""
+    assert rendered(hourly, "entities.test", made=made).select == tested
 
 
 @pytest.mark.parametrize("table", GOLD)

@@ -137,13 +137,12 @@ def test_records_of_a_spark_task_are_what_its_entities_read_under_this_batch(
     account(lake, (5, "orders", 7, 7, 0, 0, 0, 7, 0),
             (5, "order_items", 9, 9, 0, 0, 0, 9, 0), (5, "sellers", 1, 1, 0, 0, 0, 1, 0),
             (4, "orders", 90, 90, 0, 0, 0, 90, 0))  # fmt: skip
-    for job in ("orders", "reference"):
-        TryListener().on_task_instance_running(None, Task("a", task_id=f"entities.{job}"))
+    TryListener().on_task_instance_running(None, Task("a", task_id="entities.spark"))
     audit()
     tries = (
         "select task_id, records_processed from audit.data_pipeline_runs where task_id <> 'audit' order by 1"
     )
-    assert gold(tries) == [("entities.orders", 16), ("entities.reference", 1)]
+    assert gold(tries) == [("entities.spark", 17)]
 
 
 def test_accounts_of_batches_not_yet_published_are_kept(gold: Gold, lake: SqlCatalog) -> None:
@@ -217,15 +216,15 @@ def give_back(gold: Gold) -> None:
 
 
 def test_run_does_not_publish_what_another_one_left_in_silver(gold: Gold, lake: SqlCatalog) -> None:
-    made("a", "bronze.orders", "entities.orders", "silver.fact_sales")
+    made("a", "bronze.orders", "entities.spark", "silver.fact_sales")
     give_back(gold)
-    made("b", "bronze.orders", "entities.orders")
+    made("b", "bronze.orders", "entities.spark")
     give_back(gold)
     made("a", "gold.sales_by_day", try_number=2)
     with pytest.raises(AirflowFailException, match=r"run b has written silver or gold \(batch 2\)"):
         audit("a")
     assert gold("select count(*) from audit.snapshots") == [(0,)]
-    made("a", "entities.orders", "silver.fact_sales", "gold.sales_by_day", try_number=3)
+    made("a", "entities.spark", "silver.fact_sales", "gold.sales_by_day", try_number=3)
     assert audit("a")["batch"] == 3
     give_back(gold)
     made("b", "silver.fact_sales", try_number=2)
@@ -236,10 +235,10 @@ def test_run_does_not_publish_what_another_one_left_in_silver(gold: Gold, lake: 
 
 
 def test_run_publishes_beside_one_that_wrote_nothing_but_bronze(gold: Gold, lake: SqlCatalog) -> None:
-    made("a", "bronze.orders", "entities.orders", "gold.sales_by_day")
+    made("a", "bronze.orders", "entities.spark", "gold.sales_by_day")
     give_back(gold)
     made("b", "bronze.orders")
-    idle = Task("b", task_id="entities.orders")
+    idle = Task("b", task_id="entities.spark")
     hold_lease(idle)
     TryListener().on_task_instance_running(None, idle)
     TryListener().on_task_instance_skipped(None, idle)
@@ -247,13 +246,13 @@ def test_run_publishes_beside_one_that_wrote_nothing_but_bronze(gold: Gold, lake
     assert audit("a")["batch"] == 3
 
 
-@pytest.mark.parametrize(("again", "refused"), [("entities.orders", True), ("entities.test", False)])
+@pytest.mark.parametrize(("again", "refused"), [("entities.spark", True), ("entities.test", False)])
 def test_task_that_was_cleared_alone_while_others_ran_is_named(
     gold: Gold, lake: SqlCatalog, again: str, refused: bool
 ) -> None:
-    made("a", "entities.orders", "entities.test", "gold.sales_by_day")
+    made("a", "entities.spark", "entities.test", "gold.sales_by_day")
     made("a", again, try_number=2)
-    follows = {"gold.sales_by_day": {"entities.orders", "entities.test"}}
+    follows = {"gold.sales_by_day": {"entities.spark", "entities.test"}}
     task = Task("a", task_id="audit", follows=follows)
     if refused:
         with pytest.raises(
@@ -265,16 +264,16 @@ def test_task_that_was_cleared_alone_while_others_ran_is_named(
 
 
 def test_task_that_was_told_late_had_written_in_time(gold: Gold, lake: SqlCatalog) -> None:
-    entity = Task("a", task_id="entities.orders", ended_ago=timedelta(seconds=9))
+    entity = Task("a", task_id="entities.spark", ended_ago=timedelta(seconds=9))
     hold_lease(entity)
     TryListener().on_task_instance_running(None, entity)
     made("a", "gold.sales_by_day")
     TryListener().on_task_instance_success(None, entity)
-    task = Task("a", task_id="audit", follows={"gold.sales_by_day": {"entities.orders"}})
+    task = Task("a", task_id="audit", follows={"gold.sales_by_day": {"entities.spark"}})
     assert audit_run(task, NOTHING_ALLOWED)["batch"] == 1
 
 
-MODELS = ("entities.orders", "silver.fact_sales", "gold.sales_by_day", "gold.seller_analytics")
+MODELS = ("entities.spark", "silver.fact_sales", "gold.sales_by_day", "gold.seller_analytics")
 
 
 def of_dag(run: str = "a") -> Task:
@@ -286,7 +285,7 @@ def of_dag(run: str = "a") -> Task:
 def test_model_that_failed_and_was_marked_as_done_is_not_published_around(
     gold: Gold, lake: SqlCatalog, is_told: bool
 ) -> None:
-    made("a", "entities.orders", "silver.fact_sales", "gold.seller_analytics")
+    made("a", "entities.spark", "silver.fact_sales", "gold.seller_analytics")
     failed = Task("a", task_id="gold.sales_by_day")
     hold_lease(failed)
     TryListener().on_task_instance_running(None, failed)
@@ -299,7 +298,7 @@ def test_model_that_failed_and_was_marked_as_done_is_not_published_around(
 
 
 def test_models_that_a_run_left_out_are_made_before_it_publishes(gold: Gold, lake: SqlCatalog) -> None:
-    made("a", "entities.orders", "silver.fact_sales")
+    made("a", "entities.spark", "silver.fact_sales")
     with pytest.raises(AirflowFailException, match=r"gold\.sales_by_day .*`up_to`: clear it"):
         audit_run(of_dag(), NOTHING_ALLOWED)
 
@@ -307,7 +306,7 @@ def test_models_that_a_run_left_out_are_made_before_it_publishes(gold: Gold, lak
 def test_run_that_has_no_news_when_it_is_cleared_needs_none_of_its_models(
     gold: Gold, lake: SqlCatalog
 ) -> None:
-    made("a", "entities.orders", "silver.fact_sales", "gold.seller_analytics")
+    made("a", "entities.spark", "silver.fact_sales", "gold.seller_analytics")
     failed = Task("a", task_id="gold.sales_by_day")
     TryListener().on_task_instance_running(None, failed)
     TryListener().on_task_instance_failed(None, failed, "out of memory")
@@ -315,7 +314,7 @@ def test_run_that_has_no_news_when_it_is_cleared_needs_none_of_its_models(
     made("b", *MODELS)
     gold("update audit.pipeline set published_batch = 2")
     give_back(gold)
-    idle = Task("a", task_id="entities.orders", try_number=2)
+    idle = Task("a", task_id="entities.spark", try_number=2)
     hold_lease(idle)
     TryListener().on_task_instance_running(None, idle)
     TryListener().on_task_instance_skipped(None, idle)

@@ -5,11 +5,12 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from pyiceberg.catalog.sql import SqlCatalog
 
 from medallion import spark
-from medallion.changes import anything_new
+from medallion.changes import tables_with_news
 from medallion.manifest import model_tables
 from medallion.run_state import RunState
 
@@ -62,28 +63,28 @@ def run(lake: SqlCatalog) -> Run:
 @pytest.mark.parametrize(
     ("published_batch", "tables", "new"),
     [
-        (3, ["orders"], True),
-        (3, ["sellers", "customers"], False),
-        (3, ["sellers", "orders"], True),
-        (4, ["orders", "sellers", "customers"], False),
-        (2, ["sellers"], True),
+        (3, ["orders"], ["orders"]),
+        (3, ["sellers", "customers"], []),
+        (3, ["sellers", "orders"], ["orders"]),
+        (4, ["orders", "sellers", "customers"], []),
+        (2, ["sellers", "orders", "customers"], ["sellers", "orders"]),
     ],
 )
 def test_rows_above_the_published_batch_are_news(
-    run: Run, published_batch: int, tables: list[str], new: bool
+    run: Run, published_batch: int, tables: list[str], new: list[str]
 ) -> None:
-    assert anything_new(run(published_batch), tables) is new
+    assert tables_with_news(run(published_batch), tables) == new
 
 
 def test_rebuild_reads_what_is_there(run: Run) -> None:
-    assert anything_new(run(4, rebuild="gold"), ["sellers"])
+    assert tables_with_news(run(4, rebuild="gold"), ["sellers"]) == ["sellers"]
 
 
 @pytest.mark.parametrize("missing", ["gold.sales_by_day", "silver.dim_sellers", "bronze.orders"])
 def test_model_that_was_never_published_is_made(run: Run, missing: str) -> None:
     snapshots = run(4).snapshots
     del snapshots[missing]
-    assert anything_new(run(4, snapshots=snapshots), ["sellers"])
+    assert tables_with_news(run(4, snapshots=snapshots), ["sellers"]) == ["sellers"]
 
 
 def test_table_that_never_had_a_row_is_no_news(run: Run, lake: SqlCatalog) -> None:
@@ -91,9 +92,9 @@ def test_table_that_never_had_a_row_is_no_news(run: Run, lake: SqlCatalog) -> No
     lake.create_table("silver.dim_sellers", pa.schema([("_batch", pa.int64())]))
     snapshots = run(4).snapshots
     del snapshots["silver.dim_sellers"]
-    assert not anything_new(run(4, snapshots=snapshots), ["sellers"])
+    assert not tables_with_news(run(4, snapshots=snapshots), ["sellers"])
     lake.drop_table("silver.dim_sellers")
-    assert anything_new(run(4, snapshots=snapshots), ["sellers"])
+    assert tables_with_news(run(4, snapshots=snapshots), ["sellers"]) == ["sellers"]
 
 
 @pytest.mark.parametrize("rebuild", ["none", "silver"])
@@ -102,21 +103,24 @@ def test_lake_that_is_ahead_of_the_audit_is_not_read_in_part(
 ) -> None:
     lake.load_table("bronze.orders").append(rows(6))
     with pytest.raises(AirflowFailException, match=r"lake\.bronze\.orders .* later batch than this run's, 5"):
-        anything_new(run(0, rebuild=rebuild), ["sellers", "orders"])
+        tables_with_news(run(0, rebuild=rebuild), ["sellers", "orders"])
 
 
 def test_published_table_that_is_gone_has_all_compared(run: Run, gold: Gold, lake: SqlCatalog) -> None:
     gold("update audit.pipeline set published_snapshots = '{\"gold.sales_by_day\": 1}'")
-    assert not anything_new(run(4), ["sellers"])
+    assert not tables_with_news(run(4), ["sellers"])
     before = run(4)
     lake.drop_table("gold.sales_by_day")
-    assert anything_new(before, ["sellers"])
+    assert tables_with_news(before, ["sellers"]) == ["sellers"]
     assert gold("select published_snapshots from audit.pipeline") == [({},)]
 
 
-def test_spark_job_without_news_is_skipped(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_spark_makes_what_has_news_and_is_skipped_without(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spark, "run_state", run)
-    job = spark.EntityJobOperator(task_id="reference", entities=["sellers"])
-    with pytest.raises(AirflowSkipException, match="sellers"):
-        job.pre_execute({"ti": 3})  # type: ignore[typeddict-item]
-    job.pre_execute({"ti": 2})  # type: ignore[typeddict-item]
+    job = spark.EntitiesOperator(task_id="spark", entities=["orders", "sellers"])
+    job.pre_execute({"ti": 3})  # type: ignore[typeddict-item]
+    assert job.application_args[:3] == ["--entities", "orders", "--batch"]
+    monkeypatch.setattr(SparkSubmitOperator, "execute", lambda self, context: None)
+    assert job.execute({}) == ["stg_orders"]
+    with pytest.raises(AirflowSkipException, match="nothing new"):
+        job.pre_execute({"ti": 4})  # type: ignore[typeddict-item]

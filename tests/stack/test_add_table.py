@@ -11,12 +11,7 @@ import pytest
 
 from stack.settings import ROOT
 
-NAMES = {
-    "seller_id": "invoice_id",
-    "sellers": "invoices",
-    "seller": "invoice",
-    "job: reference": "job: orders",
-}
+NAMES = {"seller_id": "invoice_id", "sellers": "invoices", "seller": "invoice"}
 SOURCE = """\
       - name: invoices
         description: One row per invoice.
