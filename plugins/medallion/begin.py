@@ -7,11 +7,12 @@ from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
 from airflow.sdk import BaseHook, BaseOperator, Context
 from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException, DownstreamTasksSkipped
 
-from medallion.database import create_audit_tables, source_clock, transaction
+from medallion.database import changed_tables, create_audit_tables, source_clock, transaction
 from medallion.lease import ask_lease, hold_lease
+from medallion.run_state import run_state
 from medallion.settings import CONNECTIONS, settings
 from medallion.source_contract import SourceContractError, check_source
-from medallion.tries import group_of
+from medallion.tries import group_of, note_skipped
 from medallion.window import RunKind, Window, WindowError, asked_window, resolve_window
 
 # The groups of tasks, in their order; entities and marts are both silver.
@@ -62,7 +63,10 @@ class BeginRunOperator(BaseOperator):
             if kind is RunKind.SCHEDULED and is_new(ti) and is_published(window["window_end"]):
                 self.log.info("All of it is published already, by an earlier run.")
                 up_to = None
-        if skipped := tasks_to_skip(ti.task.dag.task_ids, kind, up_to):
+        skipped = tasks_to_skip(ti.task.dag.task_ids, kind, up_to)
+        if kind.reads_source and kind is not RunKind.RECONCILE and up_to:
+            skipped += skip_quiet_tables(ti)
+        if skipped:
             raise DownstreamTasksSkipped(tasks=skipped)  # type: ignore[no-untyped-call]
 
 
@@ -113,6 +117,30 @@ def tasks_to_skip(task_ids: list[str], kind: RunKind, up_to: str | None) -> list
     if kind not in (RunKind.SCHEDULED, RunKind.MANUAL):
         later += ("freshness",)
     return [name for name in task_ids if group_of(name) in later]
+
+
+def skip_quiet_tables(ti: Any) -> list[str]:
+    """The tasks of bronze that have nothing to do in the run of `ti`, noted as tries that were skipped.
+
+    The source has no row of their tables in the run's window: what is committed later is for the next one's lookback.
+    And the tables were published, and not written since: a test that stopped another run would stop this one, too.
+    """
+    run = run_state(ti)
+    start, end = run.extract_from, run.extract_to
+    changed = changed_tables(start, end) if start and end else set()
+    with transaction() as cursor:
+        cursor.execute(
+            "select distinct task_id from audit.data_pipeline_runs where batch > %s and status <> 'skipped'",
+            (run.published_batch,),
+        )
+        busy = {f"bronze.{name}" for name in changed} | {row.task_id for row in cursor.fetchall()}
+        quiet = [
+            task
+            for task in ti.task.dag.task_ids
+            if group_of(task) == "bronze" and task in run.snapshots.keys() - busy
+        ]
+        note_skipped(cursor, ti, quiet)
+    return quiet
 
 
 def is_new(ti: Any) -> bool:

@@ -43,6 +43,16 @@ def create_audit_tables() -> None:
         cursor.execute(rendered("audit.sql"))
 
 
+def changed_tables(start: str, end: str) -> set[str]:
+    """The source's tables that have a row with `start` <= updated_at < `end`: UTC, without an offset."""
+    with transaction(SOURCE_CONNECTION) as cursor:
+        cursor.execute(
+            rendered("changed_tables.sql", tables=sorted(source_columns())),
+            {"start": f"{start}+00", "end": f"{end}+00"},
+        )
+        return {row.name for row in cursor.fetchall()}
+
+
 def source_clock() -> Any:
     """The source's `now` and the `oldest` updated_at over its tables (None where there is no row), both UTC."""
     with transaction(SOURCE_CONNECTION) as cursor:

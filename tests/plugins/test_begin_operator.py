@@ -20,9 +20,12 @@ from airflow.sdk.exceptions import (
 from airflow.utils.types import DagRunType
 
 from medallion.begin import BeginRunOperator
+from medallion.database import transaction
 from medallion.lease import try_lease
+from medallion.publish import is_extracted
 from medallion.settings import settings
 from medallion.source_contract import SourceContractError, check_source
+from medallion.tries import last_tries
 from postgres import Server, query
 from sample.__main__ import main as sample
 from task_instance import Task
@@ -30,7 +33,7 @@ from task_instance import Task
 from .conftest import Gold, connection, query_outside
 
 SCHEMA = Path(__file__).parents[2] / "sample" / "schema.sql"
-TASKS = ("begin", "freshness", "bronze.orders", "entities.orders", "silver.fact_sales", "gold.sales_by_day",
+TASKS = ("begin", "freshness", "bronze.orders", "entities.spark", "silver.fact_sales", "gold.sales_by_day",
          "audit", "stage.sales_by_day", "publish", "end")  # fmt: skip
 
 Begin = Callable[..., dict[str, Any]]
@@ -214,6 +217,68 @@ def test_scheduled_run_with_something_to_do_does_it_all(
     if change:
         gold(f"update audit.pipeline set {change}")
     assert begin(hour=hour, try_number=try_number)["window"]
+
+
+@pytest.fixture
+def captured(gold: Gold) -> None:
+    """A publication of bronze.orders by a run whose batch was 5, and a row of the table of 2018-01-03T10:00Z."""
+    gold(
+        "update audit.pipeline set last_batch = 5, published_batch = 5,"
+        ' published_snapshots = \'{"bronze.orders": 1, "gold.sales_by_day": 2}\''
+    )
+    gold("insert into audit.data_pipeline_runs values"
+         " ('before', 'orders', now(), now(), 'success', 1, 'medallion_hourly', 'bronze.orders', 1, 5)")  # fmt: skip
+
+
+NO_ROW = {"window_start": "2018-01-03T10:16Z", "window_end": "2018-01-04T00:00Z"}
+A_ROW = NO_ROW | {"window_start": "2018-01-03T10:15Z"}  # which the lookback finds
+
+
+@pytest.mark.parametrize("params", [NO_ROW, {"rebuild": "silver"}], ids=["range", "rebuild"])
+def test_table_without_a_row_in_the_window_is_skipped_and_counts_as_extracted(
+    gold: Gold, begin: Begin, captured: None, params: dict[str, str]
+) -> None:
+    with pytest.raises(DownstreamTasksSkipped) as skipped:
+        begin(**params)
+    assert set(skipped.value.tasks) == {"freshness", "bronze.orders"}
+    noted = "select run_id, model_name, status, batch from audit.data_pipeline_runs where task_id = 'bronze.orders'"
+    assert gold(f"{noted} order by batch") == [
+        ("before", "orders", "success", 5), ("a", "orders", "skipped", 6)
+    ]  # fmt: skip
+    with transaction() as cursor:
+        cursor.execute("select resolved_at from audit.runs")
+        [window] = cursor.fetchall()
+        asks = Task("a", task_ids=("bronze.orders",))
+        assert is_extracted(last_tries(cursor, asks), asks, window.resolved_at)
+
+
+@pytest.mark.parametrize(
+    ("params", "change"),
+    [
+        (A_ROW, "select"),
+        # Its task makes the table.
+        (NO_ROW, "update audit.pipeline set published_snapshots = '{}'"),
+        # What it wrote before its test failed is not to be published by a run that does not look.
+        (NO_ROW, "update audit.data_pipeline_runs set batch = 6, status = 'failed'"),
+    ],
+    ids=["a row", "never published", "written since"],
+)
+def test_table_with_anything_to_do_is_not_skipped(
+    gold: Gold, begin: Begin, captured: None, params: dict[str, str], change: str
+) -> None:
+    gold(change)
+    with pytest.raises(DownstreamTasksSkipped) as skipped:
+        begin(**params)
+    assert list(skipped.value.tasks) == ["freshness"]
+
+
+def test_skip_is_noted_anew_where_the_run_is_cleared(gold: Gold, begin: Begin, captured: None) -> None:
+    for try_number in (1, 2):
+        with pytest.raises(DownstreamTasksSkipped):
+            begin(try_number=try_number, **NO_ROW)
+    assert gold(
+        "select try_number, count(*) from audit.data_pipeline_runs where run_id = 'a' group by 1"
+    ) == [(0, 1)]
 
 
 def test_range_skips_the_age_of_the_source_and_keeps_its_bounds(gold: Gold, begin: Begin) -> None:

@@ -18,12 +18,12 @@ from airflow.providers.trino.hooks.trino import TrinoHook
 from airflow.sdk.exceptions import AirflowSkipException
 
 from medallion import audit, lease, publish
-from medallion.begin import keep_window, request_rebuild
-from medallion.changes import anything_new
+from medallion.begin import keep_window, request_rebuild, skip_quiet_tables
+from medallion.changes import tables_with_news
 from medallion.database import create_audit_tables, rendered, transaction
 from medallion.engines import tag
 from medallion.gold import GoldTable, gold_tables
-from medallion.manifest import entity_jobs, model_nodes
+from medallion.manifest import entities, model_nodes
 from medallion.run_state import RunState, run_state
 from medallion.settings import TRINO_CONNECTION
 from medallion.tries import TryListener
@@ -36,6 +36,12 @@ from ..dbt_runner import Dbt
 ENGINES = {"bronze": "trino", "silver": "spark", "gold": "trino"}
 
 
+def halves() -> dict[str, list[str]]:
+    """Return the entities in two parts, each a task here: a Spark job that is killed has made some of them."""
+    orders = [name for name in entities() if name.startswith("order")]
+    return {"orders": orders, "reference": [name for name in entities() if name not in orders]}
+
+
 class WarmPipeline:
     """Runs of the pipeline, one after the other; `environment` is that of the stack's processes."""
 
@@ -44,7 +50,7 @@ class WarmPipeline:
         self.dbt, self.log = dbt, log
         self.audited: dict[str, dict[str, Any]] = {}
         self.tries: Counter[str] = Counter()
-        self.idle: dict[str, set[str]] = {}  # run -> the Spark jobs that it skipped
+        self.idle: dict[str, set[str]] = {}  # run -> the halves of the entities that it skipped
         self.spark = subprocess.Popen(
             [sys.executable, Path(__file__).with_name("silver_server.py")],
             env=environment
@@ -64,7 +70,7 @@ class WarmPipeline:
         """Return the tasks of a run, those of a layer in any order."""
         named: dict[str, list[str]] = {
             "bronze": [],
-            "entities": list(entity_jobs()),
+            "entities": list(halves()),
             "silver": [],
             "gold": [],
         }
@@ -90,21 +96,27 @@ class WarmPipeline:
     ) -> None:
         """Do a run; or only `tasks` of it: its first ones, as if it had been killed then, or those that were cleared.
 
+        Where it begins it leaves out the tables of bronze that have nothing for it.
+
         Raises AssertionError where a task fails, AirflowFailException where publishing has to begin anew.
         """
         self.tries[run_id] += 1
-        ti = Task(run_id, try_number=self.tries[run_id])
+        asked = self.tasks(random.Random(0)) if tasks is None else tasks
+        bronze = tuple(f"bronze.{node['name']}" for node in model_nodes() if node["schema"] == "bronze")
+        ti = Task(run_id, try_number=self.tries[run_id], task_ids=bronze)
         # Every other run has ended: the lease is free.
         assert lease.try_lease(ti) is None
         request_rebuild(rebuild)
         keep_window(ti, kind, window, window)
-        for layer, group in itertools.groupby(
-            self.tasks(random.Random(0)) if tasks is None else tasks, lambda task: task.partition(".")[0]
-        ):
-            if layer in ("silver", "gold") and self.idle.get(run_id) == entity_jobs().keys():
+        is_begun = ti.try_number > 1 or kind is RunKind.RECONCILE
+        quiet = [] if is_begun else skip_quiet_tables(ti)
+        busy = [task for task in asked if task not in quiet]
+        for layer, group in itertools.groupby(busy, lambda task: task.partition(".")[0]):
+            if layer in ("silver", "gold") and self.idle.get(run_id) == halves().keys():
                 continue  # Airflow skips what follows skipped tasks
-            with self.audited_try(ti, layer):
-                self.do(ti, layer, [task.partition(".")[2] for task in group])
+            done = list(group)
+            with self.audited_tries(ti, done if layer == "bronze" else [layer]):
+                self.do(ti, layer, [task.partition(".")[2] for task in done])
 
     def do(self, ti: Task, layer: str, names: list[str]) -> None:
         """Do tasks of a layer."""
@@ -124,22 +136,24 @@ class WarmPipeline:
                     publish.publish(ti, self.audited[ti.run_id])
 
     @contextmanager
-    def audited_try(self, ti: Task, task_id: str) -> Iterator[None]:
-        """Tell the audit of a try, as Airflow does; publishing asks it what the tasks read."""
-        ti.task_id = task_id
-        TryListener().on_task_instance_running(None, ti)
+    def audited_tries(self, ti: Task, task_ids: Sequence[str]) -> Iterator[None]:
+        """Tell the audit of tries, as Airflow does; publishing asks it what the tasks read."""
+        for ti.task_id in task_ids:
+            TryListener().on_task_instance_running(None, ti)
         yield
-        TryListener().on_task_instance_success(None, ti)
+        for ti.task_id in task_ids:
+            TryListener().on_task_instance_success(None, ti)
 
-    def make_entities(self, run_id: str, state: RunState, jobs: Sequence[str]) -> None:
-        """Have the silver jobs done by the warm Spark, those that have anything to do."""
+    def make_entities(self, run_id: str, state: RunState, names: Sequence[str]) -> None:
+        """Have those of the halves of the entities that have news made by the warm Spark."""
         assert self.spark.stdin and self.spark.stdout
-        busy = {job for job in jobs if anything_new(state, entity_jobs()[job])}
-        self.idle[run_id] = (self.idle.get(run_id, set()) | set(jobs)) - busy
-        if not busy:
+        news = {name: tables_with_news(state, halves()[name]) for name in sorted(names)}
+        idle = {name for name, tables in news.items() if not tables}
+        self.idle[run_id] = self.idle.get(run_id, set()) - news.keys() | idle
+        if idle == news.keys():
             return
         asked = {
-            "entities": [entity for job in sorted(busy) for entity in entity_jobs()[job]],
+            "entities": list(itertools.chain(*news.values())),
             "batch": state.batch,
             "published_batch": state.published_batch,
             "rebuild": state.rebuild,
