@@ -28,7 +28,7 @@ BEHIND_WINDOWS = {"orders": {"restored"}, "order_payments": {"slow", "twice"}}
 # reconciliations between deletes.
 SEQUENCES = [
     *((seed, STORIES[first::5], 0.2) for first, seed in enumerate([3957, 1202, 1471, 1524, 3078])),
-    *(pytest.param(seed, STORIES, 0.12, marks=pytest.mark.long) for seed in range(50)),
+    *(pytest.param(seed, STORIES, 0.08, marks=pytest.mark.long) for seed in range(50)),
 ]
 HOUR = timedelta(hours=1)
 
