@@ -1,4 +1,4 @@
-"""Whether all that a run would publish was made of the same rows: no layer holds what not every model has read."""
+"""Whether all that a run would publish was tested, and made of the same rows: each model has read what any has."""
 
 from typing import Any
 
@@ -16,6 +16,8 @@ WRITING, ENTITY_TESTS = ("entities", *MODELS), "entities.test"
 def refuse_mixture(ti: Any, run: RunState) -> None:
     """Raises AirflowFailException where silver or gold may hold what not every model of the run of `ti` has read.
 
+    Or what was captured by another run whose test of bronze failed.
+
     Its gold tables would not agree with each other; and published, such silver would pass for what gold was made of,
     so that no run would make again what it changed. It comes from another run, which wrote since and has not
     published; from a model that was marked as done by hand, or left out by `up_to`; or from a task that was cleared
@@ -23,7 +25,13 @@ def refuse_mixture(ti: Any, run: RunState) -> None:
     """
     with transaction() as cursor:
         tries = last_tries(cursor, ti)
+        untested = untested_capture(cursor, ti, run.published_batch)
         other = unpublished_writer(cursor, ti, max(read_batch(tries, ti), run.published_batch))
+    if untested:
+        raise AirflowFailException(
+            f"{untested.task_id} of run {untested.run_id} did not end well, and entities may be made of what it"
+            f" captured: clear {untested.task_id} of this run with all downstream"
+        )
     if other:
         raise AirflowFailException(
             f"run {other.run_id} has written silver or gold (batch {other.batch}) since this run's models read it, and"
@@ -38,6 +46,26 @@ def refuse_mixture(ti: Any, run: RunState) -> None:
     }
     refuse_unmade(making, ti)
     refuse_overtaken({task: row for task, row in making.items() if row.is_done}, ti)
+
+
+def untested_capture(cursor: Cursor, ti: Any, published: int) -> Any:
+    """A task of bronze whose last try since the publication failed or died in another run: task_id, run_id; or None."""
+    cursor.execute(
+        """
+        with last as (
+            select distinct on (task_id) task_id, dag_id, run_id, status
+            from audit.data_pipeline_runs
+            where batch > %s and split_part(task_id, '.', 1) = 'bronze' and status <> 'skipped'
+            order by task_id, start_time desc
+        )
+
+        select task_id, run_id from last
+        where status <> 'success' and (dag_id, run_id) <> (%s, %s)
+        order by task_id limit 1
+        """,
+        (published, ti.dag_id, ti.run_id),
+    )
+    return cursor.fetchone()
 
 
 def unpublished_writer(cursor: Cursor, ti: Any, read: int) -> Any:
@@ -75,8 +103,7 @@ def refuse_unmade(making: dict[str, Any], ti: Any) -> None:
 def refuse_overtaken(made: dict[str, Any], ti: Any) -> None:
     """Raises AirflowFailException where, of the last tries `made`, one wrote after another had read it."""
     for task in made:
-        for each in ended_late(task, made, ti):
-            if made[each].status != "skipped":
-                raise AirflowFailException(
-                    f"{each} has written after {task} had read it: clear {each} with all downstream"
-                )
+        if late := ended_late(task, made, ti):
+            raise AirflowFailException(
+                f"{late[0]} has written after {task} had read it: clear {late[0]} with all downstream"
+            )

@@ -246,6 +246,26 @@ def test_run_publishes_beside_one_that_wrote_nothing_but_bronze(gold: Gold, lake
     assert audit("a")["batch"] == 3
 
 
+@pytest.mark.parametrize("is_told", [True, False], ids=["it failed", "its process was killed"])
+def test_run_does_not_publish_what_another_one_captured_and_did_not_test(
+    gold: Gold, lake: SqlCatalog, is_told: bool
+) -> None:
+    """A test of bronze stopped that one; cleared above bronze, this one makes its entities of those rows, too."""
+    made("a", "bronze.orders")
+    give_back(gold)
+    failed = Task("b", task_id="bronze.orders")
+    hold_lease(failed)
+    TryListener().on_task_instance_running(None, failed)
+    if is_told:
+        TryListener().on_task_instance_failed(None, failed, "a test failed")
+    give_back(gold)
+    made("a", "entities.spark", "gold.sales_by_day", try_number=2)
+    with pytest.raises(AirflowFailException, match=r"bronze\.orders of run b did not end well"):
+        audit("a")
+    made("a", "bronze.orders", "entities.spark", "gold.sales_by_day", try_number=3)
+    assert audit("a")["batch"] == 3
+
+
 @pytest.mark.parametrize(("again", "refused"), [("entities.spark", True), ("entities.test", False)])
 def test_task_that_was_cleared_alone_while_others_ran_is_named(
     gold: Gold, lake: SqlCatalog, again: str, refused: bool
