@@ -170,7 +170,7 @@ def write_quarantine(run: Run, outcomes: list[Outcome]) -> None:
     rows = reduce(
         DataFrame.unionAll, (versions.quarantine(each.found.rows, each.entity, run.batch) for each in news)
     )
-    # Literal names keep another submit's commit apart from this one, literal times keep old files out of it.
+    # Literal names and times keep the files of other entities, and old ones, out of it.
     bounds = f"quarantine.entity in ({names(news)})"
     if not run.rebuild:
         first = min(each.counts.news_from for each in news)
@@ -199,7 +199,7 @@ def write_entity(run: Run, outcome: Outcome) -> None:
 
 def write_accounts(run: Run, outcomes: list[Outcome]) -> None:
     """Write how many versions of each entity this run read, and what they were: one commit."""
-    # By entity, with the names as literals: another submit's commit is no conflict.
+    # By entity, with the names as literals: the files of the others are left out.
     tables.ensure_table(run.spark, tables.ACCOUNTS, tables.ACCOUNTS_COLUMNS, "entity")
     accounts = {
         (run.batch, each.entity.name, *(each.counts[name] for name in versions.ACCOUNTS)) for each in outcomes

@@ -50,7 +50,7 @@ PROPERTIES = {
     "write.merge.mode": "merge-on-read",
     "write.update.mode": "merge-on-read",
     "write.delete.mode": "merge-on-read",
-    "commit.retry.num-retries": "20",  # the submits of a run commit side by side
+    "commit.retry.num-retries": "20",  # the commit of a driver that was killed may come between
     "write.metadata.delete-after-commit.enabled": "true",
 }
 
@@ -60,7 +60,7 @@ def ensure_table(
 ) -> None:
     """Create an Iceberg table, or add the columns it lacks.
 
-    `columns` maps names to SQL type and comment. Safe beside another submit that does the same.
+    `columns` maps names to SQL type and comment. Safe beside the driver of a killed try that does the same.
     """
     definitions = {
         name: f"{name} {sql_type} comment '{comment}'" for name, (sql_type, comment) in columns.items()

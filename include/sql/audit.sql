@@ -46,7 +46,7 @@ create table if not exists audit.runs (
     primary key (dag_id, run_id)
 );
 
--- One row per try of a task.
+-- One row per try of a task; a try 0 is of a task of bronze that `begin` skipped.
 create table if not exists audit.data_pipeline_runs (
     run_id text not null,
     model_name text not null,

@@ -7,6 +7,7 @@ from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
 from airflow.sdk import BaseHook, BaseOperator, Context
 from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException, DownstreamTasksSkipped
 
+from medallion.changes import settled_tables
 from medallion.database import changed_tables, create_audit_tables, source_clock, transaction
 from medallion.lease import ask_lease, hold_lease
 from medallion.run_state import run_state
@@ -124,8 +125,10 @@ def skip_quiet_tables(ti: Any) -> list[str]:
 
     The source has no row of their tables in the run's window: what is committed later is for the next one's lookback.
     And the tables were published, and not written since: a test that stopped another run would stop this one, too.
+    Not even by a try that was killed, whose statement may have committed later.
     """
     run = run_state(ti)
+    settled = settled_tables(run)
     start, end = run.extract_from, run.extract_to
     changed = changed_tables(start, end) if start and end else set()
     with transaction() as cursor:
@@ -134,11 +137,7 @@ def skip_quiet_tables(ti: Any) -> list[str]:
             (run.published_batch,),
         )
         busy = {f"bronze.{name}" for name in changed} | {row.task_id for row in cursor.fetchall()}
-        quiet = [
-            task
-            for task in ti.task.dag.task_ids
-            if group_of(task) == "bronze" and task in run.snapshots.keys() - busy
-        ]
+        quiet = [task for task in ti.task.dag.task_ids if task in settled - busy]
         note_skipped(cursor, ti, quiet)
     return quiet
 

@@ -5,8 +5,8 @@ import logging
 from airflow.sdk.exceptions import AirflowFailException
 
 from medallion.database import transaction
-from medallion.lake import columns_at, is_empty, load_lake
-from medallion.manifest import model_tables
+from medallion.lake import columns_at, has_columns, has_rows_above, is_empty, load_lake
+from medallion.manifest import model_columns, model_tables
 from medallion.run_state import RunState
 
 log = logging.getLogger(__name__)
@@ -14,6 +14,8 @@ log = logging.getLogger(__name__)
 
 def tables_with_news(run: RunState, tables: list[str]) -> list[str]:
     """Those of the bronze tables with rows above the published batch, or all where bronze is to be read again.
+
+    And those whose silver table lacks a column that its model describes: other models may read it.
 
     All of bronze is read again where a rebuild is asked for, a model was never published (unless it has no row to
     publish), or a published table is gone; the last empties `published_snapshots`, too, so that all of silver and gold
@@ -24,10 +26,7 @@ def tables_with_news(run: RunState, tables: list[str]) -> list[str]:
     catalog = load_lake()
 
     def with_rows_above(batch: int) -> list[str]:
-        scans = {
-            name: catalog.load_table(f"bronze.{name}").scan(row_filter=f"_batch > {batch}") for name in tables
-        }
-        return [name for name, scan in scans.items() if any(scan.plan_files())]
+        return [name for name in tables if has_rows_above(catalog, f"bronze.{name}", batch)]
 
     news = with_rows_above(run.published_batch)
     if news and (ahead := with_rows_above(run.batch)):
@@ -44,5 +43,28 @@ def tables_with_news(run: RunState, tables: list[str]) -> list[str]:
             cursor.execute("update audit.pipeline set published_snapshots = '{}'")
     if lost or run.rebuild != "none":
         return tables
-    unpublished = model_tables() - run.snapshots.keys()
-    return news if all(is_empty(catalog, name) for name in unpublished) else tables
+    if not all(is_empty(catalog, name) for name in model_tables() - run.snapshots.keys()):
+        return tables
+    described = model_columns()
+    return [
+        name
+        for name in tables
+        if name in news or not has_columns(catalog, f"silver.stg_{name}", described[f"silver.stg_{name}"])
+    ]
+
+
+def settled_tables(run: RunState) -> set[str]:
+    """The bronze tables, `schema.name`, in which a run without a row for them has nothing to do.
+
+    They were published, are there with all the columns that their models describe, and have no row above the published
+    batch, which their tests would have to look at.
+    """
+    catalog = load_lake()
+    return {
+        name
+        for name, columns in model_columns().items()
+        if name.startswith("bronze.")
+        and name in run.snapshots
+        and has_columns(catalog, name, columns)
+        and not has_rows_above(catalog, name, run.published_batch)
+    }

@@ -54,6 +54,17 @@ def is_empty(catalog: Catalog, table: str) -> bool:
     return loaded is not None and loaded.current_snapshot() is None
 
 
+def has_columns(catalog: Catalog, table: str, columns: set[str]) -> bool:
+    """Whether a table, `schema.name`, is there, with all of the columns."""
+    loaded = _loaded(catalog, table)
+    return loaded is not None and columns <= {field.name for field in loaded.schema().fields}
+
+
+def has_rows_above(catalog: Catalog, table: str, batch: int) -> bool:
+    """Whether some data file of a table, `schema.name`, may hold a row with `_batch` > `batch`."""
+    return any(catalog.load_table(table).scan(row_filter=f"_batch > {batch}").plan_files())
+
+
 def columns_at(catalog: Catalog, table: str, snapshot_id: int) -> list[str] | None:
     """The columns of a table, `schema.name`, as of a snapshot; None where the table or the snapshot is gone."""
     loaded = _loaded(catalog, table)

@@ -34,6 +34,11 @@ def table_of(node: dict[str, Any]) -> str:
     return f"{node['schema']}.{node['name']}"
 
 
+def model_columns() -> dict[str, set[str]]:
+    """Table of the lake that a model describes, as `schema.name` -> the columns that it describes."""
+    return {table_of(node): set(node["columns"]) for node in model_nodes()}
+
+
 def model_tables() -> set[str]:
     """The tables of the lake that models describe, as `schema.name`."""
     return {table_of(node) for node in model_nodes()}

@@ -167,10 +167,14 @@ def last_tries(cursor: Cursor, ti: Any) -> dict[str, Any]:
 
 
 def ended_late(task: str, tries: dict[str, Any], ti: Any) -> list[str]:
-    """The tasks before `task`, of `tries`, that had not ended well when its last try began, or have not yet."""
+    """The tasks before `task`, of `tries`, that had not ended well when its last try began, or have not yet.
+
+    Without those that were skipped, which wrote nothing.
+    """
     before = ti.task.dag.get_task(task).get_flat_relative_ids(upstream=True) & tries.keys()
+    writing = [each for each in before if tries[each].status != "skipped"]
     began = tries[task].start_time
-    return [each for each in before if not tries[each].is_done or tries[each].end_time > began]
+    return [each for each in writing if not tries[each].is_done or tries[each].end_time > began]
 
 
 def read_batch(last: dict[str, Any], ti: Any) -> int:

@@ -37,11 +37,11 @@ SPOILED = (
     ),
     Spoiled(
         "entities.test",
-        # No burst changes a place: the job leaves the table alone.
-        "insert into silver.stg_geolocation (geolocation_id, _raw_key, _state, _batch)"
-        " values (-1, '[spoiled]', 'no state', 1000000)",
-        "delete from silver.stg_geolocation where _state = 'no state'",
-        "valid_rows_stg_geolocation",
+        # A burst changes customers, and the tables that the job makes are tested; this row it leaves alone.
+        "insert into silver.stg_customers (customer_id, _raw_key, _state, _batch)"
+        " values ('spoiled', '[spoiled]', 'no state', 1000000)",
+        "delete from silver.stg_customers where _state = 'no state'",
+        "valid_rows_stg_customers",
     ),
     Spoiled(
         "silver.dim_sellers",

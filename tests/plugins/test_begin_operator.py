@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
 from airflow.sdk import DAG, BaseOperator
@@ -18,10 +19,13 @@ from airflow.sdk.exceptions import (
     TaskDeferred,
 )
 from airflow.utils.types import DagRunType
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.table import Table
 
 from medallion.begin import BeginRunOperator
 from medallion.database import transaction
 from medallion.lease import try_lease
+from medallion.manifest import model_columns
 from medallion.publish import is_extracted
 from medallion.settings import settings
 from medallion.source_contract import SourceContractError, check_source
@@ -54,7 +58,7 @@ def shop(postgres: Server, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.fixture
-def begin(gold: Gold, shop: Any) -> Begin:
+def begin(gold: Gold, shop: Any, catalog: SqlCatalog) -> Begin:
     """Begin a run with parameters; returns the XComs that it pushed."""
 
     def execute(
@@ -220,14 +224,20 @@ def test_scheduled_run_with_something_to_do_does_it_all(
 
 
 @pytest.fixture
-def captured(gold: Gold) -> None:
-    """A publication of bronze.orders by a run whose batch was 5, and a row of the table of 2018-01-03T10:00Z."""
+def captured(gold: Gold, catalog: SqlCatalog) -> Table:
+    """bronze.orders, as a run published it whose batch was 5; its row is of 2018-01-03T10:00Z."""
+    columns = [
+        (name, pa.int64() if name == "_batch" else pa.string()) for name in model_columns()["bronze.orders"]
+    ]
+    table = catalog.create_table("bronze.orders", pa.schema(columns))
+    table.append(pa.table({"_batch": [5]}))
     gold(
         "update audit.pipeline set last_batch = 5, published_batch = 5,"
         ' published_snapshots = \'{"bronze.orders": 1, "gold.sales_by_day": 2}\''
     )
     gold("insert into audit.data_pipeline_runs values"
          " ('before', 'orders', now(), now(), 'success', 1, 'medallion_hourly', 'bronze.orders', 1, 5)")  # fmt: skip
+    return table
 
 
 NO_ROW = {"window_start": "2018-01-03T10:16Z", "window_end": "2018-01-04T00:00Z"}
@@ -236,7 +246,7 @@ A_ROW = NO_ROW | {"window_start": "2018-01-03T10:15Z"}  # which the lookback fin
 
 @pytest.mark.parametrize("params", [NO_ROW, {"rebuild": "silver"}], ids=["range", "rebuild"])
 def test_table_without_a_row_in_the_window_is_skipped_and_counts_as_extracted(
-    gold: Gold, begin: Begin, captured: None, params: dict[str, str]
+    gold: Gold, begin: Begin, captured: Table, params: dict[str, str]
 ) -> None:
     with pytest.raises(DownstreamTasksSkipped) as skipped:
         begin(**params)
@@ -252,27 +262,59 @@ def test_table_without_a_row_in_the_window_is_skipped_and_counts_as_extracted(
         assert is_extracted(last_tries(cursor, asks), asks, window.resolved_at)
 
 
+def test_row_in_the_window_or_in_its_lookback_is_captured(begin: Begin, captured: Table) -> None:
+    with pytest.raises(DownstreamTasksSkipped) as skipped:
+        begin(**A_ROW)
+    assert list(skipped.value.tasks) == ["freshness"]
+
+
+def never_published(gold: Gold, table: Table) -> None:
+    gold("update audit.pipeline set published_snapshots = '{}'")
+
+
+def written_by_a_run_that_failed(gold: Gold, table: Table) -> None:
+    gold("update audit.data_pipeline_runs set batch = 6, status = 'failed'")
+
+
+def written_by_nobody_knows_whom(gold: Gold, table: Table) -> None:
+    table.append(pa.table({"_batch": [6]}))
+
+
+def without_a_column_that_is_modelled_now(gold: Gold, table: Table) -> None:
+    with table.update_schema() as update:
+        update.delete_column("order_status")
+
+
+def gone(gold: Gold, table: Table) -> None:
+    table.catalog.drop_table(table.name())
+
+
 @pytest.mark.parametrize(
-    ("params", "change"),
+    "state",
     [
-        (A_ROW, "select"),
-        # Its task makes the table.
-        (NO_ROW, "update audit.pipeline set published_snapshots = '{}'"),
-        # What it wrote before its test failed is not to be published by a run that does not look.
-        (NO_ROW, "update audit.data_pipeline_runs set batch = 6, status = 'failed'"),
+        never_published,
+        written_by_a_run_that_failed,
+        written_by_nobody_knows_whom,
+        without_a_column_that_is_modelled_now,
+        gone,
     ],
-    ids=["a row", "never published", "written since"],
 )
-def test_table_with_anything_to_do_is_not_skipped(
-    gold: Gold, begin: Begin, captured: None, params: dict[str, str], change: str
+@pytest.mark.parametrize("params", [NO_ROW, {"rebuild": "silver"}], ids=["range", "rebuild"])
+def test_table_that_its_task_has_to_look_at_is_not_skipped(
+    gold: Gold,
+    begin: Begin,
+    captured: Table,
+    params: dict[str, str],
+    state: Callable[[Gold, Table], None],
 ) -> None:
-    gold(change)
+    """It makes what is missing, and tests what was captured and never published."""
+    state(gold, captured)
     with pytest.raises(DownstreamTasksSkipped) as skipped:
         begin(**params)
     assert list(skipped.value.tasks) == ["freshness"]
 
 
-def test_skip_is_noted_anew_where_the_run_is_cleared(gold: Gold, begin: Begin, captured: None) -> None:
+def test_skip_is_noted_anew_where_the_run_is_cleared(gold: Gold, begin: Begin, captured: Table) -> None:
     for try_number in (1, 2):
         with pytest.raises(DownstreamTasksSkipped):
             begin(try_number=try_number, **NO_ROW)

@@ -11,7 +11,7 @@ from pyiceberg.catalog.sql import SqlCatalog
 
 from medallion import spark
 from medallion.changes import tables_with_news
-from medallion.manifest import model_tables
+from medallion.manifest import model_columns, model_tables
 from medallion.run_state import RunState
 
 from .conftest import Gold
@@ -20,8 +20,9 @@ from .conftest import Gold
 @pytest.fixture
 def lake(catalog: SqlCatalog) -> SqlCatalog:
     """Every model's table. bronze.orders holds what the batches 3 and 4 wrote, the others what batch 3 did."""
-    for name in model_tables():
-        table = catalog.create_table(name, pa.schema([("_batch", pa.int64())]))
+    for name, columns in model_columns().items():
+        kinds = {column: pa.string() for column in columns} | {"_batch": pa.int64()}
+        table = catalog.create_table(name, pa.schema(list(kinds.items())))
         for batch in [3, 4] if name == "bronze.orders" else [3]:
             table.append(rows(batch))
     catalog.load_table("bronze.customers").delete()
@@ -104,6 +105,12 @@ def test_lake_that_is_ahead_of_the_audit_is_not_read_in_part(
     lake.load_table("bronze.orders").append(rows(6))
     with pytest.raises(AirflowFailException, match=r"lake\.bronze\.orders .* later batch than this run's, 5"):
         tables_with_news(run(0, rebuild=rebuild), ["sellers", "orders"])
+
+
+def test_silver_table_that_lacks_a_column_is_given_it(run: Run, lake: SqlCatalog) -> None:
+    with lake.load_table("silver.stg_sellers").update_schema() as update:
+        update.delete_column("seller_city")
+    assert tables_with_news(run(4), ["sellers", "customers"]) == ["sellers"]
 
 
 def test_published_table_that_is_gone_has_all_compared(run: Run, gold: Gold, lake: SqlCatalog) -> None:

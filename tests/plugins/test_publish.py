@@ -10,11 +10,12 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from medallion.begin import request_rebuild
+from medallion.database import transaction
 from medallion.gold import gold_tables
 from medallion.lease import hold_lease
 from medallion.publish import publish
 from medallion.rollback import choose_publication, restore
-from medallion.tries import TryListener
+from medallion.tries import TryListener, note_skipped
 from task_instance import Task
 
 from .conftest import Gold, Stage, ran
@@ -225,6 +226,16 @@ def test_task_that_was_cleared_alone_is_read_by_the_next_run(
         ran(Task("a", task_id=task, try_number=number))
     publish(Task("a", task_id="publish", follows={"gold.sales_by_day": {"bronze.orders"}}), run)
     assert gold("select published_batch from audit.pipeline") == [(read,)]
+
+
+def test_table_that_is_skipped_again_as_the_run_is_cleared_bounds_nothing(gold: Gold, staged: Staged) -> None:
+    """Clearing a task has its run begin again, which finds the table without a row once more."""
+    run = staged("a", {})
+    ran(Task("a", task_id="entities.spark"))
+    with transaction() as cursor:
+        note_skipped(cursor, Task("a"), ["bronze.sellers"])
+    publish(Task("a", task_id="publish", follows={"entities.spark": {"bronze.sellers"}}), run)
+    assert gold("select published_batch from audit.pipeline") == [(1,)]
 
 
 @pytest.mark.parametrize("ended", [True, False], ids=["failed", "still runs"])
