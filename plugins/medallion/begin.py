@@ -128,7 +128,6 @@ def skip_quiet_tables(ti: Any) -> list[str]:
     Not even by a try that was killed, whose statement may have committed later.
     """
     run = run_state(ti)
-    settled = settled_tables(run)
     start, end = run.extract_from, run.extract_to
     changed = changed_tables(start, end) if start and end else set()
     with transaction() as cursor:
@@ -137,7 +136,10 @@ def skip_quiet_tables(ti: Any) -> list[str]:
             (run.published_batch,),
         )
         busy = {f"bronze.{name}" for name in changed} | {row.task_id for row in cursor.fetchall()}
-        quiet = [task for task in ti.task.dag.task_ids if task in settled - busy]
+    idle = [task for task in ti.task.dag.task_ids if group_of(task) == "bronze" and task not in busy]
+    # Last, and of those alone: it takes an import of a second, and reads of metadata.
+    quiet = settled_tables(run, idle)
+    with transaction() as cursor:
         note_skipped(cursor, ti, quiet)
     return quiet
 

@@ -53,18 +53,18 @@ def tables_with_news(run: RunState, tables: list[str]) -> list[str]:
     ]
 
 
-def settled_tables(run: RunState) -> set[str]:
-    """The bronze tables, `schema.name`, in which a run without a row for them has nothing to do.
+def settled_tables(run: RunState, tables: list[str]) -> list[str]:
+    """Those of the bronze tables, `schema.name`, in which a run without a row for them has nothing to do.
 
     They were published, are there with all the columns that their models describe, and have no row above the published
     batch, which their tests would have to look at.
     """
-    catalog = load_lake()
-    return {
+    if not (published := [name for name in tables if name in run.snapshots]):
+        return []
+    catalog, described = load_lake(), model_columns()
+    return [
         name
-        for name, columns in model_columns().items()
-        if name.startswith("bronze.")
-        and name in run.snapshots
-        and has_columns(catalog, name, columns)
+        for name in published
+        if has_columns(catalog, name, described[name])
         and not has_rows_above(catalog, name, run.published_batch)
-    }
+    ]

@@ -41,7 +41,7 @@ def model_columns() -> dict[str, set[str]]:
 
 def model_tables() -> set[str]:
     """The tables of the lake that models describe, as `schema.name`."""
-    return {table_of(node) for node in model_nodes()}
+    return set(model_columns())
 
 
 def entities() -> list[str]:
