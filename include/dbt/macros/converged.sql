@@ -113,21 +113,23 @@
 {%- endmacro %}
 
 {#-
-  The rows of `remade` under this run's batch, and for each affected key that has no row there any more its
-  present row with a null `_batch`. `affected` names a CTE that holds the columns `affected_by`.
+  The rows of `remade` under this run's batch, and for each affected key that has no row there any more a row
+  of that key with a null `_batch`. `affected` names a CTE that holds the columns `affected_by`.
+
+  One full join: an engine runs a CTE anew wherever it is named.
 -#}
 {% macro with_vanished(remade, affected, affected_by) -%}
     {%- set keys = config.require('unique_key') -%}
     {%- set names = model.columns.keys() | reject('equalto', '_batch') | list -%}
-    select {{ names | join(', ') }}, {{ batch() }} as _batch
-    from {{ remade }}
-    union all
-    select {% for name in names %}{{ 'existing.' ~ name if name in keys else 'null' }}, {% endfor %}null
-    from {{ this }} as existing
-    left join {{ remade }} as remade_row
-        on {% for key in keys %}existing.{{ key }} = remade_row.{{ key }}{{ ' and ' if not loop.last }}{% endfor %}
-    where remade_row.{{ keys[0] }} is null
-    {%- if not compares_whole() %}
-        and ({{ 'existing.' ~ affected_by | join(', existing.') }}) in (select {{ affected_by | join(', ') }} from {{ affected }})
-    {%- endif %}
+    select
+        {% for name in names %}{{ 'coalesce(remade_row.%s, existing.%s) as %s' % (name, name, name) if name in keys else 'remade_row.' ~ name }}, {% endfor %}
+        {{ batch_where('remade_row.%s is not null' % keys[0]) }} as _batch
+    from {{ remade }} as remade_row
+    full join (
+        select {{ keys | join(', ') }} from {{ this }}
+        {%- if not compares_whole() %}
+        where ({{ affected_by | join(', ') }}) in (select {{ affected_by | join(', ') }} from {{ affected }})
+        {%- endif %}
+    ) as existing
+        on {% for key in keys %}remade_row.{{ key }} = existing.{{ key }}{{ ' and ' if not loop.last }}{% endfor %}
 {%- endmacro %}
