@@ -19,7 +19,9 @@ def pipeline(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """The tasks on warm engines, while Airflow rests. Nothing that other tests left is kept, nor is anything after."""
     with AirflowApi(stack.settings) as airflow:
         wait_until(lambda: all(run["state"] != "running" for run in airflow.active(DAG)))
-    stack.run("exec", "--", "airflow", "dags", "pause", "--yes", DAG)
+    # The schedule begins no run, and Airflow takes no share of the processor.
+    resting = "stop scheduler dag-processor triggerer api-server"
+    stack.run("exec", "--", "sh", "-c", f"supervisorctl -s unix://$STACK_SOCKET {resting}")
     found = environment(stack.settings)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in in_environment(found).items():
