@@ -83,7 +83,7 @@ def note_skipped(cursor: Cursor, ti: Any, tasks: list[str]) -> None:
         on conflict (dag_id, run_id, task_id, try_number) do update
         set start_time = excluded.start_time, end_time = excluded.end_time, batch = excluded.batch
         """,
-        [_identity(ti) | {"task": task, "model": task.rpartition(".")[2]} for task in tasks],
+        [_identity(ti, task) for task in tasks],
     )
 
 
@@ -98,13 +98,14 @@ def group_of(task_id: str) -> str:
     return task_id.partition(".")[0]
 
 
-def _identity(ti: Any) -> dict[str, Any]:
+def _identity(ti: Any, task: str | None = None) -> dict[str, Any]:
+    task = task or ti.task_id
     return {
         "dag": ti.dag_id,
         "run": ti.run_id,
-        "task": ti.task_id,
+        "task": task,
         "try": ti.try_number,
-        "model": ti.task_id.rpartition(".")[2],
+        "model": task.rpartition(".")[2],
     }
 
 
@@ -141,7 +142,7 @@ def record_processed(cursor: Cursor, ti: Any, records: dict[str, int]) -> None:
                 where later.dag_id = tries.dag_id and later.run_id = tries.run_id and later.task_id = tries.task_id
             )
         """,
-        [_identity(ti) | {"task": task, "records": count} for task, count in records.items()],
+        [_identity(ti, task) | {"records": count} for task, count in records.items()],
     )
 
 
