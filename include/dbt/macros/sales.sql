@@ -1,35 +1,38 @@
 {#-
   CTEs that every gold table of sales starts from, one row per sale: a `fact_sales` row whose order is neither
-  canceled nor unavailable, joined to its product's category and its customer.
+  canceled nor unavailable. With `categories` it has its product's `category`, with `customers` its customer's
+  `customer_unique_id` and `state`: each a join, and more sales that may have changed, so a table asks for what it shows.
 
   Gives `changed_sales`: the sales touched since the last publication, as they are now and as they were then, so
-  that the keys a sale left are known too; and `sales`: all of them now.
+  that the keys a sale left are known too; and `sales`: all of them now. With `reviews` a sale is touched by its
+  order's reviews, too.
 -#}
-{% macro sales_ctes(reviewed=false) -%}
+{% macro sales_ctes(categories=false, customers=false, reviews=false) -%}
 changed_orders as (
     {{ changed_orders() }}
-    {%- if reviewed %}
+    {%- if reviews %}
     union
     select order_id from {{ ref('stg_order_reviews') }} where {{ is_changed() }}
     {%- endif %}
 ),
-
+{% if categories %}
 changed_products as (
     select product_id from {{ ref('stg_products') }} where {{ is_changed() }}
     union
     select product_id from {{ ref('dim_products') }} where {{ is_changed() }}
 ),
-
+{% endif %}
+{%- if customers %}
 changed_customers as (
     select customer_id from {{ ref('stg_customers') }} where {{ is_changed() }}
 ),
-
+{% endif %}
 sales as (
-    {{ sales_of(ref('fact_sales'), ref('dim_products'), ref('stg_customers')) }}
+    {{ sales_of(categories, customers) }}
 ),
 
 published_sales as (
-    {{ sales_of(as_published(ref('fact_sales')), as_published(ref('dim_products')), as_published(ref('stg_customers'))) }}
+    {{ sales_of(categories, customers, published=true) }}
 ),
 
 sales_then_and_now as (
@@ -43,13 +46,17 @@ changed_sales as (
     {%- if not compares_whole() %}
     where
         order_id in (select order_id from changed_orders)
+        {%- if categories %}
         or product_id in (select product_id from changed_products)
+        {%- endif %}
+        {%- if customers %}
         or customer_id in (select customer_id from changed_customers)
+        {%- endif %}
     {%- endif %}
 )
 {%- endmacro %}
 
-{% macro sales_of(facts, products, customers) -%}
+{% macro sales_of(categories, customers, published=false) -%}
     select
         facts.order_id,
         facts.product_id,
@@ -62,21 +69,34 @@ changed_sales as (
         facts.price,
         facts.freight_value,
         facts.payment_value,
-        cast(date_trunc('month', facts.order_purchase_timestamp) as date) as month,
-        cast(facts.order_purchase_timestamp as date) as day,
+        {%- if categories %}
         coalesce(
             products.product_category_name_english,
             products.product_category_name,
             'unknown'
         ) as category,
+        {%- endif %}
+        {%- if customers %}
         customers.customer_unique_id,
-        coalesce(customers.customer_state, 'unknown') as state
-    from {{ facts }} as facts
-    left join {{ products }} as products
+        coalesce(customers.customer_state, 'unknown') as state,
+        {%- endif %}
+        cast(date_trunc('month', facts.order_purchase_timestamp) as date) as month,
+        cast(facts.order_purchase_timestamp as date) as day
+    from {{ now_or_published(ref('fact_sales'), published) }} as facts
+    {%- if categories %}
+    left join {{ now_or_published(ref('dim_products'), published) }} as products
         on facts.product_id = products.product_id
-    left join {{ customers }} as customers
+    {%- endif %}
+    {%- if customers %}
+    left join {{ now_or_published(ref('stg_customers'), published) }} as customers
         on facts.customer_id = customers.customer_id and customers._state = 'current'
+    {%- endif %}
     where facts.order_status not in ('canceled', 'unavailable')
+{%- endmacro %}
+
+{#- A relation as it is now, or as it was at the last publication. -#}
+{% macro now_or_published(relation, published) -%}
+    {{ as_published(relation) if published else relation }}
 {%- endmacro %}
 
 {#- What the valid reviews of an order add to an average; one review may be of several orders. -#}

@@ -1,4 +1,4 @@
-with {{ sales_ctes(reviewed=true) }},
+with {{ sales_ctes(categories=true, reviews=true) }},
 
 reviews as (
     {{ reviews_per_order() }}

@@ -1,4 +1,4 @@
-with {{ sales_ctes() }},
+with {{ sales_ctes(categories=true) }},
 
 affected as (
     select month, category from changed_sales

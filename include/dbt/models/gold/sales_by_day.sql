@@ -1,4 +1,4 @@
-with {{ sales_ctes() }},
+with {{ sales_ctes(customers=true) }},
 
 affected as (
     select day from changed_sales

@@ -1,4 +1,4 @@
-with {{ sales_ctes(reviewed=true) }},
+with {{ sales_ctes(reviews=true) }},
 
 sellers as (
     select * from {{ ref('dim_sellers') }}
