@@ -13,6 +13,7 @@ STACK = ROOT / "stack"
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Memory = Annotated[str, Field(pattern=r"^\d+[mMgG]$")]
+AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
 
 
 class Settings(BaseSettings):
@@ -41,9 +42,9 @@ class Settings(BaseSettings):
     shop: Literal["on", "off"] = "on"
     start_timeout: int = Field(default=300, ge=1, description="seconds a service may take to become healthy")
 
-    home: Annotated[Path, AfterValidator(Path.absolute)] = bootstrap.HOME
-    cache: Annotated[Path, AfterValidator(Path.absolute)] = bootstrap.CACHE
-    ivy_settings: Path = Field(
+    home: AbsolutePath = bootstrap.HOME
+    cache: AbsolutePath = bootstrap.CACHE
+    ivy_settings: AbsolutePath = Field(
         default=STACK / "ivysettings.xml", description="Ivy settings file that names your own Maven mirror"
     )
 

@@ -65,11 +65,10 @@ def test_readme_lists_every_setting_with_its_default(
         )
     }
     assert shown.keys() == settings.model_fields.keys()
-    # Beside nothing stands a word for it, and paths depend on the user and the clone.
-    spoken = {
-        name
-        for name, field in settings.model_fields.items()
-        if field.default is None or field.annotation is Path
+    # Beside nothing stands a word for it, and folders depend on the user.
+    spoken = {name for name, field in settings.model_fields.items() if field.default is None} | {
+        "home",
+        "cache",
     }
     default_settings = settings()
     for name in shown.keys() - spoken:
