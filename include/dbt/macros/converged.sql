@@ -121,15 +121,12 @@
 {% macro with_vanished(remade, affected, affected_by) -%}
     {%- set keys = config.require('unique_key') -%}
     {%- set names = model.columns.keys() | reject('equalto', '_batch') | list -%}
-    select
-        {% for name in names %}{{ 'coalesce(remade_row.%s, existing.%s) as %s' % (name, name, name) if name in keys else 'remade_row.' ~ name }}, {% endfor %}
-        {{ batch_where('remade_row.%s is not null' % keys[0]) }} as _batch
+    select {{ names | join(', ') }}, {{ batch_where('remade_row.%s is not null' % keys[0]) }} as _batch
     from {{ remade }} as remade_row
     full join (
         select {{ keys | join(', ') }} from {{ this }}
         {%- if not compares_whole() %}
         where ({{ affected_by | join(', ') }}) in (select {{ affected_by | join(', ') }} from {{ affected }})
         {%- endif %}
-    ) as existing
-        on {% for key in keys %}remade_row.{{ key }} = existing.{{ key }}{{ ' and ' if not loop.last }}{% endfor %}
+    ) as existing using ({{ keys | join(', ') }})
 {%- endmacro %}
