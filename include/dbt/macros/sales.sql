@@ -1,7 +1,8 @@
 {#-
   CTEs that every gold table of sales starts from, one row per sale: a `fact_sales` row whose order is neither
   canceled nor unavailable. With `categories` it has its product's `category`, with `customers` its customer's
-  `customer_unique_id` and `state`: each a join, and more sales that may have changed, so a table asks for what it shows.
+  `customer_unique_id` and `state`: each is a join, and lets more sales count as touched, so a table asks for what it
+  shows.
 
   Gives `changed_sales`: the sales touched since the last publication, as they are now and as they were then, so
   that the keys a sale left are known too; and `sales`: all of them now. With `reviews` a sale is touched by its
@@ -28,11 +29,19 @@ changed_customers as (
 ),
 {% endif %}
 sales as (
-    {{ sales_of(categories, customers) }}
+    {{ sales_of(
+        ref('fact_sales'),
+        ref('dim_products') if categories else none,
+        ref('stg_customers') if customers else none
+    ) }}
 ),
 
 published_sales as (
-    {{ sales_of(categories, customers, published=true) }}
+    {{ sales_of(
+        as_published(ref('fact_sales')),
+        as_published(ref('dim_products')) if categories else none,
+        as_published(ref('stg_customers')) if customers else none
+    ) }}
 ),
 
 sales_then_and_now as (
@@ -56,7 +65,7 @@ changed_sales as (
 )
 {%- endmacro %}
 
-{% macro sales_of(categories, customers, published=false) -%}
+{% macro sales_of(facts, products, customers) -%}
     select
         facts.order_id,
         facts.product_id,
@@ -69,7 +78,7 @@ changed_sales as (
         facts.price,
         facts.freight_value,
         facts.payment_value,
-        {%- if categories %}
+        {%- if products %}
         coalesce(
             products.product_category_name_english,
             products.product_category_name,
@@ -82,21 +91,16 @@ changed_sales as (
         {%- endif %}
         cast(date_trunc('month', facts.order_purchase_timestamp) as date) as month,
         cast(facts.order_purchase_timestamp as date) as day
-    from {{ now_or_published(ref('fact_sales'), published) }} as facts
-    {%- if categories %}
-    left join {{ now_or_published(ref('dim_products'), published) }} as products
+    from {{ facts }} as facts
+    {%- if products %}
+    left join {{ products }} as products
         on facts.product_id = products.product_id
     {%- endif %}
     {%- if customers %}
-    left join {{ now_or_published(ref('stg_customers'), published) }} as customers
+    left join {{ customers }} as customers
         on facts.customer_id = customers.customer_id and customers._state = 'current'
     {%- endif %}
     where facts.order_status not in ('canceled', 'unavailable')
-{%- endmacro %}
-
-{#- A relation as it is now, or as it was at the last publication. -#}
-{% macro now_or_published(relation, published) -%}
-    {{ as_published(relation) if published else relation }}
 {%- endmacro %}
 
 {#- What the valid reviews of an order add to an average; one review may be of several orders. -#}
