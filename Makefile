@@ -108,7 +108,8 @@ dbt-test: venv ## Run every dbt test over whole tables
 	@$(stack) dbt-test
 
 test: lint manifest ## Everything: lint, then every test (starts the engines it needs)
-	@$(bin)/pytest
+	@$(bin)/pytest --ignore tests/e2e --numprocesses 2 --dist loadfile
+	@$(bin)/pytest tests/e2e
 
 test-long: manifest ## What takes hours: 50 sequences of windows, two days of backfill each way, a rebuild, evolved tables, 500 small commits
 	@$(bin)/pytest -m long

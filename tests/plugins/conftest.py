@@ -54,19 +54,24 @@ def gold(postgres: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gold]:
 
 
 @pytest.fixture
-def source(postgres: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gold]:
+def source_url(postgres: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The URL of an empty database, to which Airflow's connection of the source leads."""
+    query_outside(postgres, "create database source")
+    monkeypatch.setenv("AIRFLOW_CONN_MEDALLION_SOURCE", connection(postgres, "source"))
+    yield postgres.url(database="source")
+    query_outside(postgres, "drop database source with (force)")
+
+
+@pytest.fixture
+def source(source_url: str) -> Gold:
     """An empty source: the nine tables with no column but `updated_at`."""
-    query_outside(postgres, "create database shop")
-    monkeypatch.setenv("AIRFLOW_CONN_MEDALLION_SOURCE", connection(postgres, "shop"))
-    url = postgres.url(database="shop")
-    query(url, "create schema sales")
+    query(source_url, "create schema sales")
     for table in (
         "customers", "sellers", "products", "product_category_name_translation", "geolocation",
         "orders", "order_items", "order_payments", "order_reviews",
     ):  # fmt: skip
-        query(url, f"create table sales.{table} (updated_at timestamptz not null)")
-    yield lambda statement, parameters=None: query(url, statement, parameters)
-    query_outside(postgres, "drop database shop with (force)")
+        query(source_url, f"create table sales.{table} (updated_at timestamptz not null)")
+    return lambda statement, parameters=None: query(source_url, statement, parameters)
 
 
 @pytest.fixture

@@ -30,11 +30,11 @@ from medallion.publish import is_extracted
 from medallion.settings import settings
 from medallion.source_contract import SourceContractError, check_source
 from medallion.tries import last_tries
-from postgres import Server, query
+from postgres import query
 from sample.__main__ import main as sample
 from task_instance import Task
 
-from .conftest import Gold, connection, query_outside
+from .conftest import Gold
 
 SCHEMA = Path(__file__).parents[2] / "sample" / "schema.sql"
 TASKS = ("begin", "freshness", "bronze.orders", "entities.spark", "silver.fact_sales", "gold.sales_by_day",
@@ -44,17 +44,13 @@ Begin = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
-def shop(postgres: Server, monkeypatch: pytest.MonkeyPatch) -> Any:
+def shop(source_url: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The reference shop with one order; called with a statement it runs it."""
-    query_outside(postgres, "create database shop")
-    url = postgres.url(database="shop")
-    query(url, SCHEMA.read_text())
-    query(url, "insert into sales.orders (order_id, updated_at) values ('o', '2018-01-03T10:00Z')")
-    monkeypatch.setenv("AIRFLOW_CONN_MEDALLION_SOURCE", connection(postgres, "shop"))
+    query(source_url, SCHEMA.read_text())
+    query(source_url, "insert into sales.orders (order_id, updated_at) values ('o', '2018-01-03T10:00Z')")
     for name in ("TRINO", "THRIFT", "SPARK"):
         monkeypatch.setenv(f"AIRFLOW_CONN_MEDALLION_{name}", '{"conn_type": "generic"}')
-    yield lambda statement: query(url, statement)
-    query_outside(postgres, "drop database shop with (force)")
+    return lambda statement: query(source_url, statement)
 
 
 @pytest.fixture
@@ -157,10 +153,10 @@ def test_lost_table_is_named(shop: Any) -> None:
 
 
 def test_dropped_column_is_named_as_it_was_injected_and_no_other(
-    shop: Any, postgres: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    shop: Any, source_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     manifest = tmp_path / "manifest.jsonl"
-    monkeypatch.setenv("SOURCE_URL", postgres.url(database="shop"))
+    monkeypatch.setenv("SOURCE_URL", source_url)
     arguments = ["--orders", "10", "--replace", "--anomalies", "dropped_column", "--manifest", str(manifest)]
     sample(["generate", *arguments], standalone_mode=False)
     with pytest.raises(SourceContractError) as stopped:

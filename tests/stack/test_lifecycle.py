@@ -17,7 +17,11 @@ def test_settings_that_differ_from_the_running_stack_are_named(settings: Setting
         lifecycle.same_settings(settings.model_copy(update={"trino_port": 1024}))
 
 
-@pytest.mark.parametrize("number", ["", f"{os.getpid()}\nand more\n", f"{2**22 + 1}\n"])
+@pytest.mark.parametrize(
+    "number",
+    ["", f"{os.getpid()}\nand more\n", f"{2**22 + 1}\n"],
+    ids=["cut off", "of another process", "of none"],
+)
 def test_the_lock_of_a_server_that_ended_with_the_machine_is_removed(settings: Settings, number: str) -> None:
     lock = settings.home / "postgres" / "postmaster.pid"
     forget_dead_server(settings)
