@@ -11,7 +11,6 @@ from sysconfig import get_path
 
 import pyspark
 
-from stack.bootstrap import HOME
 from stack.credentials import credentials, write_private
 from stack.fetch import jdk, maven, trino_home
 from stack.settings import ROOT, STACK, Settings
@@ -32,9 +31,9 @@ def without_proxy() -> dict[str, str]:
     return {"no_proxy": hosts, "NO_PROXY": hosts}
 
 
-def socket_path() -> Path:
+def socket_path(settings: Settings) -> Path:
     """Where the supervisor listens: short for any clone, as the path of a socket may have 107 characters."""
-    digest = hashlib.sha256(str(HOME).encode()).hexdigest()[:12]
+    digest = hashlib.sha256(str(settings.home).encode()).hexdigest()[:12]
     return Path(f"/tmp/medallion-{os.getuid()}/{digest}.sock")  # noqa: S108, whose the folder is, is checked
 
 
@@ -146,7 +145,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "STACK_ROOT": str(ROOT),
         "STACK_BIN": str(PROGRAMS),
         "STACK_LOG": str(home / "log"),
-        "STACK_SOCKET": str(socket_path()),
+        "STACK_SOCKET": str(socket_path(settings)),
         "STACK_BIND_HOST": HOST,
         "STACK_POSTGRES_HOST": HOST,
         "STACK_TRINO_HOST": HOST,

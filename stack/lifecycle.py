@@ -30,7 +30,7 @@ def wait_healthy(name: str, settings: Settings) -> None:
     log = settings.home / "log" / f"{name}.log"
     began = time.monotonic()
     while True:
-        state = supervisor.info(name)
+        state = supervisor.info(name, settings)
         try:
             if state["statename"] in {"RUNNING", "STARTING"}:
                 CHECKS[name](settings, state["start"])
@@ -83,7 +83,7 @@ def same_settings(settings: Settings) -> None:
 def up(settings: Settings) -> None:
     """Start what does not run and wait until everything is healthy; quick where all runs. Raises StackError."""
     env = build(settings)
-    if supervisor.is_running():
+    if supervisor.is_running(settings):
         same_settings(settings)
     else:
         supervisor.end(supervisor.ours(settings))
@@ -93,20 +93,20 @@ def up(settings: Settings) -> None:
         write_private(settings.home / "settings.json", settings.model_dump_json(exclude=CHANGEABLE))
         supervisor.launch(env, settings)
     console.print("Starting the engines …")
-    supervisor.start("postgres")
+    supervisor.start("postgres", settings)
     wait_healthy("postgres", settings)
     prepare_databases(settings, env)
-    supervisor.start("trino")
-    supervisor.start("thrift")
+    supervisor.start("trino", settings)
+    supervisor.start("thrift", settings)
     migrate_airflow(settings, env)
     for name in AIRFLOW:
-        supervisor.start(name)
+        supervisor.start(name, settings)
     for name in ("thrift", "trino", *AIRFLOW):
         wait_healthy(name, settings)
     if settings.shop == "off":
-        supervisor.stop("shop")
+        supervisor.stop("shop", settings)
     elif shop_has_orders(settings):
-        supervisor.start("shop")
+        supervisor.start("shop", settings)
 
 
 def memory(pid: int) -> int:
@@ -121,7 +121,7 @@ def memory(pid: int) -> int:
 
 def show_status(settings: Settings) -> None:
     """Print each service's state, process, port, uptime (h:mm:ss) and memory."""
-    if not supervisor.is_running():
+    if not supervisor.is_running(settings):
         console.print("The stack is down. Start it with: make up")
         return
     ports = {
@@ -132,7 +132,7 @@ def show_status(settings: Settings) -> None:
     }
     table = Table("service", "state", "pid", "port", "uptime", "memory", box=None)
     for name in supervisor.SERVICES:
-        record = supervisor.info(name)
+        record = supervisor.info(name, settings)
         row = [name, record["statename"].lower(), "", str(ports.get(name, "")), "", ""]
         if pid := record["pid"]:
             row[2] = str(pid)

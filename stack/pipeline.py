@@ -213,7 +213,7 @@ def run(settings: Settings, olist: Path | None, orders: int) -> None:
     if after is None or after == before:
         raise StackError("The run ended, but published nothing; see its task `publish` in Airflow.")
     if settings.shop == "on":
-        supervisor.start("shop")
+        supervisor.start("shop", settings)
 
     show_results(settings)
     show("Times", ["step", "seconds"], [(name, f"{seconds:.0f}") for name, seconds in times])

@@ -22,17 +22,16 @@ SERVICES = ("postgres", "trino", "thrift", "api-server", "scheduler", "dag-proce
 STOPPING_SECONDS = 90
 
 
-def rpc() -> Any:
+def rpc(settings: Settings) -> Any:
     """Return supervisord's API; calls raise OSError where it does not run."""
-    return ServerProxy(
-        "http://localhost", transport=SupervisorTransport(None, None, f"unix://{socket_path()}")
-    ).supervisor
+    transport = SupervisorTransport(None, None, f"unix://{socket_path(settings)}")
+    return ServerProxy("http://localhost", transport=transport).supervisor
 
 
-def is_running() -> bool:
+def is_running(settings: Settings) -> bool:
     """Return whether our supervisord answers."""
     try:
-        rpc().getPID()
+        rpc(settings).getPID()
     except OSError:
         return False
     return True
@@ -54,7 +53,7 @@ def check_ports(settings: Settings) -> None:
 
 def launch(env: dict[str, str], settings: Settings) -> None:
     """Start supervisord in the background with `env` and wait until it answers; it starts no service by itself."""
-    path = socket_path()
+    path = socket_path(settings)
     path.parent.mkdir(mode=0o700, exist_ok=True)
     if path.parent.stat().st_uid != os.getuid():
         raise StackError(f"{path.parent} belongs to another user: remove it.")
@@ -63,11 +62,11 @@ def launch(env: dict[str, str], settings: Settings) -> None:
     if done.returncode:
         raise StackError(f"The supervisor does not start:\n{(done.stdout + done.stderr).strip()}")
     deadline = time.monotonic() + 20
-    while not is_running():
+    while not is_running(settings):
         if time.monotonic() > deadline:
             raise StackError(f"The supervisor does not answer; see {settings.home}/log/supervisord.log")
         time.sleep(0.1)
-    write_private(session_record(settings), str(rpc().getPID()))
+    write_private(session_record(settings), str(rpc(settings).getPID()))
 
 
 def session_record(settings: Settings) -> Path:
@@ -88,24 +87,24 @@ def session(settings: Settings) -> int | None:
     return number
 
 
-def start(name: str) -> bool:
+def start(name: str, settings: Settings) -> bool:
     """Start a service without waiting; return False where it runs already."""
-    if info(name)["statename"] in {"RUNNING", "STARTING"}:
+    if info(name, settings)["statename"] in {"RUNNING", "STARTING"}:
         return False
     with contextlib.suppress(Fault):  # it was started meanwhile
-        rpc().startProcess(name, False)
+        rpc(settings).startProcess(name, False)
     return True
 
 
-def stop(name: str) -> None:
+def stop(name: str, settings: Settings) -> None:
     """Stop a service and wait for its end; no error where it does not run."""
     with contextlib.suppress(Fault):
-        rpc().stopProcess(name)
+        rpc(settings).stopProcess(name)
 
 
-def info(name: str) -> dict[str, Any]:
+def info(name: str, settings: Settings) -> dict[str, Any]:
     """Return supervisord's record of a service: statename, pid, start (epoch seconds), spawnerr, …"""
-    return dict(rpc().getProcessInfo(name))
+    return dict(rpc(settings).getProcessInfo(name))
 
 
 def ours(settings: Settings) -> list[psutil.Process]:
@@ -140,9 +139,9 @@ def end(processes: Iterable[psutil.Process], seconds: float = 20) -> None:
 
 def shutdown(settings: Settings) -> None:
     """End every process of the stack, also those whose supervisor died; nothing else."""
-    if is_running():
-        supervisord = psutil.Process(rpc().getPID())
-        rpc().shutdown()
+    if is_running(settings):
+        supervisord = psutil.Process(rpc(settings).getPID())
+        rpc(settings).shutdown()
         with contextlib.suppress(psutil.TimeoutExpired):
             supervisord.wait(STOPPING_SECONDS)
     end(ours(settings))

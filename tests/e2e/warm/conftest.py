@@ -5,8 +5,10 @@ from collections.abc import Iterator
 import pytest
 from pyiceberg.utils.config import Config
 
+from stack import supervisor
 from stack.airflow_api import AirflowApi
 from stack.environment import environment
+from stack.lifecycle import AIRFLOW
 from stack.pipeline import DAG
 from waiting import wait_until
 
@@ -20,8 +22,8 @@ def pipeline(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     with AirflowApi(stack.settings) as airflow:
         wait_until(lambda: all(run["state"] != "running" for run in airflow.active(DAG)))
     # The schedule begins no run, and Airflow takes no share of the processor.
-    resting = "stop scheduler dag-processor triggerer api-server"
-    stack.run("exec", "--", "sh", "-c", f"supervisorctl -s unix://$STACK_SOCKET {resting}")
+    for service in AIRFLOW:
+        supervisor.stop(service, stack.settings)
     found = environment(stack.settings)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in in_environment(found).items():
