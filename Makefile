@@ -108,11 +108,11 @@ dbt-test: venv ## Run every dbt test over whole tables
 	@$(stack) dbt-test
 
 test: lint manifest ## Everything: lint, then every test (starts the engines it needs)
-	@$(bin)/pytest --ignore tests/e2e --numprocesses 2 --dist loadfile
+	@$(bin)/pytest --numprocesses 2 --dist loadfile
 	@$(bin)/pytest tests/e2e
 
 test-long: manifest ## What takes hours: 50 sequences of windows, two days of backfill each way, a rebuild, evolved tables, 500 small commits
-	@$(bin)/pytest -m long
+	@$(bin)/pytest -m long tests/e2e
 
 chaos: manifest ## Kill -9 every component in every layer of a run, on a stack of its own; prints a table (FIRST=n, RUNS=n of its eight runs)
 	@PYTHONPATH=plugins:tests $(bin)/python -m tests.e2e.chaos $(if $(FIRST),--first '$(FIRST)') $(if $(RUNS),--runs '$(RUNS)')
