@@ -5,6 +5,7 @@ statements as a comment at their start, Spark drivers as their application's nam
 ends by itself: the server closes the session of a client whose connection broke, and cancels its statements.
 """
 
+import os
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -64,14 +65,18 @@ def end_statements(tag_pattern: str) -> list[str]:
 def end_spark_drivers(name: str | None) -> None:
     """Ends the drivers on this machine that run our Spark jobs, all or those of one application's name, and waits.
 
+    Not those of another Airflow, which may have its DAGs from the same folder.
+
     Raises psutil.TimeoutExpired when one survives.
     """
     drivers = [
         process
-        for process in psutil.process_iter(["cmdline"])
+        for process in psutil.process_iter(["cmdline", "environ"])
         if (words := process.info["cmdline"])
         and any(Path(word).parent == SPARK_JOBS for word in words)
         and any(word == name if name else re.fullmatch(ANY_TAG, word) for word in words)
+        # Of another user's process it is not told.
+        and (process.info["environ"] or os.environ).get("AIRFLOW_HOME") == os.environ.get("AIRFLOW_HOME")
     ]
     for driver in drivers:
         with suppress(psutil.NoSuchProcess):
@@ -92,7 +97,8 @@ def end_earlier_try(context: Any) -> None:
     ti = context["ti"]
     if ti.try_number > 1:
         end_statements(tag(ti))
-        end_spark_drivers(tag(ti))
+    # Of another run's, too: the lease may have been taken on a worker that sees no driver of this one.
+    end_spark_drivers(tag(ti))
 
 
 def cancel_on_kill(task: BaseOperator) -> None:

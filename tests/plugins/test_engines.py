@@ -1,6 +1,7 @@
 """What is said when an engine does not answer, and which statements and processes are ours to end."""
 
 import json
+import os
 import re
 import socket
 import subprocess
@@ -39,7 +40,7 @@ def test_trino_that_is_down_is_named_with_its_place(nobody_listens: int) -> None
         end_statements("medallion .*")
 
 
-def test_first_try_has_nothing_to_end(nobody_listens: int) -> None:
+def test_first_try_has_no_statement_to_end(nobody_listens: int) -> None:
     end_earlier_try({"ti": Task("a", try_number=1)})
     with pytest.raises(EngineDownError):
         end_earlier_try({"ti": Task("a", try_number=2)})
@@ -47,7 +48,7 @@ def test_first_try_has_nothing_to_end(nobody_listens: int) -> None:
 
 @pytest.fixture
 def drivers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
-    """Processes that look like drivers: one of ours by each name, one of another project, and a person's."""
+    """Processes that look like drivers: ours by each name, another Airflow's, another project's, and a person's."""
     wait = [sys.executable, "-c", "import sys; sys.stdin.read()"]
     monkeypatch.setattr("medallion.engines.SPARK_JOBS", tmp_path)
     jobs = {
@@ -61,6 +62,11 @@ def drivers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[st
         name: subprocess.Popen([*wait, "--name", name, job], stdin=subprocess.PIPE)
         for name, job in jobs.items()
     }
+    started["another Airflow"] = subprocess.Popen(
+        [*wait, "--name", "medallion dag.orders", jobs["medallion dag.orders"]],
+        stdin=subprocess.PIPE,
+        env=os.environ | {"AIRFLOW_HOME": "/srv/airflow"},
+    )
     yield started
     for process in started.values():
         process.kill()
@@ -74,11 +80,19 @@ def test_driver_of_the_task_alone_is_ended(drivers: dict[str, subprocess.Popen[b
     ]
 
 
+def test_first_try_ends_the_driver_that_another_run_left(
+    drivers: dict[str, subprocess.Popen[bytes]],
+) -> None:
+    end_earlier_try({"ti": Task("a", dag_id="dag", task_id="orders")})
+    assert drivers["medallion dag.orders"].poll() is not None
+
+
 def test_all_drivers_of_ours_are_ended_and_no_other(drivers: dict[str, subprocess.Popen[bytes]]) -> None:
     end_spark_drivers(None)
     assert [name for name, process in drivers.items() if process.poll() is None] == [
         "another project",
         "an editor",
+        "another Airflow",
     ]
 
 
