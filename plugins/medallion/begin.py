@@ -9,7 +9,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundExceptio
 
 from medallion.changes import settled_tables
 from medallion.database import changed_tables, create_audit_tables, source_clock, transaction
-from medallion.lease import ask_lease, hold_lease
+from medallion.lease import ask_lease, hold_lease, release
 from medallion.run_state import run_state
 from medallion.settings import CONNECTIONS, settings
 from medallion.source_contract import SourceContractError, check_source
@@ -46,6 +46,9 @@ class BeginRunOperator(BaseOperator):
         except (WindowError, SourceContractError) as error:
             raise AirflowFailException(str(error)) from error
         create_audit_tables()
+        if is_new(ti):
+            # One that was deleted has its lease still, and what it left on an engine.
+            release(ti)
         if first := ask_lease(ti):
             self.log.info("Waiting for the lease: run %s of %s comes first.", first.run_id, first.dag_id)
             self.defer(trigger=TimeDeltaTrigger(settings().lease_poll), method_name="execute")

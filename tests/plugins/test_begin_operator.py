@@ -106,6 +106,14 @@ def test_run_takes_the_lease_and_shows_its_window(gold: Gold, begin: Begin) -> N
     )
 
 
+def test_run_that_was_deleted_and_made_anew_writes_under_a_batch_of_its_own(gold: Gold, begin: Begin) -> None:
+    begin()
+    begin(try_number=2)
+    assert gold("select lease_batch from audit.pipeline") == [(1,)]
+    begin()
+    assert gold("select lease_run_id, lease_batch from audit.pipeline") == [("a", 2)]
+
+
 def test_run_waits_deferred_while_another_writes(
     gold: Gold, begin: Begin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
