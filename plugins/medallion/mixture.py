@@ -1,5 +1,6 @@
 """Whether all that a run would publish was tested, and made of the same rows: each model has read what any has."""
 
+from collections.abc import Container
 from typing import Any
 
 from airflow.sdk.exceptions import AirflowFailException
@@ -23,9 +24,10 @@ def refuse_mixture(ti: Any, run: RunState) -> None:
     published; from a model that was marked as done by hand, or left out by `up_to`; or from a task that was cleared
     alone while those that follow it ran.
     """
+    before = ti.task.get_flat_relative_ids(upstream=True)
     with transaction() as cursor:
         tries = last_tries(cursor, ti)
-        untested = untested_capture(cursor, ti, run.published_batch)
+        untested = untested_capture(cursor, ti, run.published_batch, before)
         other = unpublished_writer(cursor, ti, max(read_batch(tries, ti), run.published_batch))
     if untested:
         raise AirflowFailException(
@@ -38,7 +40,6 @@ def refuse_mixture(ti: Any, run: RunState) -> None:
             " has not published: clear what failed in that run, or the tasks of `entities` of this one with all"
             " downstream; the next run publishes all of it in any case"
         )
-    before = ti.task.get_flat_relative_ids(upstream=True)
     making = {
         task: row
         for task, row in tries.items()
@@ -48,8 +49,11 @@ def refuse_mixture(ti: Any, run: RunState) -> None:
     refuse_overtaken({task: row for task, row in making.items() if row.is_done}, ti)
 
 
-def untested_capture(cursor: Cursor, ti: Any, published: int) -> Any:
-    """A task of bronze whose last try since the publication failed or died in another run: task_id, run_id; or None."""
+def untested_capture(cursor: Cursor, ti: Any, published: int, before: Container[str]) -> Any:
+    """A task of bronze whose last try since the publication failed or died in another run: task_id, run_id; or None.
+
+    Of those `before` the audit: one that the DAG has no more captured what nothing is made of.
+    """
     cursor.execute(
         """
         with last as (
@@ -61,11 +65,11 @@ def untested_capture(cursor: Cursor, ti: Any, published: int) -> Any:
 
         select task_id, run_id from last
         where status <> 'success' and (dag_id, run_id) <> (%s, %s)
-        order by task_id limit 1
+        order by task_id
         """,
         (published, ti.dag_id, ti.run_id),
     )
-    return cursor.fetchone()
+    return next((row for row in cursor.fetchall() if row.task_id in before), None)
 
 
 def unpublished_writer(cursor: Cursor, ti: Any, read: int) -> Any:

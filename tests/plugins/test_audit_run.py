@@ -266,6 +266,19 @@ def test_run_does_not_publish_what_another_one_captured_and_did_not_test(
     assert audit("a")["batch"] == 3
 
 
+def test_capture_of_a_table_that_was_taken_out_keeps_no_run_from_publishing(
+    gold: Gold, lake: SqlCatalog
+) -> None:
+    failed = Task("a", task_id="bronze.invoices")
+    hold_lease(failed)
+    TryListener().on_task_instance_running(None, failed)
+    TryListener().on_task_instance_failed(None, failed, "no such column")
+    give_back(gold)
+    made("b", "bronze.orders", "entities.spark", "gold.sales_by_day")
+    without = Task("b", task_id="audit", bystanders=("bronze.invoices",))
+    assert audit_run(without, NOTHING_ALLOWED)["batch"] == 2
+
+
 @pytest.mark.parametrize(("again", "refused"), [("entities.spark", True), ("entities.test", False)])
 def test_task_that_was_cleared_alone_while_others_ran_is_named(
     gold: Gold, lake: SqlCatalog, again: str, refused: bool
