@@ -1,7 +1,6 @@
 """Task instances that Airflow need not run for."""
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,7 +18,6 @@ class Task:
 
     dag_file: where Airflow found the DAG of the run that is asked about.
     task_ids: of its own DAG, as far as they matter.
-    ended_ago: how long it had ended when Airflow told of it; None as of a try that was skipped.
     follows: task -> the tasks before it, in its DAG. It itself follows all but the `bystanders`.
     """
 
@@ -36,12 +34,6 @@ class Task:
     bystanders: tuple[str, ...] = ("publish",)
     dag_file: str = __file__
     task_ids: tuple[str, ...] = ()
-    ended_ago: timedelta | None = timedelta()
-
-    @property
-    def end_date(self) -> datetime | None:
-        """When it ended."""
-        return None if self.ended_ago is None else datetime.now(UTC) - self.ended_ago
 
     @property
     def task(self) -> Any:

@@ -10,6 +10,7 @@ from medallion.engines import end_earlier_try, tag
 from medallion.notify import notifiers
 from medallion.run_state import run_state
 from medallion.settings import settings
+from medallion.tries import note_success
 
 # What the engines and dbt say of an error that comes again however often it is tried.
 PERMANENT = re.compile(
@@ -44,6 +45,7 @@ DEFAULT_ARGS: dict[str, Any] = {
     "execution_timeout": settings().task_timeout,
     "on_failure_callback": notifiers(),
     "pre_execute": end_earlier_try,
+    "post_execute": note_success,
 }
 
 # What all our DAGs have in common.

@@ -3,7 +3,6 @@
 Not of `begin`, which creates the table; what it resolves is in `audit.runs`.
 """
 
-from datetime import UTC, datetime
 from typing import Any
 
 from airflow.listeners import hookimpl
@@ -16,7 +15,7 @@ ENTITIES = "entities.spark"  # the task that makes the silver entities
 
 
 class TryListener:
-    """Writes each try of a task of our DAGs into `audit.data_pipeline_runs`, as it starts and as it ends."""
+    """Writes each try of a task of our DAGs into `audit.data_pipeline_runs`: as it starts, and unless it ends well."""
 
     @hookimpl
     def on_task_instance_running(self, previous_state: Any, task_instance: Any) -> None:
@@ -24,11 +23,6 @@ class TryListener:
         if is_audited(task_instance):
             with transaction() as cursor:
                 open_try(cursor, task_instance)
-
-    @hookimpl
-    def on_task_instance_success(self, previous_state: Any, task_instance: Any) -> None:
-        """Close the try's row."""
-        _close(task_instance, "success")
 
     @hookimpl
     def on_task_instance_skipped(self, previous_state: Any, task_instance: Any) -> None:
@@ -39,6 +33,15 @@ class TryListener:
     def on_task_instance_failed(self, previous_state: Any, task_instance: Any, error: Any) -> None:
         """Close the try's row with the error."""
         _close(task_instance, "failed", error)
+
+
+def note_success(context: Any, result: Any = None) -> None:
+    """Closes the row of a try that has done its work; a `post_execute` hook, whose error makes the task try again.
+
+    Airflow swallows those of a listener, and calls it when the tasks that follow may have begun; and a model whose row
+    stays open keeps its run from being published.
+    """
+    _close(context["ti"], "success")
 
 
 def open_try(cursor: Cursor, ti: Any) -> None:
@@ -112,18 +115,14 @@ def _identity(ti: Any, task: str | None = None) -> dict[str, Any]:
 def _close(ti: Any, status: str, error: Any = None) -> None:
     if not is_audited(ti):
         return
-    # Airflow reports an end late where its api-server was down: the tasks that follow may have begun by then. A try
-    # that was skipped has no end_date.
-    now = datetime.now(UTC)
-    ago = now - (ti.end_date or now)
     with transaction() as cursor:
         cursor.execute(
             """
             update audit.data_pipeline_runs
-            set status = %(status)s, end_time = now() - %(ago)s, error = %(error)s
+            set status = %(status)s, end_time = now(), error = %(error)s
             where dag_id = %(dag)s and run_id = %(run)s and task_id = %(task)s and try_number = %(try)s
             """,
-            _identity(ti) | {"status": status, "ago": ago, "error": error and str(error)[:2000]},
+            _identity(ti) | {"status": status, "error": error and str(error)[:2000]},
         )
     with transaction() as cursor:
         record_test_results(cursor, _identity(ti))

@@ -78,6 +78,12 @@ def test_a_later_try_ends_what_the_earlier_one_left(dag_bag: DagBag) -> None:
     assert {task._pre_execute_hook for task in tasks(dag_bag)} == {end_earlier_try}
 
 
+def test_success_is_noted_within_the_task(dag_bag: DagBag) -> None:
+    from medallion.tries import note_success
+
+    assert {task._post_execute_hook for task in tasks(dag_bag)} == {note_success}
+
+
 def test_a_killed_task_ends_what_it_runs_on_an_engine(dag_bag: DagBag) -> None:
     """All but those that ask metadata and PostgreSQL alone, whose statements end with the connection."""
     without = {

@@ -14,7 +14,7 @@ from medallion import lease
 from medallion.database import create_audit_tables
 from medallion.gold import gold_tables
 from medallion.settings import settings
-from medallion.tries import TryListener
+from medallion.tries import TryListener, note_success
 from postgres import Server, query
 from task_instance import Task
 
@@ -136,4 +136,4 @@ def stage(gold: Gold) -> Stage:
 def ran(task: Task) -> None:
     """A task ran, and was audited as Airflow has it audited."""
     TryListener().on_task_instance_running(None, task)
-    TryListener().on_task_instance_success(None, task)
+    note_success({"ti": task})

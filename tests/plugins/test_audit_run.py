@@ -1,7 +1,6 @@
 """What a run left in the lake: read from a real Iceberg catalog, kept in a real PostgreSQL."""
 
 import json
-from datetime import timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -294,16 +293,6 @@ def test_task_that_was_cleared_alone_while_others_ran_is_named(
             audit_run(task, NOTHING_ALLOWED)
     else:
         assert audit_run(task, NOTHING_ALLOWED)["batch"] == 1
-
-
-def test_task_that_was_told_late_had_written_in_time(gold: Gold, lake: SqlCatalog) -> None:
-    entity = Task("a", task_id="entities.spark", ended_ago=timedelta(seconds=9))
-    hold_lease(entity)
-    TryListener().on_task_instance_running(None, entity)
-    made("a", "gold.sales_by_day")
-    TryListener().on_task_instance_success(None, entity)
-    task = Task("a", task_id="audit", follows={"gold.sales_by_day": {"entities.spark"}})
-    assert audit_run(task, NOTHING_ALLOWED)["batch"] == 1
 
 
 MODELS = ("entities.spark", "silver.fact_sales", "gold.sales_by_day", "gold.seller_analytics")

@@ -15,7 +15,7 @@ from medallion.gold import gold_tables
 from medallion.lease import hold_lease
 from medallion.publish import publish
 from medallion.rollback import choose_publication, restore
-from medallion.tries import TryListener, note_skipped
+from medallion.tries import TryListener, note_skipped, note_success
 from task_instance import Task
 
 from .conftest import Gold, Stage, ran
@@ -151,7 +151,7 @@ def test_watermark_waits_for_what_bronze_did_not_take(gold: Gold, staged: Staged
     if after == "it failed":  # and was marked as done by hand, which nobody tells the audit
         TryListener().on_task_instance_failed(None, bronze, ValueError())
     else:
-        TryListener().on_task_instance_success(None, bronze)
+        note_success({"ti": bronze})
     if after == "the window was found anew":
         gold("update audit.runs set resolved_at = clock_timestamp()")
     publish(Task("a", task_id="publish"), audited)
@@ -200,7 +200,7 @@ def test_task_that_takes_the_lease_itself_has_its_batch(gold: Gold, staged: Stag
     TryListener().on_task_instance_running(None, audit)
     assert gold("select batch from audit.data_pipeline_runs") == [(None,)]
     hold_lease(audit)
-    TryListener().on_task_instance_success(None, audit)
+    note_success({"ti": audit})
     publish(Task("a", task_id="publish"), staged("a", {}))
     assert gold("select published_batch from audit.pipeline") == [(1,)]
 

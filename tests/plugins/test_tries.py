@@ -1,16 +1,17 @@
 """The row of each try: opened by the lease or the listener, closed by the listener, among other runs and tries."""
 
-from datetime import timedelta
 from functools import partial
 from types import SimpleNamespace
 
+import psycopg
+import pytest
 from dbt.events.types import LogTestResult, RunResultError
 from dbt_common.events.base_types import EventLevel, msg_from_base_event
 
 from medallion.database import transaction
 from medallion.dbt_results import note_test_result
 from medallion.lease import hold_lease
-from medallion.tries import TryListener, record_processed
+from medallion.tries import TryListener, note_success, record_processed
 from task_instance import Task
 
 from .conftest import Gold
@@ -31,7 +32,7 @@ def test_a_row_per_try(gold: Gold) -> None:
     assert gold(WHOLE) == [("bronze.orders", 1, "running", 1, None, None)]
     listener.on_task_instance_failed(None, first, ValueError("no such table"))
     listener.on_task_instance_running(None, second)
-    listener.on_task_instance_success(None, second)
+    note_success({"ti": second})
     assert gold(WHOLE) == [
         ("bronze.orders", 1, "failed", 1, None, "no such table"),
         ("bronze.orders", 2, "success", 1, None, None),
@@ -49,7 +50,7 @@ def test_what_tests_found_is_kept_with_the_try(gold: Gold) -> None:
     TryListener().on_task_instance_failed(None, Orders("a"), "1 test failed")
     # The next try has its own.
     TryListener().on_task_instance_running(None, Orders("a", try_number=2))
-    TryListener().on_task_instance_success(None, Orders("a", try_number=2))
+    note_success({"ti": Orders("a", try_number=2)})
     assert gold(
         "select task_id, try_number, test_name, status, failures from audit.test_results order by 3"
     ) == [
@@ -76,7 +77,7 @@ def test_records_belong_to_the_last_try(gold: Gold) -> None:
 
 def test_skipped_try_is_closed(gold: Gold) -> None:
     TryListener().on_task_instance_running(None, Orders("a"))
-    TryListener().on_task_instance_skipped(None, Orders("a", ended_ago=None))
+    TryListener().on_task_instance_skipped(None, Orders("a"))
     assert gold(TRIES) == [("a", "bronze.orders", 1, "skipped")]
     assert gold("select end_time is not null from audit.data_pipeline_runs") == [(True,)]
 
@@ -95,7 +96,7 @@ def test_only_tries_of_the_same_task_and_run_are_closed(gold: Gold) -> None:
     listener.on_task_instance_running(None, Orders("a"))
     listener.on_task_instance_running(None, Task("a", task_id="bronze.sellers"))
     listener.on_task_instance_running(None, Orders("b"))
-    listener.on_task_instance_success(None, Orders("b"))
+    note_success({"ti": Orders("b")})
     assert gold(TRIES) == [
         ("a", "bronze.orders", 1, "running"),
         ("a", "bronze.sellers", 1, "running"),
@@ -124,16 +125,17 @@ def test_long_error_is_cut(gold: Gold) -> None:
     assert gold("select error from audit.data_pipeline_runs") == [("x" * 2000,)]
 
 
-def test_try_ended_when_it_ended_however_late_it_is_told(gold: Gold) -> None:
-    """Airflow tells of it after its api-server has answered, which may have been down."""
+def test_try_whose_success_can_not_be_noted_fails(gold: Gold, monkeypatch: pytest.MonkeyPatch) -> None:
     TryListener().on_task_instance_running(None, Orders("a"))
-    TryListener().on_task_instance_success(None, Orders("a", ended_ago=timedelta(minutes=5)))
-    assert gold("select end_time < now() - interval '4 minutes' from audit.data_pipeline_runs") == [(True,)]
+    monkeypatch.setenv("AIRFLOW_CONN_MEDALLION_GOLD", '{"conn_type": "postgres", "host": "/nowhere"}')
+    with pytest.raises(psycopg.OperationalError):
+        note_success({"ti": Orders("a")})
+    assert gold(TRIES) == [("a", "bronze.orders", 1, "running")]
 
 
 def test_try_of_a_run_that_was_deleted_and_made_again_starts_anew(gold: Gold) -> None:
     TryListener().on_task_instance_running(None, Orders("a"))
-    TryListener().on_task_instance_success(None, Orders("a"))
+    note_success({"ti": Orders("a")})
     [(before,)] = gold("select start_time from audit.data_pipeline_runs")
     TryListener().on_task_instance_running(None, Orders("a"))
     assert gold("select status, start_time > %s, end_time from audit.data_pipeline_runs", (before,)) == [

@@ -26,7 +26,7 @@ from medallion.gold import GoldTable, gold_tables
 from medallion.manifest import entities, model_nodes
 from medallion.run_state import RunState, run_state
 from medallion.settings import TRINO_CONNECTION
-from medallion.tries import TryListener
+from medallion.tries import TryListener, note_success
 from medallion.window import RunKind, Window
 from stack.settings import ROOT
 from task_instance import Task
@@ -142,7 +142,7 @@ class WarmPipeline:
             TryListener().on_task_instance_running(None, ti)
         yield
         for ti.task_id in task_ids:
-            TryListener().on_task_instance_success(None, ti)
+            note_success({"ti": ti})
 
     def make_entities(self, run_id: str, state: RunState, names: Sequence[str]) -> None:
         """Have those of the halves of the entities that have news made by the warm Spark."""
