@@ -107,7 +107,7 @@ docs: venv ## Build dbt's documentation with the lineage
 dbt-test: venv ## Run every dbt test over whole tables
 	@$(stack) dbt-test
 
-test: lint manifest ## Everything: lint, then every test (starts the engines it needs)
+test: lint manifest ## Everything: lint, then every test but the long ones (starts the engines it needs)
 	@$(bin)/pytest --numprocesses 2 --dist loadfile
 	@$(bin)/pytest tests/e2e
 
