@@ -93,11 +93,11 @@ def end_all_leftovers() -> None:
 
 
 def end_earlier_try(context: Any) -> None:
-    """Ends what an earlier try of the task left on an engine; a `pre_execute` hook."""
+    """Ends what an earlier try of the task left on an engine, and another run's of its driver; a `pre_execute` hook."""
     ti = context["ti"]
     if ti.try_number > 1:
         end_statements(tag(ti))
-    # Of another run's, too: the lease may have been taken on a worker that sees no driver of this one.
+    # The lease may have been taken on a worker that sees no driver of this one.
     end_spark_drivers(tag(ti))
 
 

@@ -1,4 +1,4 @@
-"""The row of each try: opened by the lease or the listener, closed by the listener, among other runs and tries."""
+"""The row of each try: opened by the lease or the listener, closed by the task or the listener, among others."""
 
 from functools import partial
 from types import SimpleNamespace
