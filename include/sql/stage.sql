@@ -1,6 +1,5 @@
-{#- Trino: what differs between a gold table as audited and as published, into a staging table. -#}
-{%- set audited = ti.xcom_pull(task_ids=params.audited_by) -%}
-{%- set table = params.table -%}
+{#- Trino: what differs between a gold table as audited and as published, into a staging table.
+   Given: `table` (GoldTable), `audited` (what the audit returned). -#}
 {%- set snapshot = audited.snapshots.get('gold.' ~ table.name) -%}
 {%- set base_snapshot = audited.base_snapshots.get('gold.' ~ table.name) -%}
 {#- A snapshot from before a column was added has none of it. -#}

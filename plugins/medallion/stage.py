@@ -1,13 +1,27 @@
 """Staging: what differs of each gold table, loaded by Trino into PostgreSQL."""
 
+import json
 from dataclasses import asdict
 
 from airflow.providers.common.sql.operators.sql import SQLExecuteQueryOperator
 from airflow.sdk import TaskGroup
 
 from medallion.engines import cancel_on_kill
-from medallion.gold import gold_tables
+from medallion.gold import GoldTable, gold_tables
 from medallion.settings import TRINO_CONNECTION
+
+
+def staging_statement(file: str, table: GoldTable, audited_by: str) -> str:
+    """Return the template of one statement of `include/sql` for a gold table.
+
+    The table is written into the template's text. As a task's `params` it could be replaced by the conf of a run, and
+    with it the SQL that Trino runs.
+    """
+    return (
+        f"{{%- set table = {json.dumps(asdict(table))} -%}}"
+        f"{{%- set audited = ti.xcom_pull(task_ids='{audited_by}') -%}}"
+        f"{{%- include '{file}' -%}}"
+    )
 
 
 def stage_tables(audited_by: str) -> TaskGroup:
@@ -17,8 +31,9 @@ def stage_tables(audited_by: str) -> TaskGroup:
             task = SQLExecuteQueryOperator(
                 task_id=table.name,
                 conn_id=TRINO_CONNECTION,
-                sql=["drop_staging.sql", "stage.sql"],
-                params={"table": asdict(table), "audited_by": audited_by},
+                sql=[
+                    staging_statement(file, table, audited_by) for file in ("drop_staging.sql", "stage.sql")
+                ],
             )
             cancel_on_kill(task)
     return stage

@@ -48,12 +48,12 @@ def staged() -> Iterator[Staged]:
                 base_snapshots={} if published is None else {name: 42},
                 columns={name: known} if known else {},
             )  # fmt: skip
-            ti = SimpleNamespace(xcom_pull=lambda task_ids: audit)
             variables = {
-                "ti": ti,
+                "ti": None,
                 "tag": lambda _: "t",
                 "run_state": lambda _: None,
-                "params": {"table": TABLE, "audited_by": "audit"},
+                "table": TABLE,
+                "audited": audit,
             }
             for file in ("drop_staging.sql", "stage.sql"):
                 statement = rendered(file, **variables).decode()
