@@ -10,7 +10,7 @@ medians over the runs. Needs a stack that runs and has never published, with SHO
 import argparse
 import statistics
 
-from medallion.begin import GROUPS
+from medallion.tasks.begin import GROUPS
 from stack.errors import StackError
 from stack.pipeline import on_trino, publication, shop, show, trigger
 from stack.settings import Settings

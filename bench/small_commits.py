@@ -101,7 +101,7 @@ def on_trino(statement: str) -> None:
 
 
 def maintain(spark: SparkSession) -> None:
-    """Do what the DAG lakehouse_maintenance does for our tables."""
+    """Do what the DAG medallion_maintenance does for our tables."""
     ours = [name_of(layer) for layer in PARTITIONED_BY]
     for table in maintenance.measure():
         if table["name"] in ours:

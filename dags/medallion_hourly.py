@@ -13,15 +13,16 @@ it again, tests them, and publishes all gold tables in one transaction. Any run 
 
 from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param, TaskGroup, chain, task
 
-from medallion import audit, lease, publish
-from medallion.begin import BeginRunOperator
-from medallion.dbt import dbt_layer, entity_tests, source_freshness
-from medallion.defaults import DAG_ARGUMENTS
-from medallion.manifest import entities
-from medallion.notify import deadline
+from medallion.project.manifest import entities
+from medallion.publish import audit, publish
+from medallion.run import lease
 from medallion.settings import SQL, settings
-from medallion.spark import EntitiesOperator
-from medallion.stage import stage_tables
+from medallion.tasks.alerts import deadline
+from medallion.tasks.begin import BeginRunOperator
+from medallion.tasks.dbt import dbt_layer, entity_tests, source_freshness
+from medallion.tasks.defaults import DAG_ARGUMENTS
+from medallion.tasks.spark import EntitiesOperator
+from medallion.tasks.stage import stage_tables
 
 # What BI tools and other DAGs wait for.
 GOLD = Asset(name="gold", uri="medallion://gold")

@@ -12,12 +12,12 @@ Beside it, all dbt tests look at whole tables; hourly they look at what changed.
 
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TaskGroup, task
 
-from medallion import lease
-from medallion.begin import BeginRunOperator
-from medallion.dbt import dbt_layer, dbt_tests
-from medallion.defaults import DAG_ARGUMENTS
+from medallion.run import lease
+from medallion.run.window import RunKind
 from medallion.settings import settings
-from medallion.window import RunKind
+from medallion.tasks.begin import BeginRunOperator
+from medallion.tasks.dbt import dbt_layer, dbt_tests
+from medallion.tasks.defaults import DAG_ARGUMENTS
 
 MARTS = "path:models/silver/marts"
 

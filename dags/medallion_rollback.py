@@ -10,12 +10,13 @@ lake, and skip their task `publish`. Bronze, silver and the watermark stay as th
 
 from airflow.sdk import DAG, Param, chain, task
 
-from medallion import lease, rollback
-from medallion.begin import BeginRunOperator
-from medallion.defaults import DAG_ARGUMENTS
+from medallion.publish import rollback
+from medallion.run import lease
+from medallion.run.window import RunKind
 from medallion.settings import SQL
-from medallion.stage import stage_tables
-from medallion.window import RunKind
+from medallion.tasks.begin import BeginRunOperator
+from medallion.tasks.defaults import DAG_ARGUMENTS
+from medallion.tasks.stage import stage_tables
 
 with DAG(
     "medallion_rollback",

@@ -4,11 +4,11 @@ from typing import ClassVar
 
 from airflow.plugins_manager import AirflowPlugin
 
-from medallion.tries import TryListener
+from medallion.run.attempts import AttemptListener
 
 
 class MedallionPlugin(AirflowPlugin):
     """Registers the listener."""
 
     name = "medallion"
-    listeners: ClassVar = [TryListener()]
+    listeners: ClassVar = [AttemptListener()]

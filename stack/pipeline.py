@@ -24,7 +24,7 @@ from stack.settings import ROOT, Settings
 
 DAG = "medallion_hourly"
 RECONCILE_DAG = "medallion_reconcile"
-MAINTENANCE_DAG = "lakehouse_maintenance"
+MAINTENANCE_DAG = "medallion_maintenance"
 ROLLBACK_DAG = "medallion_rollback"
 
 

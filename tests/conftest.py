@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from postgres import Server, postgres_server
+from support.postgres import Server, postgres_server
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ alter table gold.{{ table.name }} add column {{ name }} {{ type }};
 {%- endif %}
 {%- endfor %}
 {%- endif %}
-create unique index if not exists {{ table.name }}_key on gold.{{ table.name }} ({{ table.key_digests | join(', ') }});
+create unique index if not exists {{ table.name }}_key on gold.{{ table.name }} ({{ table.index_expressions | join(', ') }});
 
 delete from gold.{{ table.name }} as published
 {% if 'gold.' ~ table.name not in base_snapshots -%}
@@ -32,7 +32,7 @@ where staged._deleted {% for column in table.key %}and staged.{{ column }} = pub
 
 insert into gold.{{ table.name }} as published ({{ table.columns | join(', ') }})
 select {{ table.columns | join(', ') }} from {{ staged_rows }} where not _deleted
-on conflict ({{ table.key_digests | join(', ') }}) do update
+on conflict ({{ table.index_expressions | join(', ') }}) do update
 set {% for column in table.columns if column not in table.key %}{{ column }} = excluded.{{ column }}{{ ', ' if not loop.last }}{% endfor %}
 where
     ({% for column in table.columns %}published.{{ column }}{{ ', ' if not loop.last }}{% endfor %})

@@ -7,7 +7,7 @@ set
     published_snapshots = %(snapshots)s,
     -- Only an extraction that joins up with what is covered leaves no gap.
     watermark = case
-        when %(is_extracted)s and %(window_start)s <= watermark then greatest(watermark, %(window_end)s)
+        when %(bronze_covers_window)s and %(window_start)s <= watermark then greatest(watermark, %(window_end)s)
         else watermark
     end,
     -- A request stays until every layer was made under it.

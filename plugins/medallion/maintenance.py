@@ -11,11 +11,11 @@ from typing import Any
 from airflow.providers.trino.hooks.trino import TrinoHook
 from trino.exceptions import DatabaseError
 
-from medallion.database import rendered, transaction
-from medallion.engines import tag
-from medallion.lake import load_lake, tables
-from medallion.manifest import sort_orders
-from medallion.run_state import run_state
+from medallion.engines.iceberg import load_lake, tables
+from medallion.engines.leftovers import tag
+from medallion.engines.postgres import rendered, transaction
+from medallion.project.manifest import sort_orders
+from medallion.run.state import run_state
 from medallion.settings import TRINO_CONNECTION, settings
 
 log = logging.getLogger(__name__)

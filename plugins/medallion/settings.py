@@ -47,7 +47,7 @@ class Settings(BaseSettings):
     schedule: Cron = Field("0 * * * *", description="Cron expression of medallion_hourly, UTC.")
     reconcile_schedule: Cron = Field("30 3 * * *", description="Cron expression of medallion_reconcile, UTC.")
     maintenance_schedule: Cron = Field(
-        "30 4 * * *", description="Cron expression of lakehouse_maintenance, UTC."
+        "30 4 * * *", description="Cron expression of medallion_maintenance, UTC."
     )
     snapshot_retention: timedelta = Field(
         timedelta(hours=168),

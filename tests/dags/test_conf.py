@@ -76,7 +76,7 @@ def render(dag: DAG, task_id: str, conf: dict[str, Any]) -> dict[str, str]:
 
 
 def dags() -> list[str]:
-    return ["medallion_hourly", "medallion_reconcile", "medallion_rollback", "lakehouse_maintenance"]
+    return ["medallion_hourly", "medallion_reconcile", "medallion_rollback", "medallion_maintenance"]
 
 
 @pytest.mark.parametrize("dag_id", dags())

@@ -12,8 +12,8 @@ import yaml
 from airflow.sdk import DAG
 from jinja2 import StrictUndefined
 
-from medallion.manifest import MANIFESTS
-from medallion.run_state import RunState
+from medallion.project.manifest import MANIFESTS
+from medallion.run.state import RunState
 
 INCLUDE = Path(__file__).parents[2] / "include"
 ENGINE = {

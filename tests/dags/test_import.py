@@ -55,7 +55,7 @@ def test_loading_leaves_the_heavy_imports_to_the_tasks(loaded: Any, module: str)
 def test_missing_manifest_is_told_with_the_command_that_builds_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from medallion import manifest
+    from medallion.project import manifest
 
     monkeypatch.setattr(manifest, "MANIFESTS", tmp_path)
     manifest.manifest.cache_clear()

@@ -1,4 +1,4 @@
-"""The graph of lakehouse_maintenance, and what it tells the engines."""
+"""The graph of medallion_maintenance, and what it tells the engines."""
 
 import json
 from itertools import pairwise
@@ -10,14 +10,14 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG
 
-from medallion.window import RunKind
+from medallion.run.window import RunKind
 
 JOBS = Path(__file__).parents[2] / "include" / "spark_jobs"
 
 
 @pytest.fixture
 def maintenance(dag_bag: DagBag) -> DAG:
-    return dag_bag.dags["lakehouse_maintenance"]
+    return dag_bag.dags["medallion_maintenance"]
 
 
 def test_steps_follow_one_another_under_the_lease(maintenance: DAG) -> None:
@@ -54,7 +54,7 @@ def test_spark_is_told_the_tables_to_compact_once_the_lease_is_held(maintenance:
     assert len(held) == 1
     tables = task.application_args[task.application_args.index("--tables") + 1]
     assert json.loads(tables) == measured[:1]
-    assert task.name == "medallion lakehouse_maintenance.compact"
+    assert task.name == "medallion medallion_maintenance.compact"
     assert Path(task.application) == JOBS / "compact.py" and Path(task.application).exists()
     assert task.max_active_tis_per_dag == 1
 

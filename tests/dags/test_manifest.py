@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from medallion.manifest import MANIFESTS, manifest, model_nodes
+from medallion.project.manifest import MANIFESTS, manifest, model_nodes
 from stack.build import TARGETS, dbt_sources
 
 

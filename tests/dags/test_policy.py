@@ -12,7 +12,7 @@ from airflow.serialization.serialized_objects import DagSerialization
 
 from .conftest import DAGS
 
-EXPECTED = {"lakehouse_maintenance", "medallion_hourly", "medallion_reconcile", "medallion_rollback"}
+EXPECTED = {"medallion_maintenance", "medallion_hourly", "medallion_reconcile", "medallion_rollback"}
 SCHEDULED = EXPECTED - {"medallion_rollback"}
 PUBLISHING = {"medallion_hourly"}
 
@@ -73,15 +73,15 @@ def test_tasks_have_an_owner(dag_bag: DagBag) -> None:
 
 
 def test_a_later_try_ends_what_the_earlier_one_left(dag_bag: DagBag) -> None:
-    from medallion.engines import end_earlier_try
+    from medallion.engines.leftovers import end_earlier_attempt
 
-    assert {task._pre_execute_hook for task in tasks(dag_bag)} == {end_earlier_try}
+    assert {task._pre_execute_hook for task in tasks(dag_bag)} == {end_earlier_attempt}
 
 
 def test_success_is_noted_within_the_task(dag_bag: DagBag) -> None:
-    from medallion.tries import note_success
+    from medallion.run.attempts import close_attempt
 
-    assert {task._post_execute_hook for task in tasks(dag_bag)} == {note_success}
+    assert {task._post_execute_hook for task in tasks(dag_bag)} == {close_attempt}
 
 
 def test_a_killed_task_ends_what_it_runs_on_an_engine(dag_bag: DagBag) -> None:
@@ -95,14 +95,14 @@ def test_a_killed_task_ends_what_it_runs_on_an_engine(dag_bag: DagBag) -> None:
 
 
 def test_notifier_of_the_settings_is_called_on_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    from medallion import notify
     from medallion.settings import settings
+    from medallion.tasks import alerts
 
     monkeypatch.setenv("MEDALLION_NOTIFIER", "airflow.providers.smtp.notifications.smtp.SmtpNotifier")
     monkeypatch.setenv("MEDALLION_NOTIFIER_ARGUMENTS", '{"to": "team@example.org"}')
     settings.cache_clear()
     try:
-        [notifier] = notify.notifiers()
+        [notifier] = alerts.notifiers()
         assert notifier.to == "team@example.org"
     finally:
         settings.cache_clear()

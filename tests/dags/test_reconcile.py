@@ -5,7 +5,7 @@ from typing import Any
 
 from airflow.sdk import DAG
 
-from medallion.window import RunKind
+from medallion.run.window import RunKind
 
 MODELS = Path(__file__).parents[2] / "include" / "dbt" / "models"
 BRONZE = {f"bronze.{path.stem}" for path in (MODELS / "bronze").glob("*.sql")}

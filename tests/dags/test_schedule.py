@@ -11,8 +11,8 @@ from airflow.sdk.definitions.deadline import DeadlineReference
 from airflow.serialization.serialized_objects import DagSerialization
 from airflow.timetables.base import DataInterval, TimeRestriction
 
-from medallion.begin import data_interval, requested, tasks_to_skip
-from medallion.window import RunKind, Window, WindowError, resolve_window
+from medallion.run.window import RunKind, Window, WindowError, resolve_window
+from medallion.tasks.begin import data_interval, run_kind_and_window, tasks_to_skip
 
 NOW = datetime(2018, 5, 1, 12, 3, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -53,7 +53,7 @@ def context(run_type: str, interval: tuple[datetime, datetime] | None, **params:
 
 
 def window(run: Any, covered_to: datetime) -> Window | None:
-    kind, asked = requested(run)
+    kind, asked = run_kind_and_window(run)
     return resolve_window(kind, asked, data_interval(run), covered_to, NOW)
 
 
@@ -83,7 +83,7 @@ def test_backfill_of_a_range_is_a_run_an_hour(hourly: DAG) -> None:
     ],
 )
 def test_kind_of_the_run_that_a_worker_is_given(run_type: str, kind: RunKind) -> None:
-    assert requested(context(run_type, (at(10), at(11)))) == (kind, None)
+    assert run_kind_and_window(context(run_type, (at(10), at(11)))) == (kind, None)
 
 
 def test_scheduled_run_ends_with_its_hour(timetable: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ from stack.airflow_api import AirflowApi
 from stack.credentials import credentials
 from stack.errors import StackError
 from stack.pipeline import DAG, show
-from waiting import wait_until
+from support.waiting import wait_until
 
 from .conftest import Stack, filled, own_stack
 

@@ -19,12 +19,12 @@ import trino
 from pyhive import hive
 from pyiceberg.catalog.sql import SqlCatalog
 
-import olist
 from expected import GOLD, Expected, expected_from_csv, expected_from_source
 from stack import supervisor
 from stack.bootstrap import HOME
 from stack.environment import environment, exports
 from stack.settings import ROOT, Settings
+from support import olist
 
 from .dbt_runner import Dbt
 

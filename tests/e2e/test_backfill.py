@@ -8,7 +8,7 @@ import pytest
 from expected.model import MODELS
 from stack.airflow_api import AirflowApi
 from stack.pipeline import DAG
-from waiting import wait_until
+from support.waiting import wait_until
 
 from .conftest import NOTIFICATIONS, Stack
 

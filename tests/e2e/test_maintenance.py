@@ -19,7 +19,7 @@ from stack.airflow_api import AirflowApi
 from stack.environment import environment
 from stack.pipeline import MAINTENANCE_DAG
 from stack.settings import ROOT
-from waiting import wait_until
+from support.waiting import wait_until
 
 from .conftest import Stack
 
@@ -186,6 +186,6 @@ def test_daily_run_leaves_gold_and_the_publication_as_they_are(stack: Stack, fir
     assert stack.audit("select lease_run_id from audit.pipeline") == [(None,)]
     told = stack.audit(
         "select task_id from audit.data_pipeline_runs"
-        " where dag_id = ''lakehouse_maintenance'' and status = ''success'' group by 1 order by 1"
+        " where dag_id = ''medallion_maintenance'' and status = ''success'' group by 1 order by 1"
     )
     assert told == [("compact",), ("end",), ("expire",), ("measure",)]

@@ -18,7 +18,7 @@ from sample.shop import TABLES
 from sample.trade import change
 from stack.airflow_api import AirflowApi
 from stack.pipeline import DAG, RECONCILE_DAG
-from waiting import wait_until
+from support.waiting import wait_until
 
 from .conftest import Stack
 

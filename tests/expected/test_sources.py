@@ -10,7 +10,7 @@ from typing import Any
 import psycopg2
 import pytest
 
-import olist
+from support import olist
 
 from .conftest import ROWS
 from .entities import ENTITIES

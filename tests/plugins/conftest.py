@@ -10,13 +10,13 @@ import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 from tenacity import stop_after_delay
 
-from medallion import lease
-from medallion.database import create_audit_tables
-from medallion.gold import gold_tables
+from medallion.engines.postgres import create_audit_tables
+from medallion.project.contracts import gold_tables
+from medallion.run import lease
+from medallion.run.attempts import AttemptListener, close_attempt
 from medallion.settings import settings
-from medallion.tries import TryListener, note_success
-from postgres import Server, query
-from task_instance import Task
+from support.postgres import Server, query
+from support.task_instance import Task
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +47,7 @@ def gold(postgres: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gold]:
     # There is no engine here on which anything could be left.
     monkeypatch.setattr(lease, "end_all_leftovers", lambda: None)
     # Tries that a test leaves open have no process.
-    monkeypatch.setattr(lease.await_open_tries.retry, "stop", stop_after_delay(0))
+    monkeypatch.setattr(lease.wait_for_open_attempts.retry, "stop", stop_after_delay(0))
     create_audit_tables()
     yield lambda statement, parameters=None: query(postgres.url(database="bi"), statement, parameters)
     query_outside(postgres, "drop database bi with (force)")
@@ -135,5 +135,5 @@ def stage(gold: Gold) -> Stage:
 
 def ran(task: Task) -> None:
     """A task ran, and was audited as Airflow has it audited."""
-    TryListener().on_task_instance_running(None, task)
-    note_success({"ti": task})
+    AttemptListener().on_task_instance_running(None, task)
+    close_attempt({"ti": task})

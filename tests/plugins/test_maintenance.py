@@ -12,7 +12,7 @@ from pyiceberg.transforms import IdentityTransform
 from pyiceberg.types import LongType, NestedField
 
 from medallion import maintenance
-from task_instance import Task
+from support.task_instance import Task
 
 from .conftest import Gold
 
@@ -96,7 +96,7 @@ def test_figures_are_those_of_the_current_snapshot(lake: SqlCatalog) -> None:
 
 
 def test_fact_sales_is_sorted_by_purchase_date_and_customer() -> None:
-    from medallion.manifest import sort_orders
+    from medallion.project.manifest import sort_orders
 
     assert sort_orders() == {"silver.fact_sales": ["order_purchase_timestamp", "customer_id"]}
 

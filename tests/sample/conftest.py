@@ -5,7 +5,7 @@ from contextlib import closing
 import psycopg2
 import pytest
 
-from postgres import Query, Server, query
+from support.postgres import Query, Server, query
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,8 @@ from unicodedata import category
 import pytest
 
 from expected import ENTITIES, GOLD, canonical_key, expected_from_source
-from postgres import Query, Server
 from sample.anomalies import cases
+from support.postgres import Query, Server
 from tests.sample.cli import sample
 
 UNTIL = ("--until", "2025-01-15 10:00:00")

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-import olist
 from expected import ENTITIES, expected_from_csv, expected_from_source
-from postgres import Query, Server
 from sample.shop import TABLES
+from support import olist
+from support.postgres import Query, Server
 from tests.sample.cli import ROOT, sample
 
 FILES = {

@@ -7,7 +7,7 @@ import psycopg2
 import pytest
 
 from expected import ENTITIES
-from postgres import Query, Server, query
+from support.postgres import Query, Server, query
 from tests.sample.cli import sample
 
 LONG_AGO = datetime(2017, 1, 1, tzinfo=UTC)

@@ -11,8 +11,8 @@ from typing import IO, Any
 import pytest
 
 from expected import expected_from_source
-from postgres import Query, Server, query
 from sample.anomalies import PARENTS
+from support.postgres import Query, Server, query
 from tests.sample.cli import ROOT, sample
 
 STEPS = ["created", "approved", "invoiced", "processing", "shipped", "delivered"]

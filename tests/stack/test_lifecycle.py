@@ -3,11 +3,11 @@ import shutil
 
 import pytest
 
-from postgres import Server
 from stack import lifecycle
 from stack.errors import StackError
 from stack.postgres import forget_dead_server
 from stack.settings import Settings
+from support.postgres import Server
 
 
 def test_settings_that_differ_from_the_running_stack_are_named(settings: Settings) -> None:

@@ -7,7 +7,7 @@ import pytest
 from stack import supervisor
 from stack.errors import StackError
 from stack.settings import Settings
-from waiting import wait_until
+from support.waiting import wait_until
 
 
 def test_a_port_in_use_is_named_with_its_setting(

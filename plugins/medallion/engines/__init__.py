@@ -1,0 +1,1 @@
+"""Access to PostgreSQL, Iceberg and Trino, without any knowledge of runs."""

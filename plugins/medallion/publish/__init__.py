@@ -1,0 +1,1 @@
+"""From the audit of a run to the tables that BI reads, and back."""

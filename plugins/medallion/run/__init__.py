@@ -1,0 +1,1 @@
+"""A run's lease, window, state and attempts."""

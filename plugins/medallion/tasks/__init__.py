@@ -1,0 +1,1 @@
+"""The operators and hooks that the DAG files import."""

@@ -1,0 +1,59 @@
+"""What all our tasks share: owner, retries, timeouts, macros, notification."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airflow.sdk import Context, RetryDecision, RetryPolicy
+
+from medallion.engines.leftovers import end_earlier_attempt, tag
+from medallion.run.attempts import close_attempt
+from medallion.run.state import run_state
+from medallion.settings import settings
+from medallion.tasks.alerts import notifiers
+
+# What the engines and dbt say of an error that comes again however often it is tried.
+PERMANENT = re.compile(
+    r"Got \d+ results?, configured to fail|Compilation Error|SYNTAX_ERROR|COLUMN_NOT_FOUND|FUNCTION_NOT_FOUND"
+    r"|TYPE_MISMATCH|UNRESOLVED_COLUMN|UNRESOLVED_ROUTINE|MULTIPLE_MATCHES|violates foreign key|invalid contract"
+)
+
+
+class FailFast(RetryPolicy):
+    """Retries everything but what a retry can't mend: a failed data test, bad SQL.
+
+    By message and not by type: Cosmos raises one type for all.
+    """
+
+    def evaluate(
+        self, exception: BaseException, try_number: int, max_tries: int, context: Context | None = None
+    ) -> RetryDecision:
+        """Decide from the exception's text."""
+        if found := PERMANENT.search(str(exception)):
+            return RetryDecision.fail(f"{found[0]}: a retry would end the same")
+        return RetryDecision.default()
+
+
+DEFAULT_ARGS: dict[str, Any] = {
+    "owner": "data-platform",
+    "depends_on_past": False,
+    "retries": 4,
+    "retry_delay": timedelta(seconds=10),
+    "retry_exponential_backoff": 2.0,
+    "max_retry_delay": timedelta(minutes=5),
+    "retry_policy": FailFast(),
+    "execution_timeout": settings().task_timeout,
+    "on_failure_callback": notifiers(),
+    "pre_execute": end_earlier_attempt,
+    "post_execute": close_attempt,
+}
+
+# What all our DAGs have in common.
+DAG_ARGUMENTS: dict[str, Any] = {
+    "start_date": datetime(2016, 1, 1, tzinfo=UTC),
+    "catchup": False,
+    "max_active_runs": 1,
+    "dagrun_timeout": timedelta(hours=12),
+    "default_args": DEFAULT_ARGS,
+    "user_defined_macros": {"run_state": run_state, "tag": tag},
+}

@@ -1,0 +1,211 @@
+"""The tasks of the hourly DAG on warm engines: the same models, jobs and SQL, without Airflow's own time."""
+
+import itertools
+import json
+import os
+import random
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from airflow.providers.trino.hooks.trino import TrinoHook
+from airflow.sdk.exceptions import AirflowSkipException
+
+from medallion.engines.leftovers import tag
+from medallion.engines.postgres import create_audit_tables, rendered, transaction
+from medallion.project.contracts import GoldTable, gold_tables
+from medallion.project.manifest import entities, model_nodes
+from medallion.publish import audit, publish
+from medallion.run import lease
+from medallion.run.attempts import AttemptListener, close_attempt
+from medallion.run.pending import tables_with_new_rows
+from medallion.run.state import RunState, run_state
+from medallion.run.window import RunKind, Window
+from medallion.settings import TRINO_CONNECTION
+from medallion.tasks.begin import record_window, request_rebuild, skip_tables_without_work
+from stack.settings import ROOT
+from support.task_instance import Task
+
+from ..dbt_runner import Dbt
+
+ENGINES = {"bronze": "trino", "silver": "spark", "gold": "trino"}
+
+
+def halves() -> dict[str, list[str]]:
+    """Return the entities in two parts, each a task here: a Spark job that is killed has made some of them."""
+    orders = [name for name in entities() if name.startswith("order")]
+    return {"orders": orders, "reference": [name for name in entities() if name not in orders]}
+
+
+class WarmPipeline:
+    """Runs of the pipeline, one after the other; `environment` is that of the stack's processes."""
+
+    def __init__(self, environment: dict[str, str], dbt: Dbt, log: Path) -> None:
+        """Start Spark, which writes into `log`."""
+        self.dbt, self.log = dbt, log
+        self.audited: dict[str, dict[str, Any]] = {}
+        self.tries: Counter[str] = Counter()
+        self.idle: dict[str, set[str]] = {}  # run -> the halves of the entities that it skipped
+        self.spark = subprocess.Popen(
+            [sys.executable, Path(__file__).with_name("silver_server.py")],
+            env=environment
+            | {"PYTHONPATH": os.pathsep.join([str(ROOT / "include" / "spark_jobs"), str(ROOT / "tests")])},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log.open("w"),
+            text=True,
+        )
+
+    def close(self) -> None:
+        """End Spark."""
+        self.spark.kill()
+        self.spark.wait()
+
+    def tasks(self, draw: random.Random) -> list[str]:
+        """Return the tasks of a run, those of a layer in any order."""
+        named: dict[str, list[str]] = {
+            "bronze": [],
+            "entities": list(halves()),
+            "silver": [],
+            "gold": [],
+        }
+        for node in sorted(model_nodes(), key=lambda node: node["name"]):
+            if node["config"]["materialized"] != "spark_job":
+                named[node["schema"]].append(node["name"])
+        named["audit"] = [""]
+        named["stage"] = [table.name for table in gold_tables()]
+        named["publish"] = [""]
+        return [
+            f"{layer}.{name}".rstrip(".")
+            for layer, names in named.items()
+            for name in draw.sample(names, len(names))
+        ]
+
+    def run(
+        self,
+        run_id: str,
+        kind: RunKind,
+        window: Window | None = None,
+        tasks: Sequence[str] | None = None,
+        rebuild: str = "none",
+    ) -> None:
+        """Do a run; or only `tasks` of it: its first ones, as if it had been killed then, or those that were cleared.
+
+        Where it begins it leaves out the tables of bronze that have nothing for it.
+
+        Raises AssertionError where a task fails, AirflowFailException where publishing has to begin anew.
+        """
+        self.tries[run_id] += 1
+        asked = self.tasks(random.Random(0)) if tasks is None else tasks
+        bronze = tuple(f"bronze.{node['name']}" for node in model_nodes() if node["schema"] == "bronze")
+        ti = Task(run_id, try_number=self.tries[run_id], task_ids=bronze)
+        # Every other run has ended: the lease is free.
+        assert lease.try_lease(ti) is None
+        request_rebuild(rebuild)
+        record_window(ti, kind, window, window)
+        is_begun = ti.try_number > 1 or kind is RunKind.RECONCILE
+        quiet = [] if is_begun else skip_tables_without_work(ti)
+        busy = [task for task in asked if task not in quiet]
+        for layer, group in itertools.groupby(busy, lambda task: task.partition(".")[0]):
+            if layer in ("silver", "gold") and self.idle.get(run_id) == halves().keys():
+                continue  # Airflow skips what follows skipped tasks
+            done = list(group)
+            with self.audited_tries(ti, done if layer == "bronze" else [layer]):
+                self.do(ti, layer, [task.partition(".")[2] for task in done])
+
+    def do(self, ti: Task, layer: str, names: list[str]) -> None:
+        """Do tasks of a layer."""
+        state = run_state(ti)
+        match layer:
+            case "bronze" | "silver" | "gold":
+                success, said = self.dbt.run(ENGINES[layer], names, state.json())
+                assert success, said
+            case "entities":
+                self.make_entities(ti.run_id, state, names)
+            case "audit":
+                self.audited[ti.run_id] = audit.audit_run(ti, {"allow_rejected": True})
+            case "stage":
+                self.stage(ti, names)
+            case "publish":
+                with suppress(AirflowSkipException):  # a later run has published it all
+                    publish.publish(ti, self.audited[ti.run_id])
+
+    @contextmanager
+    def audited_tries(self, ti: Task, task_ids: Sequence[str]) -> Iterator[None]:
+        """Tell the audit of tries, as Airflow does; publishing asks it what the tasks read."""
+        for ti.task_id in task_ids:
+            AttemptListener().on_task_instance_running(None, ti)
+        yield
+        for ti.task_id in task_ids:
+            close_attempt({"ti": ti})
+
+    def make_entities(self, run_id: str, state: RunState, names: Sequence[str]) -> None:
+        """Have those of the halves of the entities that have news made by the warm Spark."""
+        assert self.spark.stdin and self.spark.stdout
+        news = {name: tables_with_new_rows(state, halves()[name]) for name in sorted(names)}
+        idle = {name for name, tables in news.items() if not tables}
+        self.idle[run_id] = self.idle.get(run_id, set()) - news.keys() | idle
+        if idle == news.keys():
+            return
+        asked = {
+            "entities": list(itertools.chain(*news.values())),
+            "batch": state.batch,
+            "published_batch": state.published_batch,
+            "rebuild": state.rebuild,
+        }
+        self.spark.stdin.write(json.dumps(asked) + "\n")
+        self.spark.stdin.flush()
+        outcome = self.spark.stdout.readline()
+        assert outcome == '"done"\n', outcome or self.log.read_text()[-3000:]
+
+    def stage(self, ti: Task, names: Sequence[str]) -> None:
+        """Stage what differs of the gold tables, by the DAG's own statements, side by side as it does."""
+        ti.xcoms = {"audit": self.audited[ti.run_id]}
+
+        def stage_table(table: GoldTable) -> None:
+            variables = {
+                "ti": ti,
+                "tag": tag,
+                "run_state": run_state,
+                "params": {"table": asdict(table), "audited_by": "audit"},
+            }
+            trino: Any = TrinoHook(TRINO_CONNECTION)  # type: ignore[no-untyped-call]
+            trino.run([rendered(file, **variables).decode() for file in ("drop_staging.sql", "stage.sql")])
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(stage_table, [table for table in gold_tables() if table.name in names]))
+
+    def forget(self, *layers: str) -> None:
+        """Drop what was published, and the lake's tables of the layers: as if nothing had ever been made of them."""
+        for told in (self.audited, self.idle, self.tries):
+            told.clear()
+        trino: Any = TrinoHook(TRINO_CONNECTION)  # type: ignore[no-untyped-call]
+        for layer in layers:
+            for (name,) in trino.get_records(f"show tables from lake.{layer}"):
+                trino.run(f"drop table lake.{layer}.{name}")
+        create_audit_tables()
+        with transaction() as cursor:
+            cursor.execute("select last_batch from audit.pipeline")
+            batches: Any = cursor.fetchone()
+            cursor.execute(
+                "select format('drop table %I.%I', schemaname, tablename) as statement from pg_tables"
+                " where schemaname in ('gold', 'staging', 'audit')"
+            )
+            for row in cursor.fetchall():
+                cursor.execute(row.statement)
+        create_audit_tables()
+        with transaction() as cursor:
+            # What bronze keeps has the old batches: new ones go on from there.
+            cursor.execute("update audit.pipeline set last_batch = %s", (batches.last_batch,))
+
+
+def in_environment(environment: dict[str, str]) -> dict[str, str]:
+    """Return what makes a process one of the stack's, as far as Airflow's connections and pyiceberg go."""
+    ours = ("AIRFLOW_CONN_", "PYICEBERG_", "PGSERVICEFILE")
+    return {name: value for name, value in environment.items() if name.startswith(ours)}

@@ -1,0 +1,127 @@
+"""What is said when an engine does not answer, and which statements and processes are ours to end."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from medallion.engines.leftovers import (
+    ANY_TAG,
+    UNFINISHED,
+    EngineDownError,
+    end_earlier_attempt,
+    end_spark_drivers,
+    end_statements,
+    tag,
+)
+from support.task_instance import Task
+
+
+@pytest.fixture
+def nobody_listens(monkeypatch: pytest.MonkeyPatch) -> int:
+    """The Trino connection leads to a port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = int(server.getsockname()[1])
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_MEDALLION_TRINO",
+        json.dumps({"conn_type": "trino", "host": "127.0.0.1", "port": port, "login": "medallion"}),
+    )
+    return port
+
+
+def test_trino_that_is_down_is_named_with_its_place(nobody_listens: int) -> None:
+    with pytest.raises(EngineDownError, match=f"127.0.0.1:{nobody_listens} .connection medallion_trino"):
+        end_statements("medallion .*")
+
+
+def test_first_try_has_no_statement_to_end(nobody_listens: int) -> None:
+    end_earlier_attempt({"ti": Task("a", try_number=1)})
+    with pytest.raises(EngineDownError):
+        end_earlier_attempt({"ti": Task("a", try_number=2)})
+
+
+@pytest.fixture
+def drivers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
+    """Processes that look like drivers: ours by each name, another Airflow's, another project's, and a person's."""
+    wait = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    monkeypatch.setattr("medallion.engines.leftovers.SPARK_JOBS", tmp_path)
+    jobs = {
+        "medallion dag.orders": str(tmp_path / "silver.py"),
+        "medallion dag.reference": str(tmp_path / "silver.py"),
+        "medallion maintenance.compact": str(tmp_path / "compact.py"),
+        "another project": "/srv/other/silver.py",
+        "an editor": str(tmp_path / "silver.py"),
+    }
+    started = {
+        name: subprocess.Popen([*wait, "--name", name, job], stdin=subprocess.PIPE)
+        for name, job in jobs.items()
+    }
+    started["another Airflow"] = subprocess.Popen(
+        [*wait, "--name", "medallion dag.orders", jobs["medallion dag.orders"]],
+        stdin=subprocess.PIPE,
+        env=os.environ | {"AIRFLOW_HOME": "/srv/airflow"},
+    )
+    yield started
+    for process in started.values():
+        process.kill()
+        process.communicate()
+
+
+def test_driver_of_the_task_alone_is_ended(drivers: dict[str, subprocess.Popen[bytes]]) -> None:
+    end_spark_drivers("medallion dag.orders")
+    assert [name for name, process in drivers.items() if process.poll() is not None] == [
+        "medallion dag.orders"
+    ]
+
+
+def test_first_try_ends_the_driver_that_another_run_left(
+    drivers: dict[str, subprocess.Popen[bytes]],
+) -> None:
+    end_earlier_attempt({"ti": Task("a", dag_id="dag", task_id="orders")})
+    assert drivers["medallion dag.orders"].poll() is not None
+
+
+def test_all_drivers_of_ours_are_ended_and_no_other(drivers: dict[str, subprocess.Popen[bytes]]) -> None:
+    end_spark_drivers(None)
+    assert [name for name, process in drivers.items() if process.poll() is None] == [
+        "another project",
+        "an editor",
+        "another Airflow",
+    ]
+
+
+def test_tags_of_tasks_match_and_those_of_people_do_not() -> None:
+    assert re.fullmatch(ANY_TAG, tag(Task("a", task_id="gold.sales_by_day")))
+    assert not re.fullmatch(ANY_TAG, "medallion by hand")
+
+
+def statement_pattern(tag: str) -> str:
+    """The pattern that Trino matches statements with, out of the statement that asks it."""
+    [pattern] = re.findall(r"regexp_like\(query, '(.*)'\)", UNFINISHED.format(tag=tag))
+    return str(pattern)
+
+
+@pytest.mark.parametrize(
+    ("statement", "ours"),
+    [
+        ("/* medallion medallion_hourly.gold.sales_by_day */\nselect 1", True),
+        ("\n  /* medallion medallion_hourly.audit */ create table x as select 1", True),
+        ("/* medallion by hand */ select 1", False),
+        ("select 1 /* medallion medallion_hourly.audit */", False),
+        ("/* finance monthly.report */ select 1", False),
+    ],
+)
+def test_statements_of_our_tasks_are_known_by_their_beginning(statement: str, ours: bool) -> None:
+    assert bool(re.search(statement_pattern(ANY_TAG), statement)) is ours
+
+
+def test_statements_of_one_task_are_not_those_of_another() -> None:
+    pattern = statement_pattern("medallion medallion_hourly.gold.sales")
+    assert re.search(pattern, "/* medallion medallion_hourly.gold.sales */ select 1")
+    assert not re.search(pattern, "/* medallion medallion_hourly.gold.sales_by_day */ select 1")

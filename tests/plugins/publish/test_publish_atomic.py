@@ -1,0 +1,147 @@
+"""What a reader sees while publications come and are killed: every table whole, all of one run."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from medallion.publish.publish import publish
+from support.postgres import Server
+from support.task_instance import Task
+from support.waiting import wait_until
+
+from ..conftest import Gold, Stage
+
+PUBLICATIONS = 20
+READS_A_SECOND = 80
+# Per table a key, and the figure that ties it to the others: each publication has the same one in all tables.
+TABLES: dict[str, tuple[dict[str, str], str]] = {
+    "sales_by_category_month": ({"month": "2018-01-01", "category": "lamps"}, "items"),
+    "sales_by_day": ({"day": "2018-01-01"}, "items"),
+    "customer_analytics": ({"customer_unique_id": "anna"}, "items"),
+    "product_analytics": ({"product_id": "lamp"}, "units"),
+    "seller_analytics": ({"seller_id": "north"}, "items"),
+    "delivery_by_state_month": ({"state": "SP", "month": "2018-01-01"}, "delivered_orders"),
+}
+SEEN = " union all ".join(
+    f"select '{table}', count(*), sum({figure}) from gold.{table}" for table, (_, figure) in TABLES.items()
+)
+
+
+class Reader(threading.Thread):
+    """Reads all tables again and again, each time in one transaction; `wrong` holds what it must not have seen."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self.url, self.told_to_stop = url, threading.Event()
+        self.batches: list[int] = []
+        self.began = time.monotonic()
+        self.wrong: list[Any] = []
+
+    def run(self) -> None:
+        with psycopg.connect(self.url) as connection:
+            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            while not self.told_to_stop.wait(1 / READS_A_SECOND):
+                try:
+                    with connection.transaction():
+                        # Statements apart: that they agree is the transaction's merit.
+                        [(batch,)] = connection.execute("select batch from gold.publication").fetchall()
+                        for table, rows, figure in connection.execute(SEEN.encode()).fetchall():
+                            if (rows, figure) != (2, 2 * batch):
+                                self.wrong.append((batch, table, rows, figure))
+                except Exception as error:  # noqa: BLE001, whatever it is, a reader must not meet it
+                    self.wrong.append(error)
+                self.batches.append(batch)
+
+
+@pytest.fixture
+def audited(stage: Stage) -> Callable[[int], dict[str, Any]]:
+    """Stage publication number n (from 1): of each table a row that changes, one that goes and one that comes."""
+
+    def audited(number: int) -> dict[str, Any]:
+        def row(table: str, name: str, figure: int | None) -> dict[str, Any]:
+            key, column = TABLES[table]
+            # The last column of the key tells the rows apart.
+            *_, last = key
+            moved = {last: name if last not in ("month", "day") else f"20{name}-01-01"}
+            return {**key, **moved, column: figure, "_deleted": figure is None}
+
+        rows = {
+            table: [row(table, "10", number), row(table, str(number + 10), number)]
+            + ([row(table, str(number + 9), None)] if number > 1 else [])
+            for table in TABLES
+        }
+        return stage(f"run {number}", **rows)
+
+    return audited
+
+
+@pytest.fixture
+def reader(gold: Gold, postgres: Server, audited: Callable[[int], dict[str, Any]]) -> Iterator[Reader]:
+    """It reads from the first publication on."""
+    publish(Task("run 1"), audited(1))
+    reader = Reader(postgres.url(database="bi"))
+    reader.start()
+    yield reader
+    reader.told_to_stop.set()
+    reader.join()
+
+
+def finished(reader: Reader, batch: int) -> None:
+    """Wait until the reader has seen the batch, and stop it."""
+    wait_until(lambda: batch in reader.batches or reader.wrong, 30, every=0.01)
+    reader.told_to_stop.set()
+    reader.join()
+    assert reader.wrong == []
+    assert reader.batches == sorted(reader.batches) and reader.batches[-1] == batch
+
+
+def test_reader_sees_each_publication_whole(
+    gold: Gold, reader: Reader, audited: Callable[[int], dict[str, Any]]
+) -> None:
+    for number in range(2, PUBLICATIONS + 2):
+        publish(Task(f"run {number}"), audited(number))
+    [(batch,)] = gold("select batch from gold.publication")
+    finished(reader, batch)
+    assert len(set(reader.batches)) > PUBLICATIONS / 2
+    assert len(reader.batches) > PUBLICATIONS
+    assert len(reader.batches) > 20 * (time.monotonic() - reader.began)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        *(f"gold.{table}" for table in TABLES),
+        "audit.publications",
+        "gold.publication",
+        "staging.sales_by_day_2_1",
+    ],
+)
+def test_reader_sees_nothing_of_a_publication_that_is_killed(
+    gold: Gold, postgres: Server, reader: Reader, audited: Callable[[int], dict[str, Any]], step: str
+) -> None:
+    second = audited(2)
+    errors: list[BaseException] = []
+
+    def try_to_publish() -> None:
+        try:
+            publish(Task("run 2"), second)
+        except psycopg.Error as error:
+            errors.append(error)
+
+    with psycopg.connect(postgres.url(database="bi")) as holder:
+        # It lets readers pass; the publication stops at this table.
+        holder.execute(f"lock table {step} in exclusive mode".encode())
+        publisher = threading.Thread(target=try_to_publish)
+        publisher.start()
+        waiting = "select pid from pg_stat_activity where datname = 'bi' and wait_event_type = 'Lock'"
+        [(pid,), *_] = wait_until(lambda: gold(waiting), 30, every=0.01)
+        gold("select pg_terminate_backend(%s)", (pid,))
+        publisher.join()
+    assert errors
+    assert gold("select batch from gold.publication") == [(1,)]
+    publish(Task("run 2"), second)
+    finished(reader, 2)

@@ -1,0 +1,69 @@
+"""What a task is told of its run and of the publication before it."""
+
+import pytest
+
+from medallion.run.state import run_state
+from medallion.settings import settings
+from support.task_instance import Task
+
+from ..conftest import Gold
+
+
+def published(gold: Gold, by: int, up_to: int) -> None:
+    """A publication by batch `by`, whose tasks had read up to the batch `up_to`."""
+    snapshots = '{"gold.sales_by_day": 42}'
+    gold("update audit.pipeline set published_batch = %s, published_snapshots = %s", (up_to, snapshots))
+    gold("insert into gold.publication values ('earlier', %s, null, now())", (by,))
+
+
+def test_before_the_first_publication_everything_is_compared_whole(gold: Gold) -> None:
+    state = run_state(Task("a"))
+    assert (state.published_batch, state.publication, state.snapshots) == (0, 0, {})
+    assert (state.rebuild, state.compare_whole) == ("none", "silver")
+
+
+def test_publication_is_told_apart_from_what_it_had_read(gold: Gold) -> None:
+    published(gold, by=4, up_to=2)
+    state = run_state(Task("a"))
+    assert (state.published_batch, state.publication) == (2, 4)
+    assert (state.compare_whole, state.base_snapshots) == ("none", {"gold.sales_by_day": 42})
+
+
+@pytest.mark.parametrize("layer", ["gold", "silver"])
+def test_rebuild_asked_for_is_compared_whole_from_its_layer_on(gold: Gold, layer: str) -> None:
+    published(gold, by=4, up_to=4)
+    gold("update audit.pipeline set rebuild = %s", (layer,))
+    state = run_state(Task("a"))
+    assert (state.rebuild, state.compare_whole) == (layer, layer)
+    # The tables are compared whole; the snapshots are still told, to know which keys rows left.
+    assert (state.base_snapshots, state.snapshots) == ({}, {"gold.sales_by_day": 42})
+
+
+@pytest.mark.parametrize(
+    ("history_start", "start"),
+    [(None, "0001-01-01 00:00:00.000000"), ("2018-01-01", "2017-12-31 23:45:00.000000")],
+)
+def test_reconciliation_takes_what_no_window_reads_again(
+    gold: Gold, monkeypatch: pytest.MonkeyPatch, history_start: str | None, start: str
+) -> None:
+    if history_start:
+        monkeypatch.setenv("MEDALLION_HISTORY_START", history_start)
+        settings.cache_clear()
+    gold("insert into audit.runs (dag_id, run_id, kind) values ('medallion_reconcile', 'a', 'reconcile')")
+    before = run_state(Task("a", dag_id="medallion_reconcile"))
+    assert (before.kind, before.extract_from, before.extract_to) == ("reconcile", None, None)
+    gold("update audit.pipeline set watermark = '2018-05-01 12:00+00'")
+    state = run_state(Task("a", dag_id="medallion_reconcile"))
+    assert (state.extract_from, state.extract_to) == (start, "2018-05-01 11:45:00.000000")
+    assert state.tested_rows == "all"
+
+
+def test_share_of_deletes_is_the_settings_unless_one_run_may_pass_it(
+    gold: Gold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDALLION_MAX_DELETED_SHARE", "0.5")
+    monkeypatch.setenv("MEDALLION_MAX_DELETED_FROM", "7")
+    settings.cache_clear()
+    state = run_state(Task("a"))
+    assert (state.max_deleted_share, state.max_deleted_from, state.tested_rows) == (0.5, 7, "changed")
+    assert run_state(Task("a"), allow_deletes=True).max_deleted_share == 1

@@ -1,0 +1,73 @@
+"""A PostgreSQL for tests."""
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+
+from stack.environment import POSTGRES_BIN
+
+Query = Callable[..., list[tuple[Any, ...]]]
+RUN = Path(__file__).parents[2] / "stack" / "postgres" / "server"  # PostgreSQL refuses root
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running PostgreSQL that listens on a socket alone: superuser `postgres`, no passwords."""
+
+    folder: Path
+
+    def url(self, role: str = "postgres", database: str = "postgres") -> str:
+        """Return the URL of `database` for `role`."""
+        return f"postgresql://{role}@/{database}?host={self.folder}"
+
+    def run(self, program: str, *arguments: str) -> None:
+        """Run a PostgreSQL program on the data folder, ended if it takes over a minute."""
+        command: list[str | Path] = [RUN, POSTGRES_BIN / program, "-D", self.folder / "data", *arguments]
+        subprocess.run(command, check=True, timeout=60, cwd="/", stdout=subprocess.DEVNULL)
+
+    def start(self) -> None:
+        """Start the server and wait until it answers; its log is shown where it does not."""
+        options = f"-k {self.folder} -c listen_addresses='' -c fsync=off"
+        log = self.folder / "log"
+        try:
+            self.run("pg_ctl", "start", "-w", "-l", str(log), "-o", options)
+        except subprocess.SubprocessError as error:
+            error.add_note(log.read_text() if log.exists() else "It wrote no log.")
+            raise
+
+    def stop(self) -> None:
+        """Stop the server as a crash would."""
+        self.run("pg_ctl", "stop", "-w", "-m", "immediate")
+
+
+@contextmanager
+def postgres_server() -> Iterator[Server]:
+    """Yield a new server, which is gone afterwards."""
+    # Not pytest's folder: a socket's path must be short.
+    with tempfile.TemporaryDirectory(prefix="pg-") as folder:
+        server = Server(Path(folder))
+        if os.geteuid() == 0:
+            os.chown(folder, 65534, 65534)  # as in RUN
+        server.run("initdb", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
+        try:
+            server.start()
+            yield server
+        finally:
+            # A test may have stopped it; one that started late is stopped, too.
+            if (server.folder / "data" / "postmaster.pid").exists():
+                server.stop()
+
+
+def query(url: str, statement: str, parameters: Any = None) -> list[tuple[Any, ...]]:
+    """Run a statement in a transaction of its own, in UTC, and return its rows, if it has any."""
+    with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute("set time zone 'UTC'")
+        cursor.execute(statement, parameters)
+        return cursor.fetchall() if cursor.description else []
