@@ -10,7 +10,7 @@ medians over the runs. Needs a stack that runs and has never published, with SHO
 import argparse
 import statistics
 
-from medallion.tasks.begin import GROUPS
+from medallion.names import Group
 from stack.errors import StackError
 from stack.pipeline import on_trino, publication, shop, show, trigger
 from stack.settings import Settings
@@ -35,7 +35,7 @@ def measure(settings: Settings) -> dict[str, float]:
     )
     return {
         layer: statistics.median(seconds for name, seconds in rows if name == layer)
-        for layer in (*GROUPS, "run")
+        for layer in (*Group, "run")
     }
 
 

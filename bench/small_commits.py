@@ -28,6 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from medallion import maintenance
+from medallion.run.state import TARGET_FILE_BYTES
 from medallion.settings import SPARK_JOBS, TRINO_CONNECTION
 
 sys.path.insert(0, str(SPARK_JOBS))
@@ -106,7 +107,7 @@ def maintain(spark: SparkSession) -> None:
     for table in maintenance.measure():
         if table["name"] in ours:
             if table["compact"]:
-                compact(spark, maintenance.TARGET_BYTES, maintenance.MIN_INPUT_FILES, table)
+                compact(spark, TARGET_FILE_BYTES, maintenance.MIN_INPUT_FILES, table)
             maintenance.expire_table(load_catalog("lake").load_table(table["name"]), [], "bench")
 
 
@@ -128,7 +129,7 @@ def measured(spark: SparkSession, layer: str) -> dict[str, Any]:
     seconds, fresh = read_seconds(layer)
     return {
         "layer": layer,
-        **asdict(maintenance.figures(table)),
+        **asdict(maintenance.measure_table(table)),
         "metadata_bytes": len(table.io.new_input(table.metadata_location)),
         "seconds": seconds,
         "fresh_seconds": fresh,

@@ -1,41 +1,42 @@
 """
 ### Maintenance of the lake's Iceberg tables
 
-Hourly commits leave small files, delete files and snapshots. Once a day, under the lease, so that nothing else writes:
+Hourly commits leave small files, delete files and snapshots. This DAG cleans up once a day. It holds the lease, so that
+nothing else writes:
 
-* `measure` tells what each table consists of and needs;
-* `compact` rewrites those that need it, sorted where their model says so, and their manifests (Spark);
-* `expire` removes snapshots past their time, but never those of a publication that gold may go back to, nor later ones,
-  and files that no snapshot knows (Trino). Its log has a line per table: what it consists of now, and did before.
+* `measure` reads the metadata of each table and decides what it needs;
+* `compact` rewrites the tables that need it, sorted as their models say, and their manifests (Spark);
+* `expire` removes old snapshots, but never those of a publication that gold may be rolled back to, nor later ones; and
+  files that no snapshot references (Trino). Its log has a line per table with its figures now and before.
 
-No row changes. It may be killed, cleared or repeated at any time: each step is one commit, and may be done twice.
+No row changes. The DAG may be killed, cleared or repeated at any time: each step is one commit, and may be done twice.
 """
 
 from airflow.sdk import DAG, CronDataIntervalTimetable, chain, task
 
-from medallion import maintenance
+from medallion import maintenance, names
 from medallion.engines.leftovers import cancel_on_kill
 from medallion.run import lease
 from medallion.run.window import RunKind
 from medallion.settings import settings
 from medallion.tasks.begin import BeginRunOperator
 from medallion.tasks.defaults import DAG_ARGUMENTS
-from medallion.tasks.spark import compact_job
+from medallion.tasks.spark import compact_tables
 
 with DAG(
-    "medallion_maintenance",
+    names.MAINTENANCE_DAG,
     schedule=CronDataIntervalTimetable(settings().maintenance_schedule, timezone="UTC"),
     doc_md=__doc__,
-    tags=["medallion", "daily"],
+    tags=[names.DAG_TAG, "daily"],
     **DAG_ARGUMENTS,
 ):
-    begin = BeginRunOperator(task_id="begin", kind=RunKind.MAINTENANCE).as_setup()
-    measured = task(maintenance.measure, task_id="measure")()
-    compacted = compact_job()
-    expired = task(maintenance.expire, task_id="expire")(measured=measured)
+    begin = BeginRunOperator(task_id=names.BEGIN, kind=RunKind.MAINTENANCE).as_setup()
+    measured = task(maintenance.measure, task_id=names.MEASURE)()
+    compacted = compact_tables()
+    expired = task(maintenance.expire, task_id=names.EXPIRE)(measured=measured)
     cancel_on_kill(expired.operator)
-    end = task(lease.release, task_id="end")().as_teardown(setups=begin)
+    end = task(lease.release, task_id=names.END)().as_teardown(setups=begin)
 
     chain(begin, measured, compacted, expired)
-    # Whatever writes ends before the lease is given back.
+    # The lease is released after everything that writes.
     [measured, compacted, expired] >> end

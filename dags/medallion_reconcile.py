@@ -1,47 +1,46 @@
 """
 ### Daily reconciliation
 
-Compares what the source has with what bronze knows, table by table, and mends bronze: rows that were deleted at the
-source are ended, versions that no window saw are captured. Silver, gold and BI follow with the next hourly run.
-Beside it, all dbt tests look at whole tables; hourly they look at what changed.
+Compares the source with bronze, table by table, and corrects bronze: rows deleted at the source are ended, and versions
+that no window saw are captured. Silver, gold and BI follow with the next hourly run. Beside it all dbt tests check
+whole tables; hourly they check the rows that changed.
 
-* **What it found**: `audit.reconciliations`, the counts of each table; `lake.reconciled.<table>` on Trino, the rows.
-* **Too many rows are gone** (a source caught while it is reloaded): that table's task fails, its bronze stays as it
-  is. If they are gone for good: trigger with `allow_deletes`.
+* **Findings**: the counts of each table are in `audit.reconciliations`, the rows in `reconciled.<table>` of the lake.
+* **Too many rows are missing** (for example while the source is being reloaded): the table's task fails and its bronze
+  table is unchanged. If the rows are gone for good, trigger with `allow_deletes`.
 """
 
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TaskGroup, task
 
+from medallion import names
+from medallion.names import Group
 from medallion.run import lease
 from medallion.run.window import RunKind
 from medallion.settings import settings
 from medallion.tasks.begin import BeginRunOperator
-from medallion.tasks.dbt import dbt_layer, dbt_tests
+from medallion.tasks.dbt import dbt_models, whole_table_tests
 from medallion.tasks.defaults import DAG_ARGUMENTS
 
-MARTS = "path:models/silver/marts"
-
 with DAG(
-    "medallion_reconcile",
+    names.RECONCILE_DAG,
     schedule=CronDataIntervalTimetable(settings().reconcile_schedule, timezone="UTC"),
     doc_md=__doc__,
-    tags=["medallion", "daily"],
+    tags=[names.DAG_TAG, "daily"],
     **DAG_ARGUMENTS,
     params={
         "allow_deletes": Param(
-            False, type="boolean", description="Let this run end any share of a table's rows as deleted."
+            False, type="boolean", description="Accept any share of missing rows as deleted, in this run."
         ),
     },
 ):
-    begin = BeginRunOperator(task_id="begin", kind=RunKind.RECONCILE).as_setup()
+    begin = BeginRunOperator(task_id=names.BEGIN, kind=RunKind.RECONCILE).as_setup()
 
-    # Each task tests its table whole, too.
-    bronze = dbt_layer("bronze", "trino", "path:models/bronze")
+    # Each task tests its whole table, too.
+    bronze = dbt_models(Group.BRONZE)
 
-    with TaskGroup("tests") as tests:
-        dbt_tests("trino", task_id="trino", exclude=f"path:models/bronze {MARTS}")
-        dbt_tests("spark", task_id="spark", select=MARTS)
+    with TaskGroup(names.TESTS_GROUP) as tests:
+        whole_table_tests()
 
-    end = task(lease.release, task_id="end")().as_teardown(setups=begin)
+    end = task(lease.release, task_id=names.END)().as_teardown(setups=begin)
 
     begin >> [bronze, tests] >> end

@@ -1,47 +1,46 @@
 """
 ### Roll gold back
 
-Makes PostgreSQL `gold` what an earlier publication made of it, and holds publishing: hourly runs go on through the
-lake, and skip their task `publish`. Bronze, silver and the watermark stay as they are.
+Restores PostgreSQL `gold` to an earlier publication and holds publishing: hourly runs go on through the lake and skip
+their task `publish`. Bronze, silver and the watermark are unchanged.
 
 * **Roll back**: trigger with `to_batch`, the batch of a publication (`audit.publications`, or `make publications`).
-* **Resume**: trigger without. The next hourly run publishes everything since.
+* **Resume**: trigger without it. The next hourly run publishes everything since.
 """
 
 from airflow.sdk import DAG, Param, chain, task
 
+from medallion import names
 from medallion.publish import rollback
 from medallion.run import lease
 from medallion.run.window import RunKind
-from medallion.settings import SQL
 from medallion.tasks.begin import BeginRunOperator
 from medallion.tasks.defaults import DAG_ARGUMENTS
 from medallion.tasks.stage import stage_tables
 
 with DAG(
-    "medallion_rollback",
+    names.ROLLBACK_DAG,
     schedule=None,
     doc_md=__doc__,
-    tags=["medallion", "by hand"],
+    tags=[names.DAG_TAG, "by hand"],
     **DAG_ARGUMENTS,
-    template_searchpath=[str(SQL)],
     params={
         "to_batch": Param(
             None,
             type=["null", "integer"],
-            description="Batch of the publication to go back to; empty: let publishing go on.",
+            description="Batch of the publication to roll back to. Empty: resume publishing.",
         ),
     },
 ):
-    begin = BeginRunOperator(task_id="begin", kind=RunKind.ROLLBACK).as_setup()
+    begin = BeginRunOperator(task_id=names.BEGIN, kind=RunKind.ROLLBACK).as_setup()
 
-    chosen = task(rollback.choose_publication, task_id="choose")()
+    chosen = task(rollback.choose_publication, task_id=names.CHOOSE)()
 
-    stage = stage_tables("choose")
+    stage = stage_tables(audited_by=names.CHOOSE)
 
-    restored = task(rollback.restore, task_id="restore")(chosen=chosen)
+    restored = task(rollback.restore, task_id=names.RESTORE)(chosen=chosen)
 
-    end = task(lease.release, task_id="end")().as_teardown(setups=begin)
+    end = task(lease.release, task_id=names.END)().as_teardown(setups=begin)
 
     chain(begin, chosen, stage, restored)
     [chosen, stage, restored] >> end

@@ -1,4 +1,4 @@
-"""What Airflow loads from this folder: the listener that writes the audit."""
+"""The plugin that Airflow loads from this folder: the listener that records attempts."""
 
 from typing import ClassVar
 
@@ -8,7 +8,7 @@ from medallion.run.attempts import AttemptListener
 
 
 class MedallionPlugin(AirflowPlugin):
-    """Registers the listener."""
+    """Register the listener."""
 
     name = "medallion"
     listeners: ClassVar = [AttemptListener()]

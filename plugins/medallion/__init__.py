@@ -1,1 +1,4 @@
-"""What the DAGs are made of: window, lease, audit, publish, and how each engine is asked."""
+"""The product's Airflow side. Imports run down only.
+
+tasks → publish, maintenance → run → store → engines, project → settings, names
+"""

@@ -1,4 +1,4 @@
-"""Maintenance of the lake's tables: what each needs, as pyiceberg tells; what is past its time goes, by Trino."""
+"""Maintenance of the lake's tables: pyiceberg measures what each needs; Trino expires snapshots and removes orphans."""
 
 import logging
 from collections import Counter
@@ -11,36 +11,34 @@ from typing import Any
 from airflow.providers.trino.hooks.trino import TrinoHook
 from trino.exceptions import DatabaseError
 
-from medallion.engines.iceberg import load_lake, tables
+from medallion.engines.iceberg import iterate_tables, load_lake
 from medallion.engines.leftovers import tag
-from medallion.engines.postgres import rendered, transaction
+from medallion.engines.postgres import render_sql, transaction
 from medallion.project.manifest import sort_orders
-from medallion.run.state import run_state
+from medallion.run.state import TARGET_FILE_BYTES, claim_run
 from medallion.settings import TRINO_CONNECTION, settings
+from medallion.store.audits import read_publications
 
 log = logging.getLogger(__name__)
 
-TARGET_BYTES = 128 * 1024 * 1024
-# Below this a data file is small: three quarters of the target, as Iceberg's compaction has it.
-SMALL_BYTES = TARGET_BYTES * 3 // 4
-SMALL_MANIFEST_BYTES = 4 * 1024 * 1024  # half of what Iceberg aims at
-# So many small files in a partition, or deletes of a data file, are worth a rewrite: its compaction's default.
+# A smaller data file counts as small: three quarters of the target, as in Iceberg's compaction.
+SMALL_BYTES = TARGET_FILE_BYTES * 3 // 4
+SMALL_MANIFEST_BYTES = 4 * 1024 * 1024  # half of Iceberg's target
+# This many small files in a partition, or deletes of a data file, are worth a rewrite: Iceberg's default.
 MIN_INPUT_FILES = 5
-# And so many small manifests of a table.
-MIN_SMALL_MANIFESTS = 10
-# Engines' clocks may differ from ours.
-CLOCK_MARGIN = timedelta(hours=1)
+MIN_SMALL_MANIFESTS = 10  # of a table, to be worth a rewrite
+CLOCK_MARGIN = timedelta(hours=1)  # the engines' clocks may differ from ours
 
 
 class MaintenanceError(Exception):
-    """Tables could not be maintained; the message names them, the log says why."""
+    """Some tables could not be maintained; the message names them and the log has the causes."""
 
 
 @dataclass(frozen=True)
-class Figures:
-    """What a table consists of as of its current snapshot.
+class TableFigures:
+    """The files of a table as of its current snapshot.
 
-    most_small_files: the most small data files that a partition has, or deletes that a data file has.
+    most_small_files: the highest number of small data files in a partition, or of deletes of a data file.
     """
 
     data_files: int
@@ -58,11 +56,11 @@ class Figures:
         )
 
 
-def figures(table: Any) -> Figures:
-    """The figures of a pyiceberg table, from its metadata alone; all 0 where nothing was ever written."""
+def measure_table(table: Any) -> TableFigures:
+    """Return the figures of a pyiceberg table, from its metadata; all 0 if nothing was ever written."""
     current = table.current_snapshot()
     if not current:
-        return Figures(0, 0, 0, 0, 0, 0, 0)
+        return TableFigures(0, 0, 0, 0, 0, 0, 0)
     small: Counter[Any] = Counter()
     deletes = [0]
     for scanned in table.scan().plan_files():
@@ -70,7 +68,7 @@ def figures(table: Any) -> Figures:
         small[file.spec_id, file.partition] += file.file_size_in_bytes < SMALL_BYTES
         deletes.append(len(scanned.delete_files))
     manifests = current.manifests(table.io)
-    return Figures(
+    return TableFigures(
         data_files=int(current.summary["total-data-files"]),
         delete_files=int(current.summary["total-delete-files"]),
         bytes=int(current.summary["total-files-size"]),
@@ -82,48 +80,49 @@ def figures(table: Any) -> Figures:
 
 
 def measure() -> list[dict[str, Any]]:
-    """Tells what every table of the lake needs; changes nothing.
+    """Measure every table of the lake; changes nothing.
 
-    Per table its `name`, its `figures`, the columns that its model says it is `sorted_by`, whether it is to be
-    compacted (`compact`), and whether all of it is to be sorted (`sort`), as the table has another order yet.
+    Returns per table its `name`, its `figures`, the columns that its model says it is `sorted_by`, whether it needs to
+    be compacted (`compact`), and whether all of it must be sorted (`sort`), because it is not sorted as its model says.
     """
     measured = []
-    for name, table in tables(load_lake()):
-        found = figures(table)
+    for name, table in iterate_tables(load_lake()):
+        figures = measure_table(table)
         sorted_by = sort_orders().get(name, [])
         order = [table.schema().find_column_name(field.source_id) for field in table.sort_order().fields]
         sort = bool(sorted_by) and order != sorted_by
-        log.info("%s: %s; at most %d small ones in a partition", name, found, found.most_small_files)
+        log.info("%s: %s; at most %d small ones in a partition", name, figures, figures.most_small_files)
         measured.append(
             {
                 "name": name,
-                "figures": asdict(found),
+                "figures": asdict(figures),
                 "sorted_by": sorted_by,
                 "sort": sort,
                 "compact": (
                     sort
-                    or found.most_small_files >= MIN_INPUT_FILES
-                    or found.small_manifests >= MIN_SMALL_MANIFESTS
+                    or figures.most_small_files >= MIN_INPUT_FILES
+                    or figures.small_manifests >= MIN_SMALL_MANIFESTS
                 ),
             }
         )
     return measured
 
 
-def expire_table(table: Any, published: Collection[int], tagged: str) -> None:
-    """Removes snapshots of a pyiceberg table past their time, and files that no snapshot knows; may be repeated.
+def expire_table(table: Any, published: Collection[int], statement_tag: str) -> None:
+    """Expire old snapshots of a pyiceberg table, and remove files that no snapshot references; may be repeated.
 
-    Keeps what is younger than the setting, the current snapshot, and those of `published` with all later ones.
-    `tagged`: what marks the statements as a task's. Raises trino.exceptions.DatabaseError.
+    Keeps snapshots younger than the setting, the current one, and those of `published` with all later ones.
+    `statement_tag`: marks the statements as a task's. Raises trino.exceptions.DatabaseError.
     """
     metadata, kept_for = table.metadata, settings().snapshot_retention
     for snapshot in metadata.snapshots:
         if snapshot.snapshot_id in published:
             kept_for = max(kept_for, timedelta(seconds=time() - snapshot.timestamp_ms / 1000) + CLOCK_MARGIN)
     oldest_kept = (time() - kept_for.total_seconds()) * 1000
-    statements = rendered(
-        "expire.sql",
-        tag=tagged,
+    statements = render_sql(
+        "maintenance/expire.sql",
+        tag=statement_tag,
+        catalog=settings().lake_catalog,
         table=".".join(table.name()),
         kept_for=f"{kept_for.total_seconds():.0f}s",
         has_expired=any(each.timestamp_ms < oldest_kept for each in metadata.snapshots),
@@ -134,20 +133,18 @@ def expire_table(table: Any, published: Collection[int], tagged: str) -> None:
 
 
 def expire(ti: Any, measured: list[dict[str, Any]]) -> None:
-    """Does `expire_table` for each table measured; logs what it consists of now, and did before.
+    """Expire snapshots and orphan files of each measured table; log its figures now and before.
 
     Raises MaintenanceError naming the tables that failed, after all others are done.
     """
-    kept, catalog = [run_state(ti).snapshots], load_lake()
+    kept, catalog = [claim_run(ti).snapshots], load_lake()
     with transaction() as cursor:
         # A table that seldom changes has one snapshot, long since old, for many publications.
-        cursor.execute(
-            "select snapshots from audit.publications where published_at > now() - %s",
-            (settings().snapshot_retention,),
-        )
-        kept += [row.snapshots for row in cursor.fetchall()]
+        kept += [
+            publication.snapshots for publication in read_publications(cursor, settings().snapshot_retention)
+        ]
     failed = []
-    for name, before in ((table["name"], Figures(**table["figures"])) for table in measured):
+    for name, before in ((table["name"], TableFigures(**table["figures"])) for table in measured):
         try:
             published = {snapshots[name] for snapshots in kept if name in snapshots}
             expire_table(catalog.load_table(name), published, tag(ti))
@@ -155,6 +152,6 @@ def expire(ti: Any, measured: list[dict[str, Any]]) -> None:
             log.error("%s: %s", name, error)
             failed.append(name)
         else:
-            log.info("%s: %s; before: %s", name, figures(catalog.load_table(name)), before)
+            log.info("%s: %s; before: %s", name, measure_table(catalog.load_table(name)), before)
     if failed:
-        raise MaintenanceError(f"not maintained: {', '.join(failed)}; the lines above say why")
+        raise MaintenanceError(f"Could not maintain {', '.join(failed)}; the lines above have the causes")

@@ -1,4 +1,4 @@
-"""What a team may set: environment variables `MEDALLION_<NAME>`, all with working defaults."""
+"""The settings of the package: environment variables `MEDALLION_<NAME>`, all with working defaults."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -24,23 +24,24 @@ CONNECTIONS = (TRINO_CONNECTION, THRIFT_CONNECTION, SPARK_CONNECTION, SOURCE_CON
 
 
 def as_utc(moment: datetime) -> datetime:
-    """The moment in UTC; a naive one is taken as UTC."""
+    """Return the moment in UTC; a naive one counts as UTC."""
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def as_cron(schedule: str) -> str:
-    """The schedule itself. Raises ValueError where it is no cron expression."""
+    """Return the schedule itself. Raises ValueError if it is no cron expression."""
     if not croniter.is_valid(schedule):
         raise ValueError(f"{schedule!r} is no cron expression; every hour is '0 * * * *'")
     return schedule
 
 
 Cron = Annotated[str, AfterValidator(as_cron)]
+Identifier = Annotated[str, Field(pattern="^[a-z_][a-z0-9_]*$")]
 NOTHING = timedelta()
 
 
 class Settings(BaseSettings):
-    """Read from the environment."""
+    """Settings read from the environment."""
 
     model_config = SettingsConfigDict(env_prefix="MEDALLION_")
 
@@ -49,54 +50,59 @@ class Settings(BaseSettings):
     maintenance_schedule: Cron = Field(
         "30 4 * * *", description="Cron expression of medallion_maintenance, UTC."
     )
+    source_catalog: Identifier = Field("postgres", description="Trino's catalog of the source.")
+    lake_catalog: Identifier = Field(
+        "lake", description="The Iceberg catalog, under one name in Trino, Spark and pyiceberg."
+    )
+    gold_catalog: Identifier = Field("postgres_gold", description="Trino's catalog of the gold database.")
     snapshot_retention: timedelta = Field(
         timedelta(hours=168),
         gt=NOTHING,
-        description="How long the tables' snapshots are kept; those of the last publication are kept anyway.",
+        description="How long the snapshots of tables are kept; the last publication's are always kept.",
     )
     history_start: Annotated[datetime, AfterValidator(as_utc)] | None = Field(
-        None, description="Where the first window begins; default: the smallest updated_at at the source."
+        None, description="Start of the first window. Default: the oldest change at the source."
     )
     lookback: timedelta = Field(
         timedelta(minutes=15),
         ge=NOTHING,
-        description="How far extraction reaches back for transactions that commit late.",
+        description="How far extraction reaches back, for transactions that commit late.",
     )
     chunk_rows: int = Field(
-        200_000, ge=1, description="A long window is extracted in chunks of about so many rows."
+        200_000, ge=1, description="Approximate number of rows in each chunk of a long window."
     )
     lease_poll: timedelta = Field(
         timedelta(seconds=15),
         gt=NOTHING,
-        description="How often a waiting run looks whether the lease is free.",
+        description="How often a waiting run checks whether the lease is free.",
     )
     task_timeout: timedelta = Field(
         timedelta(hours=1),
         gt=NOTHING,
-        description="A task, or a Trino statement of dbt, that takes longer is ended and tried again.",
+        description="A task, or a Trino statement of dbt, that takes longer is stopped and retried.",
     )
     max_rejected_share: float = Field(
-        0.05, ge=0, le=1, description="Above this share of rejected rows a run stops before it publishes."
+        0.05, ge=0, le=1, description="A run stops before publishing if a larger share of rows was rejected."
     )
     max_rejected_from: int = Field(
-        100, ge=1, description="The fewest rows of an entity whose share is looked at."
+        100, ge=1, description="Minimum number of rows of an entity before the rejected share is checked."
     )
     max_deleted_share: float = Field(
         0.2,
         ge=0,
         le=1,
-        description="Above this share of rows gone at the source a reconciliation leaves a table as it is.",
+        description="A reconciliation leaves a table unchanged if a larger share of its rows is gone.",
     )
     max_deleted_from: int = Field(
-        10, ge=1, description="The share is looked at from so many rows gone of a table upwards."
+        10, ge=1, description="Minimum number of missing rows before the deleted share is checked."
     )
     max_gold_age: timedelta = Field(
         timedelta(hours=3),
         gt=NOTHING,
-        description="Gold that ends longer ago than this raises an alert: more than the schedule's interval and a run.",
+        description="Older gold raises an alert. Set it above the schedule's interval plus the time of a run.",
     )
     notifier: ImportString[Callable[..., Any]] | None = Field(
-        None, description="Import path of an Airflow notifier, called when a task or a deadline fails."
+        None, description="Import path of an Airflow notifier, called for failed tasks and late gold."
     )
     notifier_arguments: dict[str, str] = Field(
         default_factory=dict, description="Its arguments, a JSON object; values may be Jinja templates."
@@ -105,9 +111,9 @@ class Settings(BaseSettings):
 
 @cache
 def settings() -> Settings:
-    """The settings of this process.
+    """Return the settings of this process.
 
-    Raises ValueError naming the variable where a value does not parse.
+    Raises ValueError naming the variable if a value does not parse.
     """
     try:
         return Settings()
@@ -115,5 +121,5 @@ def settings() -> Settings:
         problems = [f"MEDALLION_{str(each['loc'][0]).upper()}: {each['msg']}" for each in error.errors()]
         raise ValueError("; ".join(problems)) from None
     except SettingsError:
-        # Only a value in JSON is parsed before it is validated, and there is one; the cause may hold a secret.
+        # pydantic parses only JSON values before it validates, and this is the only one. The cause may hold a secret.
         raise ValueError("MEDALLION_NOTIFIER_ARGUMENTS is not a JSON object") from None

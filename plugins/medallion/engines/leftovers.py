@@ -1,8 +1,8 @@
-"""Ends what an earlier try, or an earlier run, left running on an engine.
+"""Ends statements and drivers that an earlier attempt or an earlier run left on an engine.
 
-A killed task's statement goes on without it and may commit later. So everything that writes carries a tag: Trino
-statements as a comment at their start, Spark drivers as their application's name. What is sent over the Thrift server
-ends by itself: the server closes the session of a client whose connection broke, and cancels its statements.
+A statement outlives its killed task and may commit later. Everything that writes therefore carries a tag: Trino
+statements as a comment at their start, Spark drivers as the name of their application. Statements on the Thrift server
+end by themselves: the server closes the session of a broken connection and cancels its statements.
 """
 
 import os
@@ -19,7 +19,7 @@ from trino.exceptions import DatabaseError
 
 from medallion.settings import SPARK_JOBS, TRINO_CONNECTION
 
-# `{{ tag(ti) }}` in templates; a person's statements, tagged `medallion by hand`, are left alone.
+# `{{ tag(ti) }}` in templates. Statements of a person, tagged `medallion by hand`, are not touched.
 TAG = "medallion {dag_id}.{task_id}"
 ANY_TAG = r"medallion [\w-]+\.[\w.-]+"
 
@@ -32,19 +32,19 @@ SECONDS = 60
 
 
 class EngineDownError(Exception):
-    """An engine does not answer; the message says which, and where."""
+    """An engine does not answer; the message says which one, and its address."""
 
 
 def tag(ti: Any) -> str:
-    """What marks the statements of a task, from its instance or its operator."""
+    """Return the tag of a task's statements, from its instance or its operator."""
     return TAG.format(dag_id=ti.dag_id, task_id=ti.task_id)
 
 
 @retry(retry=retry_if_result(bool), wait=wait_fixed(0.5), stop=stop_after_delay(SECONDS))
 def end_statements(tag_pattern: str) -> list[str]:
-    """Ends the Trino statements whose tag matches, and waits until they are gone.
+    """End the Trino statements whose tag matches, and wait until they are gone.
 
-    Raises tenacity.RetryError when they still run after a minute, EngineDownError when Trino does not answer.
+    Raises tenacity.RetryError if they still run after a minute, EngineDownError if Trino does not answer.
     """
     trino: Any = TrinoHook(TRINO_CONNECTION)  # type: ignore[no-untyped-call]
     try:
@@ -55,19 +55,18 @@ def end_statements(tag_pattern: str) -> list[str]:
             f"Trino does not answer at {where.host}:{where.port} (connection {TRINO_CONNECTION}). Is it up? {error}"
         ) from error
     for query_id in running:
-        with suppress(DatabaseError):  # it has just ended by itself
+        with suppress(DatabaseError):  # it has just ended
             trino.run(
-                f"call system.runtime.kill_query(query_id => '{query_id}', message => 'left by an earlier try')"
+                f"call system.runtime.kill_query(query_id => '{query_id}', message => 'left by an earlier attempt')"
             )
     return running
 
 
 def end_spark_drivers(name: str | None) -> None:
-    """Ends the drivers on this machine that run our Spark jobs, all or those of one application's name, and waits.
+    """End the drivers on this machine that run our Spark jobs, all of them or those of one name, and wait.
 
-    Not those of another Airflow, which may have its DAGs from the same folder.
-
-    Raises psutil.TimeoutExpired when one survives.
+    Drivers of another Airflow, which may load its DAGs from the same folder, are not touched.
+    Raises psutil.TimeoutExpired if one survives.
     """
     drivers = [
         process
@@ -75,7 +74,7 @@ def end_spark_drivers(name: str | None) -> None:
         if (words := process.info["cmdline"])
         and any(Path(word).parent == SPARK_JOBS for word in words)
         and any(word == name if name else re.fullmatch(ANY_TAG, word) for word in words)
-        # Of another user's process it is not told.
+        # The environment of another user's process cannot be read; count it as ours.
         and (process.info["environ"] or os.environ).get("AIRFLOW_HOME") == os.environ.get("AIRFLOW_HOME")
     ]
     for driver in drivers:
@@ -87,20 +86,23 @@ def end_spark_drivers(name: str | None) -> None:
 
 
 def end_all_leftovers() -> None:
-    """Ends what any run left on Trino, and Spark drivers on this machine; for a run that has just got the lease."""
+    """End statements of any run on Trino, and Spark drivers on this machine, for a run that has just got the lease."""
     end_statements(ANY_TAG)
     end_spark_drivers(None)
 
 
 def end_earlier_attempt(context: Any) -> None:
-    """Ends what an earlier try of the task left on an engine, and another run's of its driver; a `pre_execute` hook."""
+    """End Trino statements left by an earlier attempt of this task, and Spark drivers of this task left by any run.
+
+    A `pre_execute` hook.
+    """
     ti = context["ti"]
     if ti.try_number > 1:
         end_statements(tag(ti))
-    # The lease may have been taken on a worker that sees no driver of this one.
+    # The lease may have been taken on another worker, which sees no driver on this machine.
     end_spark_drivers(tag(ti))
 
 
 def cancel_on_kill(task: BaseOperator) -> None:
-    """Makes a killed task end its Trino statements at once; its operator would leave them running."""
+    """Let a killed task end its Trino statements at once; its operator would leave them running."""
     task.on_kill = lambda: end_statements(tag(task))  # type: ignore

@@ -1,13 +1,13 @@
-"""The gold tables as their dbt contracts describe them: the one place that publishing reads columns from."""
+"""The gold tables as their dbt contracts describe them: the only place from which publishing takes columns."""
 
 from dataclasses import dataclass
 from functools import cache
 from typing import TypedDict
 
-from medallion.engines.postgres import Cursor
-from medallion.project.manifest import model_nodes
+from medallion.names import GOLD
+from medallion.project.manifest import ManifestError, model_nodes
 
-# Trino's names of the types that a contract may use, as PostgreSQL's catalog spells them.
+# Types that a contract may use: Trino's name, and the name that PostgreSQL's `format_type` gives.
 POSTGRES_TYPES = {
     "varchar": "text",
     "bigint": "bigint",
@@ -15,27 +15,30 @@ POSTGRES_TYPES = {
     "timestamp(6)": "timestamp without time zone",
     "double": "double precision",
 }
+BATCH_COLUMN = "_batch"  # bookkeeping of the lake, never published
 
 
 class Staged(TypedDict):
-    """What is staged of the gold tables, for PostgreSQL to apply: an XCom.
+    """XCom: the rows that are staged for each gold table.
 
-    staging: what the staging tables' names end with: the batch, and the try of the task that says this.
-    snapshots: table of the lake -> id of the snapshot that is staged. columns: gold table -> those its snapshot has.
-    base_snapshots: table -> the one that it differs from; staged whole without.
+    staging: suffix of the staging tables' names: the batch, and the attempt of the task that returned this.
+    snapshots: table of the lake -> id of the snapshot to stage. columns: gold table -> columns of that snapshot.
+    base_snapshots: table -> the snapshot that it is compared with; a table without one is staged whole.
+    base_batch: only rows above this batch are compared.
     """
 
     staging: str
     snapshots: dict[str, int]
     columns: dict[str, list[str]]
     base_snapshots: dict[str, int]
+    base_batch: int
 
 
 @dataclass(frozen=True)
 class GoldTable:
-    """What a contract says of a table, bookkeeping left out.
+    """The contract of a gold table, without bookkeeping.
 
-    key: what tells its rows apart. contract: column -> Trino's type, in the contract's order.
+    key: the columns that identify a row. contract: column -> Trino's type, in the contract's order.
     """
 
     name: str
@@ -44,49 +47,49 @@ class GoldTable:
 
     @property
     def columns(self) -> dict[str, str]:
-        """Column -> PostgreSQL type, in the contract's order."""
+        """Return column -> PostgreSQL type, in the contract's order."""
         return {name: postgres_type(data_type) for name, data_type in self.contract.items()}
 
     @property
     def index_expressions(self) -> list[str]:
-        """The key in expressions that fit into an index, however long a text is: a B-tree takes 2,700 bytes."""
+        """Return the key as expressions that fit into a B-tree, which takes 2,700 bytes, however long a text is."""
         return [f"md5({column})" if self.columns[column] == "text" else column for column in self.key]
 
 
 @cache
 def gold_tables() -> list[GoldTable]:
-    """The models of the gold layer. Raises ManifestError where the manifest is missing."""
-    return [
+    """Return the contracts of the gold layer.
+
+    Raises ManifestError if the manifest is missing, or if a contract uses a type that can't be published.
+    """
+    tables = [
         GoldTable(
             name=node["name"],
             key=node["config"]["unique_key"],
             contract={
                 column["name"]: column["data_type"]
                 for column in node["columns"].values()
-                if column["name"] != "_batch"
+                if column["name"] != BATCH_COLUMN
             },
         )
         for node in model_nodes()
-        if node["schema"] == "gold"
+        if node["schema"] == GOLD
     ]
-
-
-def published_columns(cursor: Cursor) -> dict[str, dict[str, str]]:
-    """What PostgreSQL has in the schema `gold`: table -> column -> type."""
-    cursor.execute(
-        """
-        select relname, jsonb_object_agg(attname, format_type(atttypid, atttypmod)) as columns
-        from pg_attribute
-        inner join pg_class on pg_class.oid = attrelid
-        where relnamespace = 'gold'::regnamespace and relkind = 'r' and attnum > 0 and not attisdropped
-        group by relname
-        """
-    )
-    return dict(cursor.fetchall())
+    for table in tables:
+        for column, data_type in table.contract.items():
+            try:
+                postgres_type(data_type)
+            except KeyError:
+                raise ManifestError(
+                    f"Gold model {table.name}, column {column}: a contract can't have the type {data_type}."
+                    f" Use {', '.join(POSTGRES_TYPES)} or decimal(p, s), cast the column in the model, and run"
+                    " `make manifest`."
+                ) from None
+    return tables
 
 
 def postgres_type(trino_type: str) -> str:
-    """A contract's type as PostgreSQL's `format_type` spells it. Raises KeyError for one that no contract may use."""
+    """Return a contract's type as PostgreSQL's `format_type` spells it. Raises KeyError if contracts can't use it."""
     if trino_type.startswith("decimal"):
         return trino_type.replace("decimal", "numeric").replace(" ", "")
     return POSTGRES_TYPES[trino_type]

@@ -1,22 +1,40 @@
-"""The dbt project as dbt parsed it beforehand: what is drawn, published and expected of the source."""
+"""The dbt project as dbt parsed it beforehand: models, entities, and the source tables that they need."""
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from medallion.names import BRONZE, GOLD, SILVER, STAGING_PREFIX, Group, lake_table, task_id
 from medallion.settings import DBT_PROJECT
 
 MANIFESTS = DBT_PROJECT / "target"
+SPARK_MATERIALIZATION = "spark_job"  # of the models that the Spark job builds
 
 
 class ManifestError(Exception):
-    """There is no manifest; the message says how to build it."""
+    """There is no usable manifest; the message says how to build it."""
+
+
+@dataclass(frozen=True)
+class SourceTable:
+    """A source table that a bronze model captures; the names are the source's own.
+
+    model: name of the bronze model. cursor: the column that says when a row last changed. columns: as the models
+    describe them.
+    """
+
+    model: str
+    schema: str
+    name: str
+    cursor: str
+    columns: frozenset[str]
 
 
 @cache
 def manifest() -> dict[str, Any]:
-    """The manifest for Trino, dbt's JSON. Raises ManifestError where it was not built."""
+    """Return dbt's manifest for Trino. Raises ManifestError if it was not built."""
     path = MANIFESTS / "trino" / "manifest.json"
     try:
         return dict(json.loads(path.read_bytes()))
@@ -25,36 +43,51 @@ def manifest() -> dict[str, Any]:
 
 
 def model_nodes() -> Iterator[dict[str, Any]]:
-    """The manifest's nodes that are models."""
+    """Yield the manifest's nodes that are models."""
     return (node for node in manifest()["nodes"].values() if node["resource_type"] == "model")
 
 
 def table_of(node: dict[str, Any]) -> str:
-    """The table of the lake that a model describes, as `schema.name`."""
-    return f"{node['schema']}.{node['name']}"
+    """Return the table of the lake that a model describes, as `schema.name`."""
+    return lake_table(node["schema"], node["name"])
+
+
+def schemas() -> dict[str, str]:
+    """Return the schema of each model, by the model's name."""
+    return {node["name"]: node["schema"] for node in model_nodes()}
 
 
 def model_columns() -> dict[str, set[str]]:
-    """Table of the lake that a model describes, as `schema.name` -> the columns that it describes."""
+    """Return the columns that each model describes, by its table of the lake."""
     return {table_of(node): set(node["columns"]) for node in model_nodes()}
 
 
 def model_tables() -> set[str]:
-    """The tables of the lake that models describe, as `schema.name`."""
+    """Return the tables of the lake that models describe."""
     return set(model_columns())
 
 
 def entities() -> list[str]:
-    """The silver entities, named as their source tables: what the Spark job makes."""
+    """Return the entities that the Spark job builds, named like their bronze tables."""
     return sorted(
-        node["name"].removeprefix("stg_")
+        node["name"].removeprefix(STAGING_PREFIX)
         for node in model_nodes()
-        if node["config"]["materialized"] == "spark_job"
+        if node["config"]["materialized"] == SPARK_MATERIALIZATION
     )
 
 
+def build_tasks() -> dict[str, str]:
+    """Return the task of the hourly DAG that builds each table, by the table; without those of the Spark job."""
+    groups = {BRONZE: Group.BRONZE, SILVER: Group.SILVER_MARTS, GOLD: Group.GOLD}
+    return {
+        table_of(node): task_id(groups[node["schema"]], node["name"])
+        for node in model_nodes()
+        if node["schema"] in groups and node["config"]["materialized"] != SPARK_MATERIALIZATION
+    }
+
+
 def sort_orders() -> dict[str, list[str]]:
-    """Table of the lake -> the columns that its files are sorted by, as its model's YAML says (`meta.sorted_by`)."""
+    """Return the columns that each table's files are sorted by, as its model's YAML says (`meta.sorted_by`)."""
     return {
         table_of(node): columns
         for node in model_nodes()
@@ -62,6 +95,30 @@ def sort_orders() -> dict[str, list[str]]:
     }
 
 
-def source_columns() -> dict[str, set[str]]:
-    """Table of the source -> the columns that our models know."""
-    return {source["name"]: set(source["columns"]) for source in manifest()["sources"].values()}
+def source_tables() -> list[SourceTable]:
+    """Return the source tables that bronze models capture, ordered by model.
+
+    Raises ManifestError naming the model if a bronze model does not read exactly one source table.
+    """
+    sources = manifest()["sources"]
+    tables = []
+    for node in sorted(model_nodes(), key=lambda node: str(node["name"])):
+        if node["schema"] != BRONZE:
+            continue
+        inputs = [sources[parent] for parent in node["depends_on"]["nodes"] if parent in sources]
+        if len(inputs) != 1:
+            raise ManifestError(
+                f"{node['original_file_path']}: a bronze model selects from one source table, and this one from"
+                f" {len(inputs)}. Write: select * from {{{{ source('<source>', '<table>') }}}}"
+            )
+        [source] = inputs
+        tables.append(
+            SourceTable(
+                model=node["name"],
+                schema=source["schema"],
+                name=source["identifier"],
+                cursor=source["loaded_at_field"],
+                columns=frozenset(source["columns"]),
+            )
+        )
+    return tables

@@ -1,71 +1,58 @@
-"""The audit of a run before it publishes: the snapshots it left in the lake, and the accounts of its rows."""
+"""The audit of a run before it publishes: the snapshots in the lake, and the accounts of its rows."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
-from medallion.engines.iceberg import load_lake, snapshot_columns, tables
-from medallion.engines.postgres import Cursor, transaction
-from medallion.project.contracts import Staged, published_columns
-from medallion.project.manifest import entities
+from medallion.engines.iceberg import iterate_tables, load_lake, snapshot_columns
+from medallion.engines.postgres import transaction
+from medallion.names import BUILD_ENTITIES, ENTITY_ACCOUNTS, is_gold
+from medallion.project.contracts import Staged
+from medallion.project.manifest import build_tasks, entities
 from medallion.publish.consistency import check_consistency
-from medallion.run.attempts import ENTITIES, record_processed
-from medallion.run.state import RunState, run_state
+from medallion.publish.tables import published_columns
+from medallion.run.attempts import run_of
+from medallion.run.state import RunState, claim_run
 from medallion.settings import settings
+from medallion.store.attempts import record_processed
+from medallion.store.audits import TableState, record_accounts, record_snapshots
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
 
 log = logging.getLogger(__name__)
 
-ACCOUNTS = "silver.entity_accounts"  # written by the Spark jobs where a run read anything
-
 
 class Audited(Staged):
-    """What a run stages and publishes: the difference to the publication by the batch `base_publication`.
-
-    batch: the run's. base_batch: the rows above it are in the difference.
-    """
+    """XCom: what a run stages and publishes, as the difference to the publication by the batch `base_publication`."""
 
     batch: int
-    base_batch: int
     base_publication: int
 
 
-@dataclass(frozen=True)
-class TableState:
-    """A table's current snapshot: when it was committed (UTC), its records, and those added since the publication."""
-
-    table_name: str
-    snapshot_id: int
-    committed_at: datetime
-    total_records: int
-    added_records: int
-    columns: list[str]
-
-
 def audit_run(ti: Any, params: dict[str, Any]) -> Audited:
-    """Records what the run left in the lake, read by pyiceberg, and stops it where too much was rejected.
+    """Record the state of the lake after the run, and stop the run if too many rows were rejected.
 
-    Writes `audit.snapshots`, `audit.entity_accounts` and the records that the tasks processed.
-    Raises AirflowFailException as `check_consistency` does; and, naming the entity, where the share of rejected rows is
-    above the setting, unless allowed.
+    Writes `audit.snapshots`, `audit.entity_accounts` and the number of records of each task. Raises
+    AirflowFailException if `check_consistency` does, or naming the entity if the share of rejected rows exceeds the
+    setting and `allow_rejected` is not set.
     """
-    run = run_state(ti)
+    run = claim_run(ti)
     catalog = load_lake()
     states = table_states(catalog, run.snapshots)
-    # Of what the snapshots read above may hold.
+    # Checked after the snapshots are read, so that nothing in them escapes the check.
     check_consistency(ti, run)
     accounts = unpublished_accounts(catalog, run)
     with transaction() as cursor:
-        record_audit(cursor, run.batch, states, accounts)
-        record_processed(cursor, ti, records_processed(run.batch, states, accounts))
-        present = {f"gold.{name}" for name in published_columns(cursor)}
+        record_snapshots(cursor, run.batch, states)
+        record_accounts(cursor, accounts)
+        record_processed(cursor, run_of(ti), records_processed(run.batch, states, accounts))
+        present = published_columns(cursor)
+    log_accounts(accounts)
     check_rejected_share(accounts, params["allow_rejected"])
     return {
         "batch": run.batch,
@@ -78,38 +65,36 @@ def audit_run(ti: Any, params: dict[str, Any]) -> Audited:
         "base_snapshots": {
             name: snapshot
             for name, snapshot in run.base_snapshots.items()
-            if name in present or not is_gold(name)
+            if name.partition(".")[2] in present or not is_gold(name)
         },
     }
 
 
-def is_gold(table: str) -> bool:
-    """Whether a table of the lake, `schema.name`, is published."""
-    return table.startswith("gold.")
-
-
 def table_states(catalog: Catalog, published: dict[str, int]) -> list[TableState]:
-    """What is in each table of the lake that was ever written to; `published`: table -> snapshot of the publication."""
-    # A second of imports, which this task alone needs.
+    """Return the current state of each table of the lake that was ever written to.
+
+    `published`: table -> snapshot of the last publication.
+    """
+    # The import takes a second, which only this task needs to spend.
     from pyiceberg.table.snapshots import Operation, ancestors_of
 
     states = []
-    for name, table in tables(catalog):
+    for name, table in iterate_tables(catalog):
         if not (current := table.current_snapshot()):
             continue
         added = 0
         for snapshot in ancestors_of(current, table.metadata):
             if snapshot.snapshot_id == published.get(name):
                 break
-            # A compaction adds the records that were there.
+            # A compaction adds records that existed before.
             if snapshot.summary and snapshot.summary.operation is not Operation.REPLACE:
-                added += _figure(snapshot, "added-records")
+                added += _summary_number(snapshot, "added-records")
         states.append(
             TableState(
                 table_name=name,
                 snapshot_id=current.snapshot_id,
                 committed_at=datetime.fromtimestamp(current.timestamp_ms / 1000, UTC),
-                total_records=_figure(current, "total-records"),
+                total_records=_summary_number(current, "total-records"),
                 added_records=added,
                 columns=snapshot_columns(table, current.snapshot_id),
             )
@@ -117,51 +102,27 @@ def table_states(catalog: Catalog, published: dict[str, int]) -> list[TableState
     return states
 
 
-def _figure(snapshot: Any, name: str) -> int:
+def _summary_number(snapshot: Any, name: str) -> int:
     return int((snapshot.summary and snapshot.summary[name]) or 0)
 
 
 def unpublished_accounts(catalog: Catalog, run: RunState) -> list[dict[str, Any]]:
-    """The rows of `silver.entity_accounts` above the published batch, in the order of their batches."""
-    if not catalog.table_exists(ACCOUNTS):
+    """Return the rows of `silver.entity_accounts` above the published batch, ordered by batch."""
+    if not catalog.table_exists(ENTITY_ACCOUNTS):
         return []
-    scan = catalog.load_table(ACCOUNTS).scan(row_filter=f"batch > {run.published_batch}")
+    scan = catalog.load_table(ENTITY_ACCOUNTS).scan(row_filter=f"batch > {run.published_batch}")
     return sorted(scan.to_arrow().to_pylist(), key=lambda row: row["batch"])
 
 
 def records_processed(batch: int, states: list[TableState], accounts: list[dict[str, Any]]) -> dict[str, int]:
-    """Task id -> what it wrote since the publication; for the Spark job what it read under `batch`."""
-    read = sum(row["read"] for row in accounts if row["batch"] == batch)
-    return {state.table_name: state.added_records for state in states} | {ENTITIES: read}
+    """Return the records of each task, by task id: those written since the publication; for Spark, those read."""
+    tasks = build_tasks()
+    written = {tasks[state.table_name]: state.added_records for state in states if state.table_name in tasks}
+    return written | {BUILD_ENTITIES: sum(row["read"] for row in accounts if row["batch"] == batch)}
 
 
-def record_audit(
-    cursor: Cursor, batch: int, states: list[TableState], accounts: list[dict[str, Any]]
-) -> None:
-    """Writes `audit.snapshots` and `audit.entity_accounts`, and logs the accounts; may be repeated."""
-    cursor.executemany(
-        """
-        insert into audit.snapshots
-        values (%(batch)s, %(table_name)s, %(snapshot_id)s, %(committed_at)s, %(total_records)s)
-        on conflict (batch, table_name) do update set
-            snapshot_id = excluded.snapshot_id, committed_at = excluded.committed_at,
-            total_records = excluded.total_records
-        """,
-        [asdict(state) | {"batch": batch} for state in states],
-    )
-    cursor.executemany(
-        """
-        insert into audit.entity_accounts values (
-            %(batch)s, %(entity)s, %(read)s, %(current)s, %(deleted)s,
-            %(superseded)s, %(quarantined)s, %(latest)s, %(rejected_latest)s
-        )
-        on conflict (batch, entity) do update set
-            read = excluded.read, current = excluded.current, deleted = excluded.deleted,
-            superseded = excluded.superseded, quarantined = excluded.quarantined,
-            latest = excluded.latest, rejected_latest = excluded.rejected_latest
-        """,
-        accounts,
-    )
+def log_accounts(accounts: list[dict[str, Any]]) -> None:
+    """Log a line per entity and batch: the versions read, by outcome."""
     for row in accounts:
         log.info(
             "%(entity)s (batch %(batch)d): read %(read)d = current %(current)d + deleted %(deleted)d"
@@ -171,23 +132,23 @@ def record_audit(
 
 
 def check_rejected_share(accounts: list[dict[str, Any]], allowed: bool) -> None:
-    """Raises AirflowFailException where an entity's share of rejected rows is above the setting.
+    """Raise AirflowFailException if the share of an entity's rejected rows exceeds the setting.
 
-    `accounts`: in the order of their batches. The newest of an entity counts: its job has read again what those of
-    runs before read that did not publish.
+    `accounts` are ordered by batch. The newest of an entity counts: its job has read again the rows of runs that did
+    not publish. `allowed`: log a warning instead.
     """
     limit, rows_from = settings().max_rejected_share, settings().max_rejected_from
-    # Not of a table that was taken out since.
-    made = entities()
-    for row in {row["entity"]: row for row in accounts if row["entity"] in made}.values():
+    # Ignore tables that were removed from the project.
+    current = entities()
+    for row in {row["entity"]: row for row in accounts if row["entity"] in current}.values():
         if row["latest"] < rows_from or row["rejected_latest"] <= limit * row["latest"]:
             continue
         message = (
             f"{row['entity']}: {row['rejected_latest']} of {row['latest']} rows broke a rule, more than {limit:.0%}"
-            " (MEDALLION_MAX_REJECTED_SHARE). lake.silver.quarantine has them with their rules."
+            f" (MEDALLION_MAX_REJECTED_SHARE). {settings().lake_catalog}.silver.quarantine has them with their rules."
         )
         if not allowed:
             raise AirflowFailException(
-                f"{message} Mend the source, or trigger a run with allow_rejected to let them pass once."
+                f"{message} Fix the source, or trigger a run with allow_rejected to let them pass once."
             )
-        log.warning("%s Let pass by allow_rejected.", message)
+        log.warning("%s Accepted because of allow_rejected.", message)

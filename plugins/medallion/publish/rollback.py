@@ -1,6 +1,5 @@
-"""Rolling gold back: an earlier publication, from the lake's snapshots, and nothing new until it is resumed."""
+"""Rolling gold back to an earlier publication, from the lake's snapshots; nothing new is published until resumed."""
 
-import json
 import logging
 from typing import Any
 
@@ -8,20 +7,24 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from medallion.engines.iceberg import columns_at, load_lake
 from medallion.engines.postgres import transaction
+from medallion.names import is_gold
 from medallion.project.contracts import Staged
 from medallion.project.manifest import model_tables
-from medallion.publish.publish import apply_staged_sql, count_rows, drop_staging, require_staging
+from medallion.publish.tables import apply_staged_rows, count_published_rows, drop_staging
+from medallion.run.attempts import run_of
 from medallion.run.lease import lock_pipeline
-from medallion.run.state import run_state
+from medallion.run.state import claim_run
+from medallion.store.audits import read_publications
+from medallion.store.pipeline import record_roll_back, resume_publishing
 
 log = logging.getLogger(__name__)
 
 
 class Chosen(Staged):
-    """An earlier publication, by the batch `to_batch`, which is staged whole.
+    """XCom: an earlier publication, by the batch `to_batch`, which is staged whole.
 
-    published_batch, published_snapshots: what was published then; no snapshots where one has expired since, so that
-    the next run compares everything.
+    published_batch, published_snapshots: the state of the lake at that publication. No snapshots are given if one has
+    expired, so that the next run compares everything.
     """
 
     to_batch: int
@@ -30,64 +33,64 @@ class Chosen(Staged):
 
 
 def choose_publication(ti: Any, params: dict[str, Any]) -> Chosen:
-    """Finds the publication by the batch `to_batch`; without one lets publishing go on, and skips the rest.
+    """Find the publication by the batch `to_batch`; without one, resume publishing and skip the rest.
 
-    Raises AirflowFailException where there is no such publication, or a gold table's snapshot has expired.
+    Raises AirflowFailException if there is no such publication, or if a gold table's snapshot has expired.
     """
-    run = run_state(ti)
+    run = claim_run(ti)
     if params["to_batch"] is None:
         with transaction() as cursor:
-            cursor.execute("update audit.pipeline set held_by = null")
-        raise AirflowSkipException("publishing goes on: the next run publishes everything since")
+            resume_publishing(cursor)
+        raise AirflowSkipException("Publishing is resumed: the next run publishes everything since.")
     with transaction() as cursor:
-        cursor.execute("select * from audit.publications order by batch desc")
-        publications: dict[int, Any] = {row.batch: row for row in cursor.fetchall()}
-    found = publications.get(params["to_batch"])
-    if not found:
+        publications = {publication.batch: publication for publication in read_publications(cursor)}
+    publication = publications.get(params["to_batch"])
+    if not publication:
         raise AirflowFailException(
-            f"there is no publication by batch {params['to_batch']}; the latest are"
+            f"There is no publication by batch {params['to_batch']}; the latest are"
             f" {', '.join(map(str, list(publications)[:10])) or 'none'} (make publications)"
         )
     catalog = load_lake()
-    # Of other tables that were there nothing is restored.
-    models = model_tables() & found.snapshots.keys()
-    columns = {name: columns_at(catalog, name, found.snapshots[name]) for name in models}
-    expired = [name for name, known in columns.items() if known is None]
-    if gone := [name for name in expired if name.startswith("gold.")]:
+    # Tables without a model are not restored.
+    models = model_tables() & publication.snapshots.keys()
+    columns = {name: columns_at(catalog, name, publication.snapshots[name]) for name in models}
+    expired = [name for name, names in columns.items() if names is None]
+    if gone := [name for name in expired if is_gold(name)]:
         raise AirflowFailException(
-            f"the snapshots of batch {found.batch} have expired for {', '.join(gone)}: choose a later publication"
+            f"The snapshots of batch {publication.batch} have expired for {', '.join(gone)}:"
+            " choose a later publication"
         )
     return {
         "staging": f"{run.batch}_{ti.try_number}",
-        "snapshots": found.snapshots,
-        "columns": {name: known for name, known in columns.items() if known and name.startswith("gold.")},
+        "snapshots": publication.snapshots,
+        "columns": {name: names for name, names in columns.items() if names and is_gold(name)},
         "base_snapshots": {},
-        "to_batch": found.batch,
-        "published_batch": found.published_batch,
-        "published_snapshots": {} if expired else found.snapshots,
+        "base_batch": 0,
+        "to_batch": publication.batch,
+        "published_batch": publication.published_batch,
+        "published_snapshots": {} if expired else publication.snapshots,
     }
 
 
 def restore(ti: Any, chosen: Chosen) -> dict[str, int]:
-    """Makes PostgreSQL's gold what was `chosen` and holds publishing; returns each table's count of rows."""
-    run_state(ti)  # holds the lease
+    """Turn PostgreSQL's gold into the `chosen` publication and hold publishing; return each table's number of rows."""
+    claim_run(ti)
     with transaction() as cursor:
         pipeline = lock_pipeline(cursor, ti)
         if pipeline.held_by == ti.run_id:
-            log.info("An earlier try has done it.")
-            return count_rows(cursor)
-        with require_staging():
-            cursor.execute(
-                apply_staged_sql(cursor, "roll_back.sql", chosen),
-                {
-                    "run_id": ti.run_id,
-                    "to_batch": chosen["to_batch"],
-                    "published_batch": chosen["published_batch"],
-                    "snapshots": json.dumps(chosen["published_snapshots"]),
-                },
-            )
+            log.info("An earlier attempt has rolled gold back.")
+            return count_published_rows(cursor)
+        apply_staged_rows(cursor, chosen)
+        record_roll_back(
+            cursor,
+            run_of(ti),
+            to_batch=chosen["to_batch"],
+            published_batch=chosen["published_batch"],
+            snapshots=chosen["published_snapshots"],
+        )
         drop_staging(cursor)
         log.info(
-            "Gold is as batch %d published it. Nothing is published until it is resumed.", chosen["to_batch"]
+            "Gold shows the publication by batch %d. Nothing is published until publishing is resumed.",
+            chosen["to_batch"],
         )
-        return count_rows(cursor)
+        return count_published_rows(cursor)

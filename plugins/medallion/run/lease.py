@@ -1,6 +1,5 @@
-"""The lease: one writing run at a time over all our DAGs. Its row is `audit.pipeline`, its queue `lease_queue`."""
+"""The lease: one run writes at a time, over all our DAGs. Runs get it in the order in which they first asked."""
 
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,35 +9,37 @@ from tenacity import retry, retry_if_result, stop_after_delay, wait_fixed
 
 from medallion.engines.leftovers import end_all_leftovers
 from medallion.engines.postgres import Cursor, transaction
-from medallion.run.attempts import is_recorded, open_attempt
+from medallion.run.attempts import attempt_of, is_recorded, run_of
 from medallion.settings import settings
+from medallion.store.attempts import open_attempt, open_tasks_of_last_batch
+from medallion.store.pipeline import (
+    Pipeline,
+    Run,
+    first_in_queue,
+    give_lease,
+    leave_queue,
+    lock_pipeline_row,
+    publication_batch,
+    release_lease,
+)
 
-# A run that has not asked for so long, or so many polls, has no place in the queue any more.
+# A run that has not asked for this long, or for this many polls, loses its place in the queue.
 PATIENCE, POLLS = timedelta(minutes=5), 4
-# So long a task's process may outlive its run: Airflow tells it at its next heartbeat, and kills it some seconds later.
+# A task's process may outlive its run by this many seconds: Airflow stops it at the next heartbeat and kills it
+# shortly after.
 LAST_SECONDS = 20
-# These write nothing.
-READING = ("freshness", "end")
 
 
 class LeaseHeldError(AirflowFailException):
-    """Another run writes; the message names it."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run of any of our DAGs."""
-
-    dag_id: str
-    run_id: str
+    """Another run holds the lease; the message names it."""
 
 
 def is_finished(ti: Any, run: Run) -> bool:
-    """Whether a run can write no more: it ended, was deleted, or none of its tasks runs and none will by itself.
+    """Return whether a run can no longer write.
 
-    That is where its DAG is paused or gone, or where it was cleared and waits to be started again: maybe for the very
-    run that asks, and it asks anew itself. `ti` is the running task instance, through which Airflow 3 answers (tasks
-    have no metadata database).
+    It has ended, was deleted, or no task of it is running and none will start on its own. The last holds if its DAG is
+    paused or removed, or if the run was cleared and is queued; it then asks for the lease again when it starts.
+    `ti` is the running task instance: tasks have no access to the metadata database in Airflow 3.
     """
 
     def is_any(*states: str) -> bool:
@@ -48,7 +49,7 @@ def is_finished(ti: Any, run: Run) -> bool:
         return True
     if is_any("running"):
         dag = ti.get_dag(run.dag_id)
-        # Airflow does not tell that a DAG is gone, and leaves its runs as they are. Our DAGs share a folder.
+        # Airflow does not report a removed DAG and leaves its runs unchanged. All our DAGs are in one folder.
         is_gone = not Path(ti.task.dag.fileloc).with_name(Path(dag.relative_fileloc).name).exists()
         if not (dag.is_paused or is_gone):
             return False
@@ -57,100 +58,53 @@ def is_finished(ti: Any, run: Run) -> bool:
 
 
 def ask_lease(ti: Any) -> Run | None:
-    """Takes the lease for the run of `ti` once it is free and no run that still waits has asked before.
+    """Take the lease for the run of `ti` if it is free and no run has waited longer.
 
-    Returns None when the run holds it, else the run that comes first. Called again and again it keeps its place.
+    Returns None if the run holds the lease now, else the run that comes first. Repeated calls keep the run's place.
     """
-    run = Run(ti.dag_id, ti.run_id)
+    run = run_of(ti)
+    patience = max(PATIENCE, POLLS * settings().lease_poll)
     with transaction() as cursor:
-        holder = _locked_holder(cursor)
-        first = run if holder == run else _first_in_queue(cursor, run)
+        holder = lock_pipeline_row(cursor).holder
+        first = run if holder == run else first_in_queue(cursor, run, patience)
     if first == run:
         return try_lease(ti)
     if is_finished(ti, first):
         with transaction() as cursor:
-            _leave_queue(cursor, first)
+            leave_queue(cursor, first)
     return holder or first
 
 
-def _first_in_queue(cursor: Cursor, run: Run) -> Run:
-    """Notes that the run waits; returns the one that has waited longest."""
-    # By the clock: the transaction may have waited for its turn since it began.
-    cursor.execute(
-        """
-        insert into audit.lease_queue (dag_id, run_id, seen_at) values (%s, %s, clock_timestamp())
-        on conflict (dag_id, run_id) do update set seen_at = excluded.seen_at
-        """,
-        (run.dag_id, run.run_id),
-    )
-    cursor.execute(
-        "delete from audit.lease_queue where seen_at < clock_timestamp() - %s",
-        (max(PATIENCE, POLLS * settings().lease_poll),),
-    )
-    cursor.execute("select dag_id, run_id from audit.lease_queue order by place limit 1")
-    [first] = cursor.fetchall()
-    return Run(*first)
-
-
-def _leave_queue(cursor: Cursor, run: Run) -> None:
-    cursor.execute(
-        "delete from audit.lease_queue where (dag_id, run_id) = (%s, %s)", (run.dag_id, run.run_id)
-    )
-
-
 def try_lease(ti: Any) -> Run | None:
-    """Takes the lease for the run of `ti` under a new batch, or keeps it where it has it; waits for no turn.
+    """Take the lease for the run of `ti` under a new batch, or keep it; the queue does not count.
 
-    A batch that is published already is not written under: the run that has it gets a new one. Returns None when the
-    run holds the lease, else the run that does.
+    A published batch is never written under again: its run gets a new one. Returns None if the run holds the lease
+    now, else the run that does.
     """
-    run = Run(ti.dag_id, ti.run_id)
+    run = run_of(ti)
     finished: Run | None = None
     while True:
         with transaction() as cursor:
-            holder = _locked_holder(cursor)
-            if holder in (None, run, finished):
-                if holder != run or _is_published(cursor):
-                    _take(cursor, ti)
-                # Under the row's lock: who publishes this batch knows of the try, or the try gets the next batch.
+            pipeline = lock_pipeline_row(cursor)
+            if pipeline.holder in (None, run, finished):
+                if pipeline.holder != run or publication_batch(cursor) >= (pipeline.lease_batch or 0):
+                    _take(cursor, run)
+                # Inside the row lock: either the task that publishes this batch sees this attempt, or the attempt
+                # gets the next batch.
                 if is_recorded(ti):
-                    open_attempt(cursor, ti)
+                    open_attempt(cursor, attempt_of(ti))
                 return None
-        # Not under the row's lock: these questions go to Airflow's API.
-        if not is_finished(ti, holder):
-            return holder
-        finished = holder
+        # Outside the row lock: these questions go to Airflow's API.
+        if not is_finished(ti, pipeline.holder):
+            return pipeline.holder
+        finished = pipeline.holder
 
 
-def _locked_holder(cursor: Cursor) -> Run | None:
-    cursor.execute("select lease_dag_id, lease_run_id from audit.pipeline for update")
-    row = cursor.fetchone()
-    return Run(*row) if row and row[0] else None
-
-
-def _is_published(cursor: Cursor) -> bool:
-    cursor.execute(
-        "select 1 from gold.publication, audit.pipeline where publication.batch >= pipeline.lease_batch"
-    )
-    return cursor.fetchone() is not None
-
-
-def _take(cursor: Cursor, ti: Any) -> None:
-    # First, so that nothing of an earlier batch is written after this one is drawn.
-    wait_for_open_attempts(cursor, ti)
+def _take(cursor: Cursor, run: Run) -> None:
+    # Before the batch is drawn, so that nothing is written under an earlier batch afterwards.
+    wait_for_open_attempts(cursor, run)
     end_all_leftovers()
-    cursor.execute(
-        """
-        update audit.pipeline
-        set
-            lease_dag_id = %s,
-            lease_run_id = %s,
-            last_batch = last_batch + 1,
-            lease_batch = last_batch + 1
-        """,
-        (ti.dag_id, ti.run_id),
-    )
-    _leave_queue(cursor, Run(ti.dag_id, ti.run_id))
+    give_lease(cursor, run)
 
 
 @retry(
@@ -159,49 +113,31 @@ def _take(cursor: Cursor, ti: Any) -> None:
     stop=stop_after_delay(LAST_SECONDS),
     retry_error_callback=lambda _: [],
 )
-def wait_for_open_attempts(cursor: Cursor, ti: Any) -> list[Any]:
-    """Waits for tasks of a run that was stopped: one may be about to send a statement, which nobody could end yet."""
-    cursor.execute(
-        """
-        select task_id
-        from audit.data_pipeline_runs
-        where
-            status = 'running' and batch = (select last_batch from audit.pipeline)
-            and (dag_id, run_id) <> (%s, %s) and task_id <> all(%s)
-        """,
-        (ti.dag_id, ti.run_id, [*READING]),
-    )
-    return cursor.fetchall()
+def wait_for_open_attempts(cursor: Cursor, run: Run) -> list[str]:
+    """Wait for tasks of a stopped run: one may be about to send a statement, which nobody could cancel yet."""
+    return open_tasks_of_last_batch(cursor, run)
 
 
-def lock_pipeline(cursor: Cursor, ti: Any) -> Any:
-    """The row of `audit.pipeline`, locked. Raises LeaseHeldError where the run of `ti` does not hold the lease."""
-    cursor.execute("select * from audit.pipeline for update")
-    row: Any = cursor.fetchone()
-    if (row.lease_dag_id, row.lease_run_id) != (ti.dag_id, ti.run_id):
-        raise LeaseHeldError("the run has lost the lease meanwhile: clear this task again")
-    return row
+def lock_pipeline(cursor: Cursor, ti: Any) -> Pipeline:
+    """Return the row of `audit.pipeline`, locked. Raises LeaseHeldError if the run of `ti` has lost the lease."""
+    pipeline = lock_pipeline_row(cursor)
+    if pipeline.holder != run_of(ti):
+        raise LeaseHeldError("This run has lost the lease in the meantime. Clear this task.")
+    return pipeline
 
 
 def hold_lease(ti: Any) -> None:
-    """Makes sure that the run of `ti` holds the lease: takes it again where it is free.
+    """Make sure that the run of `ti` holds the lease; a free one is taken again.
 
-    Raises LeaseHeldError where another run holds it.
+    Raises LeaseHeldError if another run holds it.
     """
     if holder := try_lease(ti):
         raise LeaseHeldError(
-            f"run {holder.run_id} of {holder.dag_id} writes now: when it has ended, clear this task again"
+            f"Run {holder.run_id} of DAG {holder.dag_id} holds the lease. Clear this task after that run has finished."
         )
 
 
 def release(ti: Any) -> None:
-    """Gives the lease back; nothing where the run does not hold it."""
+    """Free the lease; no effect if the run of `ti` does not hold it."""
     with transaction() as cursor:
-        cursor.execute(
-            """
-            update audit.pipeline
-            set lease_dag_id = null, lease_run_id = null, lease_batch = null
-            where lease_dag_id = %s and lease_run_id = %s
-            """,
-            (ti.dag_id, ti.run_id),
-        )
+        release_lease(cursor, run_of(ti))

@@ -1,27 +1,36 @@
-"""What a task needs to know of its run: batch, window, what was published last."""
+"""The context of a run that every engine gets: batch, window, and the last publication."""
 
 import json
+import logging
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from medallion.engines.postgres import transaction
+from medallion.run.attempts import run_of
 from medallion.run.lease import hold_lease
 from medallion.run.window import RunKind, iso, minus_lookback
 from medallion.settings import settings
+from medallion.store.pipeline import publication_batch, read_pipeline
+from medallion.store.runs import read_run
+
+log = logging.getLogger(__name__)
+
+TARGET_FILE_BYTES = 128 * 1024 * 1024  # size that data files of the lake should have
 
 
 @dataclass(frozen=True)
 class RunState:
-    """What the tasks of a run know of it; dbt gets it as JSON, by the variable MEDALLION_RUN.
+    """The context of a run, the same JSON for dbt (MEDALLION_RUN), for the Spark jobs (`--run`) and for people.
 
-    kind: of the run (RunKind). batch: what its rows carry; rows above published_batch are not published yet.
-    extract_from, extract_to: UTC, half-open, the lookback included; null where nothing is extracted; for a
-    reconciliation the range that no later window reads again. chunk_rows: about how many rows a statement takes in.
+    kind: RunKind of the run. batch: stamped on every row that it writes; rows above published_batch are not published.
+    extract_from, extract_to: UTC, half-open, lookback included; null if nothing is extracted. A reconciliation gets
+    the range that no later window reads again. chunk_rows: approximate number of rows in a statement.
     snapshots: table -> snapshot id of the last publication, which the batch `publication` made (0: none yet).
-    rebuild: what is asked for. compare_whole: none, gold or silver, the layer from which on nothing is incremental.
-    tested_rows: changed or all.
-    max_deleted_share, max_deleted_from: above this share of a table's rows, from so many up, a reconciliation stops.
+    rebuild: the requested layer. compare_whole: none, gold or silver, the layer from which nothing is incremental.
+    tested_rows: changed or all. max_deleted_share, max_deleted_from: a reconciliation stops above this share of a
+    table's rows, from this number of rows. lake_catalog, gold_catalog: Trino's catalogs, the first also Spark's.
+    target_file_bytes: size that data files should have.
     """
 
     kind: str | None
@@ -37,72 +46,69 @@ class RunState:
     tested_rows: str
     max_deleted_share: float
     max_deleted_from: int
+    lake_catalog: str
+    gold_catalog: str
+    target_file_bytes: int
 
     @property
     def base_snapshots(self) -> dict[str, int]:
-        """The snapshots that this run's difference is taken from; none for what must be compared whole."""
+        """Return the snapshots that this run's changes are compared with; none if everything is compared whole."""
         return self.snapshots if self.rebuild == "none" else {}
 
     def json(self) -> str:
-        """All of it in one line."""
+        """Return the context in one line of JSON."""
         return json.dumps(asdict(self))
 
 
-def run_state(ti: Any, allow_deletes: bool = False) -> RunState:
-    """The state of the run of `ti`, which holds the lease from then on. A macro of the DAGs' templates.
+def claim_run(ti: Any, allow_deletes: bool = False) -> RunState:
+    """Make sure that the run of `ti` holds the lease, and return its context.
 
-    `allow_deletes`: a reconciliation may find any share of rows gone. Raises LeaseHeldError where another run writes.
+    `allow_deletes`: a reconciliation accepts any share of missing rows. Raises LeaseHeldError if another run holds
+    the lease.
     """
     hold_lease(ti)
     with transaction() as cursor:
-        cursor.execute(
-            """
-            select
-                pipeline.*,
-                runs.kind,
-                runs.extract_from,
-                runs.window_end as extract_to,
-                coalesce((select batch from gold.publication), 0) as publication
-            from audit.pipeline
-            left join audit.runs on runs.dag_id = %s and runs.run_id = %s
-            """,
-            (ti.dag_id, ti.run_id),
-        )
-        row: Any = cursor.fetchone()
-    reconciles = row.kind == RunKind.RECONCILE
-    extracted = covered(row.watermark) if reconciles else (row.extract_from, row.extract_to)
+        pipeline = read_pipeline(cursor)
+        run = read_run(cursor, run_of(ti))
+        publication = publication_batch(cursor)
+    reconciles = run is not None and run.kind == RunKind.RECONCILE
+    extracted: tuple[datetime | None, datetime | None] = (None, None)
+    if reconciles:
+        extracted = covered_range(pipeline.watermark)
+    elif run:
+        extracted = run.extract_from, run.window_end
     extract_from, extract_to = (iso(moment) if moment else None for moment in extracted)
-    return RunState(
-        kind=row.kind,
-        batch=row.lease_batch,
-        published_batch=row.published_batch,
-        publication=row.publication,
+    assert pipeline.lease_batch is not None  # noqa: S101, this run holds the lease
+    state = RunState(
+        kind=run.kind if run else None,
+        batch=pipeline.lease_batch,
+        published_batch=pipeline.published_batch,
+        publication=publication,
         extract_from=extract_from,
         extract_to=extract_to,
         chunk_rows=settings().chunk_rows,
-        snapshots=row.published_snapshots,
-        rebuild=row.rebuild,
-        # No snapshot recorded: nothing was published yet.
-        compare_whole=row.rebuild if row.published_snapshots else "silver",
+        snapshots=pipeline.published_snapshots,
+        rebuild=pipeline.rebuild,
+        # Without recorded snapshots nothing was published yet.
+        compare_whole=pipeline.rebuild if pipeline.published_snapshots else "silver",
         tested_rows="all" if reconciles else "changed",
         max_deleted_share=1 if allow_deletes else settings().max_deleted_share,
         max_deleted_from=settings().max_deleted_from,
+        lake_catalog=settings().lake_catalog,
+        gold_catalog=settings().gold_catalog,
+        target_file_bytes=TARGET_FILE_BYTES,
     )
+    log.info(
+        "Batch %d, after the published batch %d; extracts from %s to %s (UTC)",
+        state.batch, state.published_batch, state.extract_from, state.extract_to,
+    )  # fmt: skip
+    return state
 
 
-def covered(watermark: datetime | None) -> tuple[datetime | None, datetime | None]:
-    """What windows have read and will not read again, UTC; nulls as long as nothing was covered."""
+def covered_range(watermark: datetime | None) -> tuple[datetime | None, datetime | None]:
+    """Return the range, UTC, that windows have read and will not read again; nulls if nothing was covered yet."""
     if watermark is None:
         return None, None
     lookback = settings().lookback
     start = settings().history_start or datetime.min.replace(tzinfo=UTC)
     return minus_lookback(start, lookback), minus_lookback(watermark, lookback)
-
-
-# What marks the statements of a dbt task; a template.
-DBT_TAG = {"MEDALLION_TAG": "{{ tag(ti) }}"}
-# The environment of a dbt task of a run, templates: rendered as a try starts, which also takes the lease.
-# By environment and not by `--vars`: changed vars force dbt to parse the whole project again.
-DBT_RUN_ENVIRONMENT = DBT_TAG | {
-    "MEDALLION_RUN": "{{ run_state(ti, allow_deletes=params.get('allow_deletes', false)).json() }}",
-}

@@ -1,30 +1,20 @@
-"""What dbt's tests found in a try: taken from dbt's events as it runs, kept in `audit.test_results`."""
+"""The results of dbt's tests in this process, which is one attempt, taken from dbt's events."""
 
 from typing import Any
 
-from medallion.engines.postgres import Cursor
+from medallion.store.attempts import TestResult
 
-# Of this process, which is one try.
-_results: list[dict[str, Any]] = []
+_results: list[TestResult] = []
 
 
 def collect_test_result(event: Any) -> None:
-    """Notes what a test found; dbt calls it for each of its events."""
+    """Keep the result of a test; dbt calls this for each of its events."""
     if event.info.name == "LogTestResult":
-        _results.append(
-            {"test": event.data.name, "status": event.data.status, "failures": event.data.num_failures}
-        )
+        _results.append(TestResult(event.data.name, event.data.status, event.data.num_failures))
 
 
-def record_test_results(cursor: Cursor, identity: dict[str, Any]) -> None:
-    """Writes what was noted since, as found by the try of `identity`: `dag`, `run`, `task`, `try`."""
-    cursor.executemany(
-        """
-        insert into audit.test_results
-        values (%(dag)s, %(run)s, %(task)s, %(try)s, %(test)s, %(status)s, %(failures)s)
-        on conflict (dag_id, run_id, task_id, try_number, test_name) do update set
-            status = excluded.status, failures = excluded.failures
-        """,
-        [identity | result for result in _results],
-    )
+def take_test_results() -> list[TestResult]:
+    """Return the results collected so far, and forget them."""
+    results = _results.copy()
     _results.clear()
+    return results

@@ -1,4 +1,4 @@
-"""Which stretch of the source's time a run covers. Pure: no database, no Airflow."""
+"""The range of the source's time that a run covers. Pure: no database, no Airflow."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -8,11 +8,11 @@ from medallion.settings import as_utc
 
 
 class WindowError(ValueError):
-    """The window asked for makes no sense; the message says what to change."""
+    """The requested window makes no sense; the message says what to change."""
 
 
 class RunKind(StrEnum):
-    """Why a run was made, which decides where its window comes from."""
+    """The reason for a run, which decides the origin of its window."""
 
     RANGED = "ranged"
     BACKFILL = "backfill"
@@ -25,29 +25,29 @@ class RunKind(StrEnum):
 
     @property
     def reads_source(self) -> bool:
-        """Whether such a run looks at the source; the others work on what is there already."""
+        """Return whether a run of this kind reads the source; the others work on the lake and on gold."""
         return self not in (RunKind.MAINTENANCE, RunKind.ROLLBACK)
 
 
 def minus_lookback(moment: datetime, lookback: timedelta) -> datetime:
-    """The `lookback` before a moment in UTC, or the calendar's first moment."""
+    """Return the moment, UTC, minus `lookback`; the calendar's first moment if that is earlier than any."""
     return max(moment, datetime.min.replace(tzinfo=UTC) + lookback) - lookback
 
 
 @dataclass(frozen=True)
 class Window:
-    """Half-open, in UTC: start is in it, end is not."""
+    """A half-open range in UTC: it includes its start and excludes its end."""
 
     start: datetime
     end: datetime
 
     def extract_from(self, lookback: timedelta) -> datetime:
-        """Where extraction starts."""
+        """Return the start of the extraction."""
         return minus_lookback(self.start, lookback)
 
 
 def parse_moment(name: str, value: str) -> datetime:
-    """A parameter in ISO 8601 as UTC; without an offset it means UTC.
+    """Parse a parameter in ISO 8601; without an offset it means UTC.
 
     Raises WindowError naming the parameter.
     """
@@ -60,9 +60,9 @@ def parse_moment(name: str, value: str) -> datetime:
 
 
 def window_from_params(start: str | None, end: str | None) -> Window | None:
-    """The window of the parameters `window_start` and `window_end`; None where neither is given.
+    """Return the window of the parameters `window_start` and `window_end`; None if neither is given.
 
-    Raises WindowError where one is missing or unparsable, or start is not before end.
+    Raises WindowError if one is missing or does not parse, or if start is not before end.
     """
     if not start and not end:
         return None
@@ -79,19 +79,23 @@ def window_from_params(start: str | None, end: str | None) -> Window | None:
 
 
 def resolve_window(
-    kind: RunKind, asked: Window | None, interval: Window | None, covered_to: datetime, source_now: datetime
+    kind: RunKind,
+    requested: Window | None,
+    interval: Window | None,
+    covered_to: datetime,
+    source_now: datetime,
 ) -> Window | None:
-    """The window of a run; None where nothing is left to extract.
+    """Return the window of a run; None if nothing is left to extract.
 
-    `asked` comes from the parameters (RANGED), `interval` is the run's data interval (BACKFILL, SCHEDULED),
-    `covered_to` the watermark or where the history starts, `source_now` the source's clock: no window ends
-    after it. Raises WindowError where a kind lacks what it is made from.
+    `requested` comes from the parameters (RANGED), `interval` is the run's data interval (BACKFILL, SCHEDULED),
+    `covered_to` is the watermark or the start of the history, `source_now` is the source's clock: no window ends
+    after it. Raises WindowError if a run has no data interval although its kind needs one.
     """
     match kind:
         case RunKind.REBUILD | RunKind.RECONCILE | RunKind.MAINTENANCE | RunKind.ROLLBACK:
             return None
-        case RunKind.RANGED if asked:
-            window = asked
+        case RunKind.RANGED if requested:
+            window = requested
         case RunKind.BACKFILL if interval:
             window = interval
         case RunKind.SCHEDULED if interval:
@@ -99,15 +103,15 @@ def resolve_window(
         case RunKind.MANUAL:
             window = Window(covered_to, source_now)
         case _:
-            raise WindowError(f"a {kind} run needs a data interval, and has none")
+            raise WindowError(f"A run of the kind {kind} needs a data interval and has none")
     if window.start == window.end and kind in (RunKind.BACKFILL, RunKind.SCHEDULED):
         raise WindowError(
-            "the data interval is empty: schedule the DAG by CronDataIntervalTimetable, not by a bare cron string"
+            "The data interval is empty. Schedule the DAG with CronDataIntervalTimetable, not with a bare cron string"
         )
     end = min(window.end, source_now)
     return Window(window.start, end) if window.start < end else None
 
 
 def iso(moment: datetime) -> str:
-    """UTC without an offset, to the microsecond: how the window is passed to the engines."""
+    """Return the moment in UTC without an offset, to the microsecond, as the engines get it."""
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds")

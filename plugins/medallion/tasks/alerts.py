@@ -1,4 +1,4 @@
-"""Failure and lateness are told by the notifier that the settings name."""
+"""Notifications of failed tasks and late gold, through the notifier set in MEDALLION_NOTIFIER."""
 
 import logging
 from typing import Any
@@ -10,51 +10,52 @@ from asgiref.sync import sync_to_async
 
 from medallion.engines.postgres import transaction
 from medallion.settings import settings
+from medallion.store.pipeline import age_of_gold_is_within
 
 log = logging.getLogger(__name__)
 
 
 def notifiers() -> list[Any]:
-    """The notifier that the settings name, as a list of callbacks; empty where none is set."""
+    """Return the notifier of the settings as a list of callbacks; empty if none is set."""
     notifier = settings().notifier
     return [notifier(**settings().notifier_arguments)] if notifier else []
 
 
 def is_gold_old() -> bool:
-    """Whether what BI reads ends longer ago than the setting, or is not there, or can't be asked."""
+    """Return whether gold ends longer ago than the setting, does not exist, or can't be read."""
     try:
         with transaction() as cursor:
-            cursor.execute(
-                "select now() - window_end <= %s as is_new from gold.publication", (settings().max_gold_age,)
-            )
-            publication: Any = cursor.fetchone()
+            return not age_of_gold_is_within(cursor, settings().max_gold_age)
     except psycopg.Error:
-        log.exception("The age of gold is not known:")
+        log.exception("The age of gold is unknown:")
         return True
-    return not (publication and publication.is_new)
 
 
 async def report_late_gold(context: dict[str, Any]) -> None:
-    """Called in the triggerer for a run that has not succeeded by its deadline; silent if another has published since.
+    """Notify of a run that has not succeeded by its deadline, unless another run has published since.
 
-    `context` is what Airflow knows there, `dag_run` and `deadline`. The notifiers' templates find in it what they find
-    of a failed task, by the name `deadline`. Left out are backfills: they are about the past, and wait for one another.
+    Airflow calls it in the triggerer; `context` has `dag_run` and `deadline`. The templates of notifiers find the same
+    names as for a failed task, with the task id `deadline`. Backfills are left out: they concern the past and wait for
+    one another.
     """
     if context["dag_run"]["run_type"] == "backfill" or not await sync_to_async(is_gold_old)():
         return
     run = {"dag_id": context["dag_run"]["dag_id"], "run_id": context["dag_run"]["dag_run_id"]}
     log.error(
-        "%(run_id)s of %(dag_id)s has not succeeded, and gold is older than MEDALLION_MAX_GOLD_AGE.", run
+        "Run %(run_id)s of %(dag_id)s has not succeeded, and gold is older than MEDALLION_MAX_GOLD_AGE.", run
     )
     for notifier in notifiers():
-        # The way that a task calls it: few notifiers have an asynchronous one.
+        # Called as a task would call it: few notifiers have an asynchronous method.
         await sync_to_async(notifier)(context | run | {"ti": run | {"task_id": "deadline"}})
 
 
 def deadline() -> DeadlineAlert:
-    """The alert of a DAG that publishes gold: until a scheduled run has, gold ends where the run's interval begins."""
+    """Return the deadline of a DAG that publishes gold.
+
+    Until a scheduled run has published, gold reaches only to the start of its interval.
+    """
     return DeadlineAlert(
-        # Not DAGRUN_QUEUED_AT: Airflow 3.3 then fails to clear any task of the run (docs/decisions/freshness.md).
+        # With DAGRUN_QUEUED_AT Airflow 3.3 fails to clear any task of the run (docs/decisions/freshness.md).
         reference=DeadlineReference.DAGRUN_LOGICAL_DATE,
         interval=settings().max_gold_age,
         callback=AsyncCallback(report_late_gold),

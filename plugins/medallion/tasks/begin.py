@@ -1,32 +1,35 @@
-"""The first task of a writing run: checks what it depends on, takes the lease, resolves the window."""
+"""The first task of a writing run: checks its dependencies, takes the lease, resolves the window, skips idle tasks."""
 
-from datetime import datetime
 from typing import Any, cast
 
 from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
 from airflow.sdk import BaseHook, BaseOperator, Context
 from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException, DownstreamTasksSkipped
 
-from medallion.engines.postgres import changed_tables, create_audit_tables, source_clock, transaction
-from medallion.run.attempts import group_of, record_skipped
+from medallion.engines.postgres import transaction
+from medallion.names import BRONZE, FRESHNESS, GROUPS_UP_TO, Group, group_of, lake_table, place_of, task_id
+from medallion.project.manifest import source_tables
+from medallion.run.attempts import run_of
 from medallion.run.lease import ask_lease, hold_lease, release
 from medallion.run.pending import tables_without_work
-from medallion.run.source import SourceContractError, check_source
-from medallion.run.state import run_state
+from medallion.run.source import SourceContractError, changed_models, check_source, read_clock
+from medallion.run.state import RunState, claim_run
 from medallion.run.window import RunKind, Window, WindowError, resolve_window, window_from_params
 from medallion.settings import CONNECTIONS, settings
+from medallion.store.attempts import record_skipped, tasks_attempted_above
+from medallion.store.migrations import upgrade_store
+from medallion.store.pipeline import is_everything_published, request_rebuild, set_first_watermark
+from medallion.store.runs import RunRecord, record_run
 
-# The groups of tasks, in their order; entities and marts are both silver.
-GROUPS = ("bronze", "entities", "silver", "gold", "audit", "stage", "publish")
+NO_REBUILD = "none"
 
 
 class BeginRunOperator(BaseOperator):
-    """Waits, deferred, until no other run writes and it is its turn; then keeps the run's window in `audit.runs`.
+    """Waits, deferred, until it is this run's turn to write; then resolves the window and skips tasks without work.
 
-    Pushes the XCom `window`: what the UI shows of it. Fails at once on what a retry can't mend: a window that makes no
-    sense, a source that lost a column. Skips the tasks that the run has no need of.
-
-    `kind`: what all runs of the DAG are; without it their parameters and Airflow's run type tell.
+    `kind`: the kind of all runs of the DAG; without it, each run's parameters and Airflow's run type decide.
+    The XCom `window` shows the window in the UI. Errors that a retry cannot fix, such as a senseless window or a
+    missing column of the source, fail at once.
     """
 
     ui_color = "#cde"
@@ -36,48 +39,62 @@ class BeginRunOperator(BaseOperator):
         self.kind = kind
 
     def execute(self, context: Context, event: Any = None) -> None:
-        """Checks, takes the lease, resolves the window; a task that was deferred resumes here."""
-        ti = cast("Any", context["ti"])
+        """Begin the run; a deferred task resumes here and checks everything again."""
+        ti, params = cast("Any", context["ti"]), context["params"]
+        kind, requested = self.check(context)
+        upgrade_store()
+        self.wait_for_lease(ti)
+        if (layer := params.get("rebuild", NO_REBUILD)) != NO_REBUILD:
+            with transaction() as cursor:
+                request_rebuild(cursor, layer)
+        up_to = params.get("up_to", Group.PUBLISH)
+        kept: tuple[Group, ...] = GROUPS_UP_TO[up_to]
+        if kind.reads_source:
+            window = record_window(ti, kind, requested, data_interval(context))
+            self.log_window(window)
+            ti.xcom_push("window", window)
+            if kind is RunKind.SCHEDULED and is_first_attempt(ti) and is_published(window["window_end"]):
+                self.log.info("An earlier run has published this hour. Clear the run to force it.")
+                kept = ()
+        skipped = tasks_to_skip(ti.task.dag.task_ids, kind, kept)
+        if kind.reads_source and kind is not RunKind.RECONCILE and kept:
+            skipped += skip_idle_tables(ti)
+        if skipped:
+            raise DownstreamTasksSkipped(tasks=skipped)  # type: ignore[no-untyped-call]
+
+    def check(self, context: Context) -> tuple[RunKind, Window | None]:
+        """Check connections, parameters and the source's tables; return the run's kind and its requested window."""
         try:
             check_connections()
-            kind, asked = (self.kind, None) if self.kind else run_kind_and_window(context)
+            kind, requested = (self.kind, None) if self.kind else run_kind_and_window(context)
             if kind.reads_source:
                 check_source()
         except (WindowError, SourceContractError) as error:
             raise AirflowFailException(str(error)) from error
-        create_audit_tables()
-        if is_new(ti):
-            # One that was deleted has its lease still, and what it left on an engine.
+        return kind, requested
+
+    def wait_for_lease(self, ti: Any) -> None:
+        """Take the lease, or defer until the next poll."""
+        if is_first_attempt(ti):
+            # A deleted run with the same id may still hold the lease. Release it, so that this run draws its own
+            # batch and ends whatever the deleted run left running.
             release(ti)
         if first := ask_lease(ti):
             self.log.info("Waiting for the lease: run %s of %s comes first.", first.run_id, first.dag_id)
             self.defer(trigger=TimeDeltaTrigger(settings().lease_poll), method_name="execute")
-        request_rebuild(context["params"].get("rebuild", "none"))
-        up_to = context["params"].get("up_to", GROUPS[-1])
-        if kind.reads_source:
-            window = record_window(ti, kind, asked, data_interval(context))
-            self.log.info(
-                "Window %(window_start)s to %(window_end)s"
-                if window["window_start"]
-                else "No window: nothing is extracted.",
-                window,
-            )
-            ti.xcom_push("window", window)
-            # One that is cleared is meant to be done.
-            if kind is RunKind.SCHEDULED and is_new(ti) and is_published(window["window_end"]):
-                self.log.info("All of it is published already, by an earlier run.")
-                up_to = None
-        skipped = tasks_to_skip(ti.task.dag.task_ids, kind, up_to)
-        if kind.reads_source and kind is not RunKind.RECONCILE and up_to:
-            skipped += skip_tables_without_work(ti)
-        if skipped:
-            raise DownstreamTasksSkipped(tasks=skipped)  # type: ignore[no-untyped-call]
+
+    def log_window(self, window: dict[str, str | None]) -> None:
+        """Log the range that the run covers."""
+        if window["window_start"]:
+            self.log.info("Window from %(window_start)s to %(window_end)s", window)
+        else:
+            self.log.info("No window: nothing is extracted.")
 
 
 def check_connections() -> None:
-    """Raises AirflowNotFoundException naming each connection that Airflow lacks, or can't tell of.
+    """Raise AirflowNotFoundException naming each connection that Airflow lacks.
 
-    That is the same while its api-server is down: another try may find it.
+    The error is retried: Airflow reports the same while its api-server is down.
     """
     missing = []
     for name in CONNECTIONS:
@@ -87,19 +104,19 @@ def check_connections() -> None:
             missing.append(name)
     if missing:
         raise AirflowNotFoundException(
-            f"Airflow has no connection {', '.join(missing)}: add what is missing (Admin > Connections, or the variable"
-            f" AIRFLOW_CONN_{missing[0].upper()}); the README's table of connections says what belongs into each."
+            f"Airflow has no connection {', '.join(missing)}. Add it (Admin > Connections, or the variable"
+            f" AIRFLOW_CONN_{missing[0].upper()}); docs/reference/connections.md lists the fields of each."
         )
 
 
 def run_kind_and_window(context: Context) -> tuple[RunKind, Window | None]:
-    """What kind of run this is, and the window its parameters ask for. Raises WindowError."""
+    """Return the kind of a run, and the window that its parameters request. Raises WindowError."""
     params = context["params"]
-    if asked := window_from_params(params.get("window_start"), params.get("window_end")):
-        return RunKind.RANGED, asked
-    if params.get("rebuild", "none") != "none":
+    if window := window_from_params(params.get("window_start"), params.get("window_end")):
+        return RunKind.RANGED, window
+    if params.get("rebuild", NO_REBUILD) != NO_REBUILD:
         return RunKind.REBUILD, None
-    # An enumeration of Airflow's, whose text is not its value.
+    # The text of Airflow's enumeration is not its value.
     run_type = cast("Any", context["dag_run"]).run_type.value
     return {
         "backfill": RunKind.BACKFILL,
@@ -108,127 +125,98 @@ def run_kind_and_window(context: Context) -> tuple[RunKind, Window | None]:
 
 
 def data_interval(context: Context) -> Window | None:
-    """The run's data interval in UTC; None for a manual run, which has none."""
+    """Return the run's data interval in UTC; None for a manual run, which has none."""
     run = cast("Any", context["dag_run"])
     if run.data_interval_start is None:
         return None
     return Window(run.data_interval_start, run.data_interval_end)
 
 
-def tasks_to_skip(task_ids: list[str], kind: RunKind, up_to: str | None) -> list[str]:
-    """The tasks of the layers after `up_to`, or of all; and the look at the source's age, unless a run is about now."""
-    later = GROUPS[GROUPS.index(up_to) + 1 :] if up_to else GROUPS
-    if kind not in (RunKind.SCHEDULED, RunKind.MANUAL):
-        later += ("freshness",)
-    return [name for name in task_ids if group_of(name) in later]
+def tasks_to_skip(task_ids: list[str], kind: RunKind, kept: tuple[Group, ...]) -> list[str]:
+    """Return the tasks of groups that are not `kept`; and the check of the source's age, unless a run is about now."""
+    is_about_now = kind in (RunKind.SCHEDULED, RunKind.MANUAL)
+    return [
+        task
+        for task in task_ids
+        if (group_of(task) in [*Group] and group_of(task) not in kept)
+        or (task == FRESHNESS and not is_about_now)
+    ]
 
 
-def skip_tables_without_work(ti: Any) -> list[str]:
-    """The tasks of bronze that have nothing to do in the run of `ti`, noted as tries that were skipped.
+def skip_idle_tables(ti: Any) -> list[str]:
+    """Return the bronze tasks without work in the run of `ti`, and record them as skipped.
 
-    The source has no row of their tables in the run's window: what is committed later is for the next one's lookback.
-    And the tables were published, and not written since: a test that stopped another run would stop this one, too.
-    Not even by a try that was killed, whose statement may have committed later.
+    A table is skipped if the source has no row for it in the window and nothing has written it since it was published,
+    not even a killed attempt, whose statement may have committed later. Rows that are committed late fall into the next
+    run's lookback; unpublished rows must be tested again.
     """
-    run = run_state(ti)
-    start, end = run.extract_from, run.extract_to
-    changed = changed_tables(start, end) if start and end else set()
+    run = claim_run(ti)
     with transaction() as cursor:
-        cursor.execute(
-            "select distinct task_id from audit.data_pipeline_runs where batch > %s and status <> 'skipped'",
-            (run.published_batch,),
-        )
-        busy = {f"bronze.{name}" for name in changed} | {row.task_id for row in cursor.fetchall()}
-    idle = [task for task in ti.task.dag.task_ids if group_of(task) == "bronze" and task not in busy]
-    # Last, and of those alone: it takes an import of a second, and reads of metadata.
-    quiet = tables_without_work(run, idle)
+        busy = tasks_attempted_above(cursor, run.published_batch)
+    busy |= {task_id(Group.BRONZE, model) for model in models_changed_in_window(run)}
+    bronze_tasks = {
+        lake_table(BRONZE, table.model): task_id(Group.BRONZE, table.model) for table in source_tables()
+    }
+    candidates = [
+        table
+        for table, task in bronze_tasks.items()
+        if task in ti.task.dag.task_ids and place_of(task).layer == Group.BRONZE and task not in busy
+    ]
+    # Last, and only for these tables, as it imports pyiceberg and reads metadata.
+    idle = [bronze_tasks[table] for table in tables_without_work(run, candidates)]
     with transaction() as cursor:
-        record_skipped(cursor, ti, quiet)
-    return quiet
+        record_skipped(cursor, run_of(ti), idle)
+    return idle
 
 
-def is_new(ti: Any) -> bool:
-    """Whether nothing of the run was tried before, also under the name of one that was deleted."""
+def models_changed_in_window(run: RunState) -> set[str]:
+    """Return the bronze models whose source tables have rows in the run's window."""
+    if not (run.extract_from and run.extract_to):
+        return set()
+    return changed_models(run.extract_from, run.extract_to)
+
+
+def is_first_attempt(ti: Any) -> bool:
+    """Return whether this is the first attempt of `begin`; a deleted run that is created again starts at 1, too."""
     return bool(ti.try_number == 1)
 
 
 def is_published(window_end: str | None) -> bool:
-    """Whether nothing was written since the last publication, which covers everything up to `window_end`, ISO 8601."""
+    """Return whether nothing was written since the last publication, which covers all up to `window_end`, ISO 8601."""
     with transaction() as cursor:
-        cursor.execute(
-            "select watermark >= %s::timestamptz and published_batch = lease_batch - 1 and rebuild = 'none'"
-            " as published from audit.pipeline",
-            (window_end,),
-        )
-        row: Any = cursor.fetchone()
-    return bool(row.published)
-
-
-def request_rebuild(layer: str) -> None:
-    """Keeps a rebuild of the layer beside the lease until it is published; the deeper of two requests stays."""
-    with transaction() as cursor:
-        cursor.execute(
-            """
-            update audit.pipeline
-            set rebuild_batch = lease_batch, rebuild = case when rebuild = 'silver' then rebuild else %(layer)s end
-            where %(layer)s <> 'none'
-            """,
-            {"layer": layer},
-        )
+        return is_everything_published(cursor, window_end)
 
 
 def record_window(
-    ti: Any, kind: RunKind, asked: Window | None, interval: Window | None
+    ti: Any, kind: RunKind, requested: Window | None, interval: Window | None
 ) -> dict[str, str | None]:
-    """Resolves the run's window once, UTC; a run whose tasks were cleared finds the one it had, if it had any.
+    """Resolve the run's window once, in UTC, and return it; a run whose tasks were cleared keeps its window.
 
-    Not one that was deleted and made anew under its old name. Sets the watermark where there is none yet and the
-    source has rows.
+    Sets the watermark if there is none yet and the source has rows.
     """
     hold_lease(ti)
-    clock, start = source_clock(), settings().history_start
+    clock, history_start = read_clock(), settings().history_start
     with transaction() as cursor:
-        cursor.execute(
-            "update audit.pipeline set watermark = coalesce(watermark, %s::timestamptz, %s::timestamptz)"
-            " where %s::timestamptz is not null returning watermark",
-            # What is yet to come would keep windows waiting for it.
-            (start and min(start, clock.now), clock.oldest, clock.oldest),
+        covered_to = set_first_watermark(
+            cursor,
+            # A history that starts in the future would keep every window waiting.
+            history_start and min(history_start, clock.now),
+            clock.oldest,
         )
-        row = cursor.fetchone()
-        covered_to: datetime | None = row and row.watermark
-        window = resolve_window(kind, asked, interval, covered_to, clock.now) if covered_to else None
-        cursor.execute(
-            """
-            insert into audit.runs (dag_id, run_id, kind, window_start, window_end, extract_from)
-            values (%s, %s, %s, %s, %s, %s)
-            on conflict (dag_id, run_id) do update
-            set
-                kind = excluded.kind,
-                window_start = excluded.window_start,
-                window_end = excluded.window_end,
-                extract_from = excluded.extract_from,
-                resolved_at = excluded.resolved_at
-            where
-                runs.window_start is null or %s
-                or excluded.kind = 'ranged' and (runs.kind, runs.window_start, runs.window_end)
-                is distinct from (excluded.kind, excluded.window_start, excluded.window_end)
-            """,
-            (
-                ti.dag_id,
-                ti.run_id,
-                kind,
-                window and window.start,
-                window and window.end,
-                window and window.extract_from(settings().lookback),
-                is_new(ti),
+        window = resolve_window(kind, requested, interval, covered_to, clock.now) if covered_to else None
+        record = record_run(
+            cursor,
+            run_of(ti),
+            RunRecord(
+                kind=kind,
+                window_start=window.start if window else None,
+                window_end=window.end if window else None,
+                extract_from=window.extract_from(settings().lookback) if window else None,
+                resolved_at=clock.now,
             ),
+            is_first_attempt(ti),
         )
-        cursor.execute(
-            "select window_start, window_end from audit.runs where dag_id = %s and run_id = %s",
-            (ti.dag_id, ti.run_id),
-        )
-        kept: Any = cursor.fetchone()
     return {
-        "window_start": kept.window_start and kept.window_start.isoformat(),
-        "window_end": kept.window_end and kept.window_end.isoformat(),
+        "window_start": record.window_start.isoformat() if record.window_start else None,
+        "window_end": record.window_end.isoformat() if record.window_end else None,
     }

@@ -1,4 +1,4 @@
-"""How Cosmos renders and runs the dbt project, for both engines."""
+"""How Cosmos renders and runs the dbt project, on both engines."""
 
 import re
 import sys
@@ -13,68 +13,66 @@ from cosmos.constants import InvocationMode, LoadMode, TestBehavior
 from cosmos.exceptions import CosmosDbtRunError
 from cosmos.operators.local import DbtSourceLocalOperator, DbtTestLocalOperator
 
-from medallion.engines.iceberg import table_asset
 from medallion.engines.leftovers import cancel_on_kill
-from medallion.project.manifest import MANIFESTS
-from medallion.run.attempts import ENTITIES
-from medallion.run.state import DBT_RUN_ENVIRONMENT, DBT_TAG
+from medallion.names import BUILD_ENTITIES, ENGINES, FRESHNESS, MODELS, TEST_TASK, Group, lake_table, model_of
+from medallion.project.manifest import MANIFESTS, schemas
 from medallion.run.test_results import collect_test_result
 from medallion.settings import DBT_PROJECT, THRIFT_CONNECTION, TRINO_CONNECTION, settings
+from medallion.tasks.assets import table_asset
+from medallion.tasks.hooks import claim_for_dbt
 
 Engine = Literal["trino", "spark"]
 
-CONNECTION_ENVIRONMENT: dict[Engine, dict[str, str]] = {
+# Templates; `tag` marks the statements of a task, so that a later attempt can end them.
+ENVIRONMENT: dict[str, dict[str, str]] = {
     "trino": {
         "TRINO_HOST": f"{{{{ conn.{TRINO_CONNECTION}.host }}}}",
         "TRINO_PORT": f"{{{{ conn.{TRINO_CONNECTION}.port }}}}",
         "TRINO_USER": f"{{{{ conn.{TRINO_CONNECTION}.login }}}}",
         "TRINO_MAX_RUN_TIME": f"{settings().task_timeout.total_seconds():.0f}s",
+        "MEDALLION_TAG": "{{ tag(ti) }}",
     },
     "spark": {
         "THRIFT_HOST": f"{{{{ conn.{THRIFT_CONNECTION}.host }}}}",
         "THRIFT_PORT": f"{{{{ conn.{THRIFT_CONNECTION}.port }}}}",
+        "MEDALLION_TAG": "{{ tag(ti) }}",
     },
 }
 
+# Arguments of every dbt operator.
+ARGUMENTS: dict[str, Any] = {
+    "append_env": True,
+    "invocation_mode": InvocationMode.DBT_RUNNER,
+    # Our assets have the tables' names and need no lineage library.
+    "emit_datasets": False,
+    # The manifest exists already and the log has the results: writing them took a fifth of a task's CPU time.
+    "dbt_cmd_global_flags": ["--no-version-check", "--no-write-json"],
+    "dbt_runner_callbacks": [collect_test_result],
+}
+# Arguments of the operators that belong to a run. Each table has one writer: never two attempts of one model at a
+# time, over runs and backfills.
+RUN_ARGUMENTS = ARGUMENTS | {
+    "pre_execute": claim_for_dbt,
+    "max_active_tis_per_dag": 1,
+    # Unit tests prove the models once, before a deployment; not every hour.
+    "dbt_cmd_flags": ["--exclude-resource-type", "unit_test"],
+}
 
-def profile(engine: Engine) -> ProfileConfig:
-    """The output of `profiles.yml` for the engine."""
+
+def profile(engine: str) -> ProfileConfig:
+    """Return the output of `profiles.yml` for the engine."""
     return ProfileConfig(
         profile_name="medallion", target_name=engine, profiles_yml_filepath=DBT_PROJECT / "profiles.yml"
     )
 
 
-# Arguments that every dbt operator shares.
-ARGUMENTS: dict[str, Any] = {
-    "append_env": True,
-    "invocation_mode": InvocationMode.DBT_RUNNER,
-    # Ours have the tables' names, and need no lineage library.
-    "emit_datasets": False,
-    # The manifest stands beside the project already, and the log tells the results: a fifth of a task's CPU time.
-    "dbt_cmd_global_flags": ["--no-version-check", "--no-write-json"],
-    "dbt_runner_callbacks": [collect_test_result],
-}
-# Those of the operators that write or look at what is written: a table has one writer, never two tries of one model
-# at a time, over runs and backfills.
-WRITER_ARGUMENTS = ARGUMENTS | {
-    "max_active_tis_per_dag": 1,
-    # They prove the models once, before a deployment; not every hour.
-    "dbt_cmd_flags": ["--exclude-resource-type", "unit_test"],
-}
-
-
-def run_environment(engine: Engine) -> dict[str, str]:
-    """The environment of a task that belongs to a run; rendering it takes the lease."""
-    return CONNECTION_ENVIRONMENT[engine] | DBT_RUN_ENVIRONMENT
-
-
-def parse_cache(engine: Engine) -> Path:
-    """Where all tasks keep from run to run what dbt parsed; of itself Cosmos has a place for each group."""
+def parse_cache(engine: str) -> Path:
+    """Return the folder in which all tasks keep what dbt parsed; Cosmos' default is a folder per task group."""
     return Path(cosmos_settings.cache_dir) / engine
 
 
 def engine_arguments(engine: Engine) -> dict[str, Any]:
-    """Arguments of an operator outside of a layer's group."""
+    """Return the arguments of an operator outside of a group of models."""
     return {
         "project_dir": DBT_PROJECT,
         "profile_config": profile(engine),
@@ -82,15 +80,19 @@ def engine_arguments(engine: Engine) -> dict[str, Any]:
     }
 
 
-def dbt_layer(layer: str, engine: Engine, select: str, pool_slots: int = 1) -> DbtTaskGroup:
-    """A group of one task per selected model, which builds it and runs its tests in so many slots of the pool."""
-    group = DbtTaskGroup(
-        group_id=layer,
+def dbt_models(group: Group, pool_slots: int = 1) -> DbtTaskGroup:
+    """Return a task group with a task per model of the group, which builds and tests it.
+
+    `pool_slots`: slots of Airflow's pool that each task takes.
+    """
+    engine = ENGINES[group]
+    task_group = DbtTaskGroup(
+        group_id=group,
         project_config=ProjectConfig(
             dbt_project_path=DBT_PROJECT,
             manifest_path=MANIFESTS / engine / "manifest.json",
             install_dbt_deps=False,
-            env_vars=run_environment(engine),
+            env_vars=ENVIRONMENT[engine],
         ),
         profile_config=profile(engine),
         execution_config=ExecutionConfig(
@@ -98,64 +100,75 @@ def dbt_layer(layer: str, engine: Engine, select: str, pool_slots: int = 1) -> D
         ),
         render_config=RenderConfig(
             load_method=LoadMode.DBT_MANIFEST,
-            select=[select],
+            select=[MODELS[group]],
             test_behavior=TestBehavior.BUILD,
             normalize_task_id=lambda node: node.name,
             normalize_task_display_name=lambda node: node.name,
             emit_datasets=False,
         ),
-        operator_args=WRITER_ARGUMENTS | {"pool_slots": pool_slots},
+        operator_args=RUN_ARGUMENTS | {"pool_slots": pool_slots},
     )
-    for task in group:
+    schema_of = schemas()
+    for task in task_group:
         cancel_on_kill(task)
         task.cache_dir = parse_cache(engine)
-        task.outlets = [table_asset(task.task_id)]
-    return group
+        model = model_of(task.task_id)
+        task.outlets = [table_asset(lake_table(schema_of[model], model))]
+    return task_group
 
 
 def dbt_tests(engine: Engine, **selection: str) -> DbtTestLocalOperator:
-    """A task that runs tests of what is there; `selection`: its `task_id`, and what dbt selects tests by."""
+    """Return a task that runs tests on existing tables; `selection`: its `task_id`, and dbt's selectors."""
     task = DbtTestLocalOperator(
-        env=run_environment(engine), **selection, **engine_arguments(engine), **WRITER_ARGUMENTS
+        env=dict(ENVIRONMENT[engine]), **selection, **engine_arguments(engine), **RUN_ARGUMENTS
     )
     cancel_on_kill(task)
     return task
 
 
 def entity_tests() -> DbtTestLocalOperator:
-    """The tests of the tables that the Spark job made; of all, where it was marked as done by hand."""
+    """Return the tests of the tables that the Spark job built; of all, if the job was marked as done by hand."""
     return dbt_tests(
         "trino",
-        task_id="test",
-        select=f"{{{{ (ti.xcom_pull(task_ids='{ENTITIES}') or ['tag:entity']) | join(' ') }}}}",
-        # Cautious: not those that look at a model made later, too.
+        task_id=TEST_TASK,
+        select=f"{{{{ (ti.xcom_pull(task_ids='{BUILD_ENTITIES}') or ['tag:entity']) | join(' ') }}}}",
+        # Cautious leaves out tests that also read a model built later.
         indirect_selection="cautious",
     )
 
 
+def whole_table_tests() -> list[DbtTestLocalOperator]:
+    """Return the tests of whole tables, a task per engine; bronze tests its tables as it captures them."""
+    on_spark = " ".join(MODELS[group] for group, engine in ENGINES.items() if engine == "spark")
+    return [
+        dbt_tests("trino", task_id="trino", exclude=f"{MODELS[Group.BRONZE]} {on_spark}"),
+        dbt_tests("spark", task_id="spark", select=on_spark),
+    ]
+
+
 class FreshnessOperator(DbtSourceLocalOperator):  # type: ignore[misc]  # Cosmos has no types
-    """Fails at once where the source has had no change for long: more tries would only keep the run from its end."""
+    """Checks the source's age; fails without retries if it is stale, as retries would only delay the run's end."""
 
     def execute(self, context: Context, **options: Any) -> Any:
-        """Raises AirflowFailException naming what is stale; what an engine said of itself goes on to be retried."""
+        """Raise AirflowFailException naming the stale tables; other errors are retried."""
         try:
             return super().execute(context, **options)
         except CosmosDbtRunError as error:
-            # Of a stale table dbt reports no message.
+            # dbt reports no message for a stale table.
             if stale := re.findall(r"(\w+): None$", str(error), re.MULTILINE):
                 raise AirflowFailException(
-                    f"No change at the source for too long in: {', '.join(stale)}."
+                    f"The source has had no change for too long in: {', '.join(stale)}."
                     " The limits are in include/dbt/models/bronze/sources.yml."
                 ) from error
             raise
 
 
 def source_freshness() -> FreshnessOperator:
-    """Looks at the age of the source's newest change; the limits stand in the source's YAML."""
+    """Return a task that checks the age of the source's newest change; the limits are in the source's YAML."""
     task = FreshnessOperator(
-        task_id="freshness",
-        # It belongs to no run: it waits for no lease.
-        env=CONNECTION_ENVIRONMENT["trino"] | DBT_TAG,
+        task_id=FRESHNESS,
+        # It writes nothing and claims no run.
+        env=dict(ENVIRONMENT["trino"]),
         **engine_arguments("trino"),
         **ARGUMENTS,
     )

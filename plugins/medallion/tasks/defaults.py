@@ -1,4 +1,4 @@
-"""What all our tasks share: owner, retries, timeouts, macros, notification."""
+"""Arguments that all our tasks and DAGs share: owner, retries, timeouts, macros, notification."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -8,11 +8,10 @@ from airflow.sdk import Context, RetryDecision, RetryPolicy
 
 from medallion.engines.leftovers import end_earlier_attempt, tag
 from medallion.run.attempts import close_attempt
-from medallion.run.state import run_state
-from medallion.settings import settings
+from medallion.settings import SQL, settings
 from medallion.tasks.alerts import notifiers
 
-# What the engines and dbt say of an error that comes again however often it is tried.
+# Messages of the engines and of dbt for errors that a retry cannot fix.
 PERMANENT = re.compile(
     r"Got \d+ results?, configured to fail|Compilation Error|SYNTAX_ERROR|COLUMN_NOT_FOUND|FUNCTION_NOT_FOUND"
     r"|TYPE_MISMATCH|UNRESOLVED_COLUMN|UNRESOLVED_ROUTINE|MULTIPLE_MATCHES|violates foreign key|invalid contract"
@@ -20,17 +19,17 @@ PERMANENT = re.compile(
 
 
 class FailFast(RetryPolicy):
-    """Retries everything but what a retry can't mend: a failed data test, bad SQL.
+    """Retries all errors except those that a retry cannot fix: a failed data test, bad SQL.
 
-    By message and not by type: Cosmos raises one type for all.
+    It decides by the message, as Cosmos raises one type of error for everything.
     """
 
     def evaluate(
         self, exception: BaseException, try_number: int, max_tries: int, context: Context | None = None
     ) -> RetryDecision:
         """Decide from the exception's text."""
-        if found := PERMANENT.search(str(exception)):
-            return RetryDecision.fail(f"{found[0]}: a retry would end the same")
+        if match := PERMANENT.search(str(exception)):
+            return RetryDecision.fail(f"{match[0]}: a retry would fail in the same way")
         return RetryDecision.default()
 
 
@@ -48,12 +47,12 @@ DEFAULT_ARGS: dict[str, Any] = {
     "post_execute": close_attempt,
 }
 
-# What all our DAGs have in common.
 DAG_ARGUMENTS: dict[str, Any] = {
     "start_date": datetime(2016, 1, 1, tzinfo=UTC),
     "catchup": False,
     "max_active_runs": 1,
     "dagrun_timeout": timedelta(hours=12),
     "default_args": DEFAULT_ARGS,
-    "user_defined_macros": {"run_state": run_state, "tag": tag},
+    "template_searchpath": [str(SQL)],
+    "user_defined_macros": {"tag": tag},
 }

@@ -1,72 +1,90 @@
 """The Spark jobs, one spark-submit each."""
 
-from typing import Any, cast
+import json
+from typing import Any
 
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowSkipException
 
-from medallion.engines.iceberg import table_asset
-from medallion.maintenance import MIN_INPUT_FILES, TARGET_BYTES
+from medallion.maintenance import MIN_INPUT_FILES
+from medallion.names import COMPACT, MEASURE, SILVER, SPARK_TASK, lake_table, staging_table
+from medallion.project.manifest import entities
 from medallion.run.pending import tables_with_new_rows
-from medallion.run.state import run_state
+from medallion.run.state import RunState
 from medallion.settings import SPARK_CONNECTION, SPARK_JOBS
+from medallion.tasks.assets import table_asset
+from medallion.tasks.hooks import claim
 
 
-class EntitiesOperator(SparkSubmitOperator):
-    """Makes the silver entities that bronze has news for, side by side in one submit; skipped where it has none."""
+class SparkJobOperator(SparkSubmitOperator):
+    """Submits a job of `include/spark_jobs`, which gets the run's context as `--run` and its own arguments.
 
-    def __init__(self, *, entities: list[str], **options: Any) -> None:
+    `arguments` returns the job's own arguments; they are known once the run is claimed.
+    """
+
+    def __init__(self, *, job: str, **options: Any) -> None:
         super().__init__(
             conn_id=SPARK_CONNECTION,
-            application=str(SPARK_JOBS / "silver.py"),
+            application=str(SPARK_JOBS / job),
             name="{{ tag(ti) }}",
-            application_args=[
-                "--entities",
-                ",".join(entities),
-                "--batch",
-                "{{ run_state(ti).batch }}",
-                "--published-batch",
-                "{{ run_state(ti).published_batch }}",
-                "--rebuild",
-                "{{ run_state(ti).rebuild }}",
-            ],
             max_active_tis_per_dag=1,
-            # Of bronze tables without a change the tasks are skipped.
-            trigger_rule="none_failed",
-            outlets=[table_asset(f"silver.stg_{name}") for name in entities],
+            # Claiming the run ends what earlier attempts left; here it needs the operator itself.
+            pre_execute=None,
             **options,
         )
-        self.entities = entities
 
     def pre_execute(self, context: Context) -> None:
-        """Asks for what there is to make alone. Raises AirflowSkipException where that is nothing: no Spark starts."""
-        news = tables_with_new_rows(run_state(context["ti"]), self.entities)
-        if not news:
-            raise AirflowSkipException("Bronze got nothing new since the last publication")
-        cast("list[str]", self.application_args)[1] = ",".join(news)
+        """Claim the run and complete the command line."""
+        run = claim(context)
+        self.application_args = ["--run", run.json(), *self.arguments(context, run)]
+
+    def arguments(self, context: Context, run: RunState) -> list[str]:
+        """Return the job's own arguments."""
+        raise NotImplementedError
+
+
+class EntitiesOperator(SparkJobOperator):
+    """Builds the silver entities whose bronze tables have new rows, in one submit; skips without any."""
+
+    def __init__(self, **options: Any) -> None:
+        self.entities = entities()
+        self.built: list[str] = []
+        super().__init__(
+            job="build_entities.py",
+            # Tasks of bronze tables without a change are skipped.
+            trigger_rule="none_failed",
+            outlets=[table_asset(lake_table(SILVER, staging_table(name))) for name in self.entities],
+            **options,
+        )
+
+    def arguments(self, context: Context, run: RunState) -> list[str]:
+        """Return the entities to build. Raises AirflowSkipException without any: no Spark starts."""
+        self.built = tables_with_new_rows(run, self.entities)
+        if not self.built:
+            raise AirflowSkipException("Bronze got no new rows since the last publication.")
+        return ["--entities", ",".join(self.built)]
 
     def execute(self, context: Context) -> list[str]:  # type: ignore[override]  # Spark's own returns nothing
-        """Makes them; returns their tables' names, without the schema."""
+        """Build them; return the names of their tables, without the schema."""
         super().execute(context)
-        return [f"stg_{name}" for name in cast("list[str]", self.application_args)[1].split(",")]
+        return [staging_table(name) for name in self.built]
 
 
-def compact_job() -> SparkSubmitOperator:
-    """A task that compacts and sorts the tables of which `measure` says so; rendering it takes the lease."""
-    return SparkSubmitOperator(
-        task_id="compact",
-        conn_id=SPARK_CONNECTION,
-        application=str(SPARK_JOBS / "compact.py"),
-        name="{{ tag(ti) }}",
-        application_args=[
-            "--tables",
-            "{%- set run = run_state(ti) -%}"
-            "{{ ti.xcom_pull(task_ids='measure') | selectattr('compact') | list | tojson }}",
-            "--target-bytes",
-            str(TARGET_BYTES),
-            "--min-input-files",
-            str(MIN_INPUT_FILES),
-        ],
-        max_active_tis_per_dag=1,
-    )
+class CompactOperator(SparkJobOperator):
+    """Compacts and sorts the tables that the task `measure` found to need it."""
+
+    def arguments(self, context: Context, run: RunState) -> list[str]:
+        """Return the tables to compact."""
+        tables = [table for table in context["ti"].xcom_pull(task_ids=MEASURE) if table["compact"]]
+        return ["--tables", json.dumps(tables), "--min-input-files", str(MIN_INPUT_FILES)]
+
+
+def build_entities() -> EntitiesOperator:
+    """Return the task that builds the silver entities."""
+    return EntitiesOperator(task_id=SPARK_TASK)
+
+
+def compact_tables() -> CompactOperator:
+    """Return the task that compacts the lake's tables."""
+    return CompactOperator(task_id=COMPACT, job="compact_tables.py")

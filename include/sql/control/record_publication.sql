@@ -1,16 +1,14 @@
-{#- PostgreSQL, one transaction: the gold tables, what they were made from, and what is covered. -#}
-{% include "apply_staged.sql" %}
-
+-- PostgreSQL, in the transaction that applied the staged rows: the publication, its input and the covered range.
 update audit.pipeline
 set
     published_batch = greatest(published_batch, %(read_batch)s),
     published_snapshots = %(snapshots)s,
-    -- Only an extraction that joins up with what is covered leaves no gap.
+    -- Only a window that adjoins the covered range leaves no gap.
     watermark = case
         when %(bronze_covers_window)s and %(window_start)s <= watermark then greatest(watermark, %(window_end)s)
         else watermark
     end,
-    -- A request stays until every layer was made under it.
+    -- A request stays until every layer was rebuilt for it.
     rebuild = case when %(read_batch)s >= rebuild_batch then 'none' else rebuild end;
 
 delete from gold.publication;

@@ -1,14 +1,6 @@
--- State of the pipeline, in the database of the gold tables. Safe to run again.
--- "if not exists" asks for the right to create schemas also where all are there.
-do $$
-declare name text;
-begin
-    for name in select * from unnest(array['audit', 'staging', 'gold']) as names where to_regnamespace(names) is null loop
-        execute format('create schema %I', name);
-    end loop;
-end $$;
+-- The state of the pipeline as of version 0.1.0. Databases of that version have these tables already.
 
--- One row: what is published, who may write, what is asked for.
+-- One row: the last publication, the holder of the lease, and the rebuild that was requested.
 create table if not exists audit.pipeline (
     only_row boolean primary key default true check (only_row),
     watermark timestamptz,
@@ -20,12 +12,12 @@ create table if not exists audit.pipeline (
     lease_batch bigint,
     rebuild text not null default 'none' check (rebuild in ('none', 'gold', 'silver')),
     rebuild_batch bigint not null default 0,
-    -- The run that rolled gold back: nothing is published until publishing is resumed.
+    -- The run that rolled gold back. Nothing is published until publishing is resumed.
     held_by text
 );
 insert into audit.pipeline default values on conflict do nothing;
 
--- The runs that wait for the lease, in the order in which they first asked, and when they last did.
+-- Runs that wait for the lease, in the order of their first request, with the time of the last one.
 create table if not exists audit.lease_queue (
     dag_id text not null,
     run_id text not null,
@@ -46,7 +38,7 @@ create table if not exists audit.runs (
     primary key (dag_id, run_id)
 );
 
--- One row per try of a task; a try 0 is of a task of bronze that `begin` skipped.
+-- One row per attempt of a task. Attempt 0 belongs to a bronze task that `begin` skipped.
 create table if not exists audit.data_pipeline_runs (
     run_id text not null,
     model_name text not null,
@@ -62,7 +54,7 @@ create table if not exists audit.data_pipeline_runs (
     primary key (dag_id, run_id, task_id, try_number)
 );
 
--- What each test found in a try of a task: its status (pass, warn, fail, error), and how many rows do not pass.
+-- The result of each test in an attempt: status (pass, warn, fail, error) and number of failing rows.
 create table if not exists audit.test_results (
     dag_id text not null,
     run_id text not null,
@@ -74,7 +66,7 @@ create table if not exists audit.test_results (
     primary key (dag_id, run_id, task_id, try_number, test_name)
 );
 
--- What became of the row versions that a run read, per entity.
+-- Per entity and batch: the row versions that were read, by outcome.
 create table if not exists audit.entity_accounts (
     batch bigint not null,
     entity text not null,
@@ -88,7 +80,7 @@ create table if not exists audit.entity_accounts (
     primary key (batch, entity)
 );
 
--- What a reconciliation found in a table of bronze, a row per try; lake.reconciled.<table> has the last one's rows.
+-- Findings of a reconciliation per bronze table, a row per attempt. lake.reconciled.<table> has the rows of the last.
 create table if not exists audit.reconciliations (
     batch bigint not null,
     table_name text not null,
@@ -98,7 +90,7 @@ create table if not exists audit.reconciliations (
     went_back bigint not null
 );
 
--- The tables' Iceberg snapshots as a run's audit found them.
+-- The current Iceberg snapshot of each table at the audit of a run.
 create table if not exists audit.snapshots (
     batch bigint not null,
     table_name text not null,
@@ -108,7 +100,7 @@ create table if not exists audit.snapshots (
     primary key (batch, table_name)
 );
 
--- Every publication, and what it was made from: what gold can be rolled back to.
+-- Every publication and the snapshots that it was built from. Gold can be rolled back to each of them.
 create table if not exists audit.publications (
     batch bigint primary key,
     run_id text not null,
@@ -118,7 +110,7 @@ create table if not exists audit.publications (
     snapshots jsonb not null
 );
 
--- One row: what the tables of this schema show; all that the source knew before `window_end`, if it is set.
+-- One row: the publication that the tables of this schema show. They hold all changes before `window_end`, if it is set.
 create table if not exists gold.publication (
     run_id text not null,
     batch bigint not null,

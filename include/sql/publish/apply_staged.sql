@@ -1,4 +1,5 @@
-{#- PostgreSQL, part of a transaction: all gold tables become what the run staged. -#}
+{#- PostgreSQL, part of a transaction: turns all gold tables into what the run staged.
+    Given: `tables` (GoldTable), `staging`, `present` (published_columns), `base_snapshots`. -#}
 {% for table in tables %}
 {%- set staged_rows = 'staging.' ~ table.name ~ '_' ~ staging %}
 {%- if table.name not in present %}
@@ -8,7 +9,7 @@ create table gold.{{ table.name }} (
     {% endfor -%}
 );
 {%- else -%}
-{#- Only where one is missing or the contract has changed: it locks out readers. -#}
+{#- DDL locks out readers, so it runs only for a missing column or a changed contract. -#}
 {%- for name, type in table.columns.items() if present[table.name].get(name) != type %}
 {%- if name in present[table.name] %}
 alter table gold.{{ table.name }} alter column {{ name }} type {{ type }};

@@ -1,6 +1,4 @@
-{#- PostgreSQL, one transaction: the gold tables of an earlier publication, and what that was made from. -#}
-{% include "apply_staged.sql" %}
-
+-- PostgreSQL, in the transaction that applied the staged rows: an earlier publication, its input, and the hold.
 update audit.pipeline
 set published_batch = %(published_batch)s, published_snapshots = %(snapshots)s, held_by = %(run_id)s;
 

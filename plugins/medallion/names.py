@@ -1,0 +1,117 @@
+"""Names that several modules share: layers, task groups, task ids, roles, schemas, prefixes. Spelled only here."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+DAG_TAG = "medallion"  # every DAG of this package has it
+HOURLY_DAG, RECONCILE_DAG = "medallion_hourly", "medallion_reconcile"
+MAINTENANCE_DAG, ROLLBACK_DAG = "medallion_maintenance", "medallion_rollback"
+
+# Schemas of the lake, from the source to the reader.
+BRONZE, SILVER, GOLD = "bronze", "silver", "gold"
+LAYERS = (BRONZE, SILVER, GOLD)
+
+# Schemas of the gold database: the tables for BI, their staged rows, and the state of the pipeline.
+GOLD_SCHEMA, STAGING_SCHEMA, STATE_SCHEMA = "gold", "staging", "audit"
+
+STAGING_PREFIX = "stg_"  # of a silver table that Spark builds from the bronze table of the same name
+ENTITY_ACCOUNTS = f"{SILVER}.entity_accounts"  # written by the Spark job if a run read anything
+
+
+class Group(StrEnum):
+    """A step of the hourly DAG, in the order of the steps: a task group, or a task of its own."""
+
+    BRONZE = "bronze"
+    SILVER_STAGING = "silver_staging"
+    SILVER_MARTS = "silver_marts"
+    GOLD = "gold"
+    AUDIT = "audit"
+    STAGE = "stage"
+    PUBLISH = "publish"
+
+
+# Groups of one dbt model a task, and the engine that builds them.
+ENGINES = {Group.BRONZE: "trino", Group.SILVER_MARTS: "spark", Group.GOLD: "trino"}
+# Groups that make up a layer, by the parameter `up_to`.
+GROUPS_UP_TO = {
+    BRONZE: (Group.BRONZE,),
+    SILVER: (Group.BRONZE, Group.SILVER_STAGING, Group.SILVER_MARTS),
+    GOLD: (Group.BRONZE, Group.SILVER_STAGING, Group.SILVER_MARTS, Group.GOLD),
+    "publish": tuple(Group),
+}
+# dbt's selectors of the models of a group.
+MODELS = {
+    Group.BRONZE: "path:models/bronze",
+    Group.SILVER_MARTS: "path:models/silver/marts",
+    Group.GOLD: "path:models/gold",
+}
+
+BEGIN, END, FRESHNESS = "begin", "end", "freshness"
+MEASURE, COMPACT, EXPIRE = "measure", "compact", "expire"
+CHOOSE, RESTORE = "choose", "restore"
+SPARK_TASK, TEST_TASK = "spark", "test"  # the two tasks of silver_staging
+BUILD_ENTITIES = f"{Group.SILVER_STAGING}.{SPARK_TASK}"
+TEST_ENTITIES = f"{Group.SILVER_STAGING}.{TEST_TASK}"
+TESTS_GROUP = "tests"  # of the daily reconciliation: whole tables
+
+
+class Role(StrEnum):
+    """The effect of a task on the data."""
+
+    BUILD = "build"  # it writes tables of the lake, and tests them
+    TEST = "test"
+    PUBLISH = "publish"  # it audits, stages or publishes
+    MAINTAIN = "maintain"
+    WATCH = "watch"  # it writes nothing
+
+
+@dataclass(frozen=True)
+class Place:
+    """The place of a task in the pipeline: the group that it belongs to, if that builds a layer, and its role."""
+
+    layer: Group | None
+    role: Role
+
+
+def group_of(task_id: str) -> str:
+    """Return the task group of a task id, or the id itself if the task is in no group."""
+    return task_id.partition(".")[0]
+
+
+def place_of(task_id: str) -> Place:
+    """Return the place of a task of any of the DAGs."""
+    group = group_of(task_id)
+    if task_id in (BEGIN, END, FRESHNESS):
+        return Place(None, Role.WATCH)
+    if task_id in (MEASURE, COMPACT, EXPIRE):
+        return Place(None, Role.MAINTAIN)
+    if group in (Group.AUDIT, Group.STAGE, Group.PUBLISH, CHOOSE, RESTORE):
+        return Place(None, Role.PUBLISH)
+    layer = Group(group) if group in (*ENGINES, Group.SILVER_STAGING) else None
+    is_test = task_id == TEST_ENTITIES or layer is None
+    return Place(layer, Role.TEST if is_test else Role.BUILD)
+
+
+def task_id(group: str, name: str) -> str:
+    """Return the id of the task `name` in a group."""
+    return f"{group}.{name}"
+
+
+def model_of(task_id: str) -> str:
+    """Return the model, table or job that a task is named after."""
+    return task_id.rpartition(".")[2]
+
+
+def staging_table(bronze_table: str) -> str:
+    """Return the name of the silver table that Spark builds from a bronze table, without its schema."""
+    return f"{STAGING_PREFIX}{bronze_table}"
+
+
+def lake_table(schema: str, name: str) -> str:
+    """Return a table's name within the lake, as snapshots and assets use it: `schema.name`."""
+    return f"{schema}.{name}"
+
+
+def is_gold(table: str) -> bool:
+    """Return whether a table of the lake, `schema.name`, is published."""
+    return table.startswith(f"{GOLD}.")

@@ -1,0 +1,116 @@
+"""The attempts of a run beside its graph: which of its tasks may have missed rows that others read. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from medallion.engines.postgres import Cursor
+from medallion.names import BUILD_ENTITIES, Group, Role, place_of
+from medallion.run.attempts import run_of
+from medallion.store.attempts import Attempt, last_attempts
+from medallion.store.pipeline import read_pipeline
+
+
+@dataclass(frozen=True)
+class RunHistory:
+    """A run as seen by one of its tasks, the reader.
+
+    attempts: the last attempt of each task that was attempted. upstream: task -> every task before it.
+    before: every task before the reader. tasks: all tasks of the DAG. lease_batch: batch of the run.
+    """
+
+    attempts: Mapping[str, Attempt]
+    upstream: Mapping[str, frozenset[str]]
+    before: frozenset[str]
+    tasks: frozenset[str]
+    lease_batch: int
+
+    def late_writers(self, task: str) -> list[str]:
+        """Return the tasks before `task` that had not succeeded when its last attempt began, or still have not.
+
+        Skipped tasks wrote nothing and are left out.
+        """
+        began = self.attempts[task].start_time
+        return [
+            other
+            for other in sorted(self.upstream[task] & self.attempts.keys())
+            if self.attempts[other].status != "skipped"
+            and not (self.attempts[other].is_done and self._ended(other) <= began)
+        ]
+
+    def batch_read_by_all(self) -> int:
+        """Return the batch up to which every task before the reader has read its input.
+
+        A task cleared without its downstream tasks may have written after they had read. If it has not succeeded, or
+        if a downstream task started before it finished, the previous batch counts. Bronze tasks that succeeded never
+        lower the result: what they wrote is what the others read. The result is 0 if the entities were marked as done
+        by hand and never built.
+        """
+        if BUILD_ENTITIES in self.tasks - self.attempts.keys():
+            return 0
+        # Tasks after the reader may be of an earlier pass of a cleared run.
+        read = [
+            self._batch_read_by(task)
+            for task, attempt in self.attempts.items()
+            if task in self.before and (attempt.place.layer != Group.BRONZE or not attempt.is_done)
+        ]
+        return min(read)
+
+    def bronze_covers_window(self, resolved_at: datetime) -> bool:
+        """Return whether bronze holds everything that the source had in the run's window.
+
+        True if the last attempt of every bronze task succeeded and started after `resolved_at`, when the window was
+        recorded (UTC). False if a task was marked as done by hand, or if bronze ran before the run had a window.
+        """
+        captures = [
+            task for task in self.tasks | self.attempts.keys() if place_of(task).layer == Group.BRONZE
+        ]
+        return all(
+            task in self.attempts
+            and self.attempts[task].is_done
+            and self.attempts[task].start_time >= resolved_at
+            for task in captures
+        )
+
+    def builders(self) -> dict[str, Attempt]:
+        """Return the last attempts, before the reader, of the tasks that build silver and gold."""
+        return {
+            task: attempt
+            for task, attempt in self.attempts.items()
+            if task in self.before
+            and attempt.place.role is Role.BUILD
+            and attempt.place.layer not in (None, Group.BRONZE)
+        }
+
+    def _ended(self, task: str) -> datetime:
+        ended = self.attempts[task].end_time
+        assert ended is not None  # noqa: S101, an attempt that is done has an end
+        return ended
+
+    def _batch_read_by(self, task: str) -> int:
+        attempt = self.attempts[task]
+        if not attempt.is_done:
+            return (attempt.batch or self.lease_batch) - 1
+        # Every task that writes claims the lease as it starts.
+        assert attempt.batch is not None  # noqa: S101
+        before = self.upstream[task] & self.before & self.attempts.keys()
+        late = [other for other in self.late_writers(task) if other in before]
+        return attempt.batch - bool(late)
+
+
+def load_history(cursor: Cursor, ti: Any) -> RunHistory:
+    """Load the history of the run of `ti`, the reader. One query and one walk over the DAG."""
+    attempts = last_attempts(cursor, run_of(ti))
+    dag = ti.task.dag
+    return RunHistory(
+        attempts=attempts,
+        upstream={task: _tasks_before(dag, task) for task in attempts if task in dag.task_ids},
+        before=frozenset(ti.task.get_flat_relative_ids(upstream=True)),
+        tasks=frozenset(dag.task_ids),
+        lease_batch=read_pipeline(cursor).lease_batch or 0,
+    )
+
+
+def _tasks_before(dag: Any, task: str) -> frozenset[str]:
+    return frozenset(dag.get_task(task).get_flat_relative_ids(upstream=True))

@@ -1,0 +1,56 @@
+"""The schema of the store: numbered migrations, applied by Alembic."""
+
+from medallion.engines.postgres import render_sql, transaction
+from medallion.names import STATE_SCHEMA
+from medallion.settings import GOLD_CONNECTION, SQL
+
+CONTROL = SQL / "control"
+VERSION_TABLE = "schema_version"
+LOCK = "select pg_advisory_xact_lock(hashtext('medallion audit tables'))"
+
+
+def latest_version() -> str:
+    """Return the number of the newest migration."""
+    return max(path.name.partition("_")[0] for path in (CONTROL / "versions").glob("[0-9]*.py"))
+
+
+def current_version() -> str | None:
+    """Return the number of the last migration that was applied; None before the first one."""
+    with transaction() as cursor:
+        cursor.execute("select to_regclass(%s) is not null as is_there", (f"{STATE_SCHEMA}.{VERSION_TABLE}",))
+        if not cursor.fetchall()[0].is_there:
+            return None
+        cursor.execute(f"select version_num from {STATE_SCHEMA}.{VERSION_TABLE}".encode())
+        row = cursor.fetchone()
+        return str(row.version_num) if row else None
+
+
+def upgrade_store() -> None:
+    """Create the store, or bring it to the newest version; asks one question if there is nothing to do.
+
+    All migrations that are due run in one transaction. A store of a newer version than this code is left unchanged.
+    """
+    current = current_version()
+    if current is not None and current >= latest_version():
+        return
+    # The imports take a second, which most runs can save.
+    from airflow.providers.postgres.hooks.postgres import PostgresHook
+    from alembic import command
+    from alembic.config import Config
+    from sqlalchemy import create_engine
+
+    with transaction() as cursor:
+        # Two runs may begin at once: "if not exists" would let both create.
+        cursor.execute(LOCK.encode())
+        cursor.execute(render_sql("control/schemas.sql"))
+    hook = PostgresHook(GOLD_CONNECTION)
+    engine = create_engine("postgresql+psycopg://", creator=hook.get_conn)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(LOCK)
+        config = Config()
+        config.set_main_option("script_location", str(CONTROL))
+        config.attributes.update(
+            connection=connection, version_table=VERSION_TABLE, version_table_schema=STATE_SCHEMA
+        )
+        command.upgrade(config, "head")
+    engine.dispose()

@@ -1,0 +1,224 @@
+"""The single row of `audit.pipeline`: last publication, lease, requested rebuild. And the queue for the lease."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from medallion.engines.postgres import Cursor, render_sql
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of any of our DAGs."""
+
+    dag_id: str
+    run_id: str
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """The row of `audit.pipeline`. Times are UTC.
+
+    watermark: everything before it is covered. published_batch: every row up to it was read by the publication.
+    published_snapshots: table of the lake -> snapshot of the publication. holder: the run that has the lease, under
+    the batch lease_batch. rebuild: the layer that is to be rebuilt, requested under rebuild_batch. held_by: the run
+    that rolled gold back and holds publishing.
+    """
+
+    watermark: datetime | None
+    published_batch: int
+    published_snapshots: dict[str, int]
+    last_batch: int
+    holder: Run | None
+    lease_batch: int | None
+    rebuild: str
+    rebuild_batch: int
+    held_by: str | None
+
+
+def _pipeline(row: Any) -> Pipeline:
+    return Pipeline(
+        watermark=row.watermark,
+        published_batch=row.published_batch,
+        published_snapshots=row.published_snapshots,
+        last_batch=row.last_batch,
+        holder=Run(row.lease_dag_id, row.lease_run_id) if row.lease_dag_id else None,
+        lease_batch=row.lease_batch,
+        rebuild=row.rebuild,
+        rebuild_batch=row.rebuild_batch,
+        held_by=row.held_by,
+    )
+
+
+def read_pipeline(cursor: Cursor) -> Pipeline:
+    """Return the row."""
+    cursor.execute("select * from audit.pipeline")
+    return _pipeline(cursor.fetchone())
+
+
+def lock_pipeline_row(cursor: Cursor) -> Pipeline:
+    """Return the row, locked until the transaction ends."""
+    cursor.execute("select * from audit.pipeline for update")
+    return _pipeline(cursor.fetchone())
+
+
+def give_lease(cursor: Cursor, run: Run) -> None:
+    """Give the lease to a run, under a new batch, and take the run out of the queue."""
+    cursor.execute(
+        """
+        update audit.pipeline
+        set
+            lease_dag_id = %s,
+            lease_run_id = %s,
+            last_batch = last_batch + 1,
+            lease_batch = last_batch + 1
+        """,
+        (run.dag_id, run.run_id),
+    )
+    leave_queue(cursor, run)
+
+
+def release_lease(cursor: Cursor, run: Run) -> None:
+    """Free the lease; no effect if the run does not hold it."""
+    cursor.execute(
+        """
+        update audit.pipeline
+        set lease_dag_id = null, lease_run_id = null, lease_batch = null
+        where lease_dag_id = %s and lease_run_id = %s
+        """,
+        (run.dag_id, run.run_id),
+    )
+
+
+def first_in_queue(cursor: Cursor, run: Run, patience: timedelta) -> Run:
+    """Record that a run waits, drop runs that have not asked within `patience`, and return the first in the queue."""
+    # By the clock: the transaction may have waited for the row since it began.
+    cursor.execute(
+        """
+        insert into audit.lease_queue (dag_id, run_id, seen_at) values (%s, %s, clock_timestamp())
+        on conflict (dag_id, run_id) do update set seen_at = excluded.seen_at
+        """,
+        (run.dag_id, run.run_id),
+    )
+    cursor.execute("delete from audit.lease_queue where seen_at < clock_timestamp() - %s", (patience,))
+    cursor.execute("select dag_id, run_id from audit.lease_queue order by place limit 1")
+    [first] = cursor.fetchall()
+    return Run(*first)
+
+
+def leave_queue(cursor: Cursor, run: Run) -> None:
+    """Take a run out of the queue."""
+    cursor.execute(
+        "delete from audit.lease_queue where (dag_id, run_id) = (%s, %s)", (run.dag_id, run.run_id)
+    )
+
+
+def request_rebuild(cursor: Cursor, layer: str) -> None:
+    """Keep the request to rebuild `layer` (gold or silver) until it is published; the deeper of two requests stays."""
+    cursor.execute(
+        """
+        update audit.pipeline
+        set rebuild_batch = lease_batch, rebuild = case when rebuild = 'silver' then rebuild else %s end
+        """,
+        (layer,),
+    )
+
+
+def set_first_watermark(
+    cursor: Cursor, history_start: datetime | None, oldest: datetime | None
+) -> datetime | None:
+    """Set the watermark if there is none yet and the source has rows; return it.
+
+    `history_start`: the setting, UTC. `oldest`: the oldest change at the source, UTC; None if it has no row.
+    """
+    if oldest is not None:
+        cursor.execute(
+            "update audit.pipeline set watermark = coalesce(watermark, %s::timestamptz, %s::timestamptz)",
+            (history_start, oldest),
+        )
+        return read_pipeline(cursor).watermark
+    return None
+
+
+def is_everything_published(cursor: Cursor, window_end: str | None) -> bool:
+    """Return whether nothing was written since the last publication, which covers all up to `window_end` (ISO 8601)."""
+    cursor.execute(
+        "select watermark >= %s::timestamptz and published_batch = lease_batch - 1 and rebuild = 'none'"
+        " as published from audit.pipeline",
+        (window_end,),
+    )
+    row: Any = cursor.fetchone()
+    return bool(row.published)
+
+
+def forget_published_snapshots(cursor: Cursor) -> None:
+    """Let every run compare silver and gold whole until the next publication."""
+    cursor.execute("update audit.pipeline set published_snapshots = '{}'")
+
+
+def resume_publishing(cursor: Cursor) -> None:
+    """End the hold that a roll-back set."""
+    cursor.execute("update audit.pipeline set held_by = null")
+
+
+def publication_batch(cursor: Cursor) -> int:
+    """Return the batch of the publication that BI reads; 0 before the first.
+
+    Differs from `published_batch`, which lags behind if a task of that run had read an earlier batch.
+    """
+    cursor.execute("select coalesce(max(batch), 0) as batch from gold.publication")
+    row: Any = cursor.fetchone()
+    return int(row.batch)
+
+
+def record_publication(
+    cursor: Cursor,
+    run: Run,
+    *,
+    batch: int,
+    read_batch: int,
+    window: tuple[datetime | None, datetime | None],
+    covers_window: bool,
+    snapshots: Mapping[str, int],
+) -> None:
+    """Move the published batch, the snapshots and the watermark, in the transaction that applied the staged rows.
+
+    `read_batch`: the batch up to which every task of the run had read. `covers_window`: whether bronze holds
+    everything that the source had in `window`, UTC.
+    """
+    cursor.execute(
+        render_sql("control/record_publication.sql"),
+        {
+            "run_id": run.run_id,
+            "batch": batch,
+            "read_batch": read_batch,
+            "window_start": window[0],
+            "window_end": window[1],
+            "bronze_covers_window": covers_window,
+            "snapshots": json.dumps(snapshots),
+        },
+    )
+
+
+def record_roll_back(
+    cursor: Cursor, run: Run, *, to_batch: int, published_batch: int, snapshots: Mapping[str, int]
+) -> None:
+    """Restore what the publication by `to_batch` had recorded, and hold publishing."""
+    cursor.execute(
+        render_sql("control/record_roll_back.sql"),
+        {
+            "run_id": run.run_id,
+            "to_batch": to_batch,
+            "published_batch": published_batch,
+            "snapshots": json.dumps(snapshots),
+        },
+    )
+
+
+def age_of_gold_is_within(cursor: Cursor, limit: timedelta) -> bool:
+    """Return whether gold was published and reaches to less than `limit` ago."""
+    cursor.execute("select now() - window_end <= %s as is_new from gold.publication", (limit,))
+    publication: Any = cursor.fetchone()
+    return bool(publication and publication.is_new)

@@ -1,0 +1,71 @@
+"""`audit.runs`: the kind and the window of each run, resolved once."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from medallion.engines.postgres import Cursor
+from medallion.store.pipeline import Run
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A row of `audit.runs`; times are UTC, None for a run without a window.
+
+    extract_from: the window's start minus the lookback. resolved_at: when the window was recorded.
+    """
+
+    kind: str
+    window_start: datetime | None
+    window_end: datetime | None
+    extract_from: datetime | None
+    resolved_at: datetime
+
+
+def record_run(cursor: Cursor, run: Run, record: RunRecord, is_first_attempt: bool) -> RunRecord:
+    """Record a run's kind and window, and return the row that counts from now on.
+
+    A run whose tasks were cleared keeps the window that it had. The window is replaced if the run had none, if this is
+    the first attempt of a run recreated under its old id, or if a range was requested that differs.
+    `record.resolved_at` is not used: the database's clock counts.
+    """
+    cursor.execute(
+        """
+        insert into audit.runs (dag_id, run_id, kind, window_start, window_end, extract_from)
+        values (%s, %s, %s, %s, %s, %s)
+        on conflict (dag_id, run_id) do update
+        set
+            kind = excluded.kind,
+            window_start = excluded.window_start,
+            window_end = excluded.window_end,
+            extract_from = excluded.extract_from,
+            resolved_at = excluded.resolved_at
+        where
+            runs.window_start is null or %s
+            or excluded.kind = 'ranged' and (runs.kind, runs.window_start, runs.window_end)
+            is distinct from (excluded.kind, excluded.window_start, excluded.window_end)
+        """,
+        (
+            run.dag_id,
+            run.run_id,
+            record.kind,
+            record.window_start,
+            record.window_end,
+            record.extract_from,
+            is_first_attempt,
+        ),
+    )
+    row = read_run(cursor, run)
+    assert row is not None  # noqa: S101, the statement above has just written it
+    return row
+
+
+def read_run(cursor: Cursor, run: Run) -> RunRecord | None:
+    """Return the record of a run; None if its window was never resolved."""
+    cursor.execute(
+        "select kind, window_start, window_end, extract_from, resolved_at"
+        " from audit.runs where dag_id = %s and run_id = %s",
+        (run.dag_id, run.run_id),
+    )
+    row: Any = cursor.fetchone()
+    return RunRecord(*row) if row else None
