@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from expected import ENTITIES, GOLD, Expected, canonical_key
-from expected.model import MODELS
+from oracle import ENTITIES, GOLD, Expected, canonical_key
+from oracle.model import MODELS
 
 from .conftest import NOTIFICATIONS, Stack
 
