@@ -57,7 +57,7 @@ def run(project: Path, *arguments: str) -> None:
 
 def test_table_added_as_the_readme_says_is_drawn_from_source_to_silver(project: Path) -> None:
     models = project / "include" / "dbt" / "models"
-    for path in (*models.glob("bronze/sellers.*"), *models.glob("silver/entities/stg_sellers.*")):
+    for path in (*models.glob("bronze/sellers.*"), *models.glob("silver/staging/stg_sellers.*")):
         as_its_neighbour(path)
     sources = models / "bronze" / "sources.yml"
     sources.write_text(sources.read_text() + SOURCE)

@@ -6,8 +6,3 @@
     union
     select order_id from {{ ref('stg_order_payments') }} where {{ is_changed() }}
 {%- endmacro %}
-
-{#- Keys of this table's own rows that runs wrote since the last publication: what a run that never published left. -#}
-{% macro unpublished_keys(keys) -%}
-    select {{ keys | join(', ') }} from {{ this }} where {{ is_changed() }}
-{%- endmacro %}

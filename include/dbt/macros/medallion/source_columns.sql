@@ -1,7 +1,7 @@
 {#- A source table's columns: which of them bronze takes, in which types, and how their values are made. -#}
 
 {#- The columns that Trino shows of a source table, without those by whose names Iceberg, or a macro here, means another. -#}
-{% macro columns_of_source(source_relation) -%}
+{% macro readable_columns(source_relation) -%}
     {%- set reserved = [
         '_file', '_pos', '_deleted', '_spec_id', '_partition', '_row_id', '_last_updated_sequence_number',
         '_commit_snapshot_id', '_change_type', '_change_ordinal',
@@ -31,7 +31,7 @@
 {%- endmacro %}
 
 {#- Raises a compiler error for a modelled column that the changelog lacks, as Trino shows none: it would be null. -#}
-{% macro check_shown(columns) -%}
+{% macro check_modelled_columns(columns) -%}
     {%- for name in model.columns if name not in columns | map(attribute='name') | list -%}
         {{ exceptions.raise_compiler_error(
             'Trino shows no ' ~ this.identifier ~ '.' ~ name ~ ' at the source: it is gone, or has a type that Trino cannot'
@@ -57,10 +57,10 @@
   The source's columns as bronze holds them: name, quoted name, type in bronze, and how the value is made of the
   source's, whose type may be one that bronze has no like of, or have changed since.
 -#}
-{% macro held_columns(source_columns, data_types) -%}
+{% macro bronze_columns(source_columns, data_types) -%}
     {%- set columns = [] -%}
     {%- for column in source_columns -%}
-        {%- set data_type = type_for_both(column, data_types[column.name]) -%}
+        {%- set data_type = common_type(column, data_types[column.name]) -%}
         {%- do columns.append({
             'name': column.name,
             'quoted': adapter.quote(column.name),
@@ -75,7 +75,7 @@
   The type in bronze of a column that has `held` there, and may have another one at the source since: bronze's where
   that takes every value; the source's, to which bronze's is widened, where Iceberg can. Raises a compiler error else.
 -#}
-{% macro type_for_both(column, held) -%}
+{% macro common_type(column, held) -%}
     {%- set shown = iceberg_type(column.data_type) -%}
     {%- set wider = {'integer': 'bigint', 'real': 'double'} -%}
     {#- Trino spells these otherwise than PostgreSQL: 1.25E1, and a zone's name. -#}

@@ -29,7 +29,7 @@ changed_customers as (
 ),
 {% endif %}
 sales as (
-    {{ sales_of(
+    {{ select_sales(
         ref('fact_sales'),
         ref('dim_products') if categories else none,
         ref('stg_customers') if customers else none
@@ -37,7 +37,7 @@ sales as (
 ),
 
 published_sales as (
-    {{ sales_of(
+    {{ select_sales(
         as_published(ref('fact_sales')),
         as_published(ref('dim_products')) if categories else none,
         as_published(ref('stg_customers')) if customers else none
@@ -65,7 +65,7 @@ changed_sales as (
 )
 {%- endmacro %}
 
-{% macro sales_of(facts, products, customers) -%}
+{% macro select_sales(facts, products, customers) -%}
     select
         facts.order_id,
         facts.product_id,
@@ -109,35 +109,4 @@ changed_sales as (
     from {{ ref('stg_order_reviews') }}
     where _state = 'current'
     group by order_id
-{%- endmacro %}
-
-{#-
-  a / b for whole numbers and decimals(…, 2), exact, rounded once, half away from zero; null where b is 0.
-  Trino rounds a decimal division half up at the scale of its operands, so the dividend is widened first.
--#}
-{% macro quotient(dividend, divisor, scale) -%}
-    cast(
-        cast({{ dividend }} as decimal(30, {{ scale }})) / nullif(cast({{ divisor }} as decimal(18, 0)), 0)
-        as decimal(18, {{ scale }})
-    )
-{%- endmacro %}
-
-{#- One row per accepted order that was delivered, with or without items. -#}
-{% macro deliveries_of(orders, customers) -%}
-    select
-        orders.order_id,
-        orders.customer_id,
-        coalesce(customers.customer_state, 'unknown') as state,
-        cast(date_trunc('month', orders.order_purchase_timestamp) as date) as month,
-        date_diff(
-            'second', orders.order_purchase_timestamp, orders.order_delivered_customer_date
-        ) as seconds,
-        orders.order_delivered_customer_date > orders.order_estimated_delivery_date as is_late
-    from {{ orders }} as orders
-    left join {{ customers }} as customers
-        on orders.customer_id = customers.customer_id and customers._state = 'current'
-    where
-        orders._state = 'current'
-        and orders.order_status = 'delivered'
-        and orders.order_delivered_customer_date is not null
 {%- endmacro %}

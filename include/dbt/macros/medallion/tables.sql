@@ -1,26 +1,3 @@
-{#-
-  Materialization `converged`: one MERGE, one atomic commit, whatever the state before it.
-
-  The model selects the rows that its changed keys should have now; a key that has none any more comes as a
-  row whose `_batch` is null (see `batch_where` and `with_vanished`). Rows that differ are updated, missing ones
-  inserted, those with a null `_batch` deleted, equal ones left alone, so that a second run changes nothing.
-
-  Configs: unique_key; partitioning (a list of transforms).
--#}
-{% materialization converged, default %}
-    {%- set columns = model.columns.values() | list -%}
-    {{ run_hooks(pre_hooks) }}
-    {% do ensure_table(columns) %}
-    {% call statement('main') %}
-        {{ merge_into(columns, sql) }}
-        when matched and incoming._batch is null then delete
-        when matched and ({{ differs(columns) }}) then {{ update_set(columns) }}
-        when not matched and incoming._batch is not null then {{ insert_row(columns) }}
-    {% endcall %}
-    {{ run_hooks(post_hooks) }}
-    {{ return({'relations': [this.incorporate(type='table')]}) }}
-{% endmaterialization %}
-
 {#- Creates the table where it is missing and adds the columns that it lacks; returns the type of each, by name. -#}
 {% macro ensure_table(columns) -%}
     {%- if not env_var('MEDALLION_RUN', '') -%}
@@ -92,7 +69,7 @@
     {{ return(columns | map(attribute='name') | reject('in', kept) | list) }}
 {%- endmacro %}
 
-{% macro differs(columns) -%}
+{% macro row_differs(columns) -%}
     {% for name in updated_columns(columns) | reject('equalto', '_batch') -%}
         {{ 'or ' if not loop.first }}target.{{ name }} is distinct from incoming.{{ name }}
     {% endfor %}
@@ -105,28 +82,4 @@
 {% macro insert_row(columns) -%}
     insert ({% for column in columns %}{{ adapter.quote(column.name) }}{{ ', ' if not loop.last }}{% endfor %})
     values ({% for column in columns %}incoming.{{ adapter.quote(column.name) }}{{ ', ' if not loop.last }}{% endfor %})
-{%- endmacro %}
-
-{#- The run's batch where the row holds, null where its key has no row any more. -#}
-{% macro batch_where(holds) -%}
-    case when {{ holds }} then {{ batch() }} end
-{%- endmacro %}
-
-{#-
-  The rows of `remade` under this run's batch, and for each affected key that has no row there any more a row
-  of that key with a null `_batch`. `affected` names a CTE that holds the columns `affected_by`.
-
-  One full join: an engine runs a CTE anew wherever it is named.
--#}
-{% macro with_vanished(remade, affected, affected_by) -%}
-    {%- set keys = config.require('unique_key') -%}
-    {%- set names = model.columns.keys() | reject('equalto', '_batch') | list -%}
-    select {{ names | join(', ') }}, {{ batch_where('remade_row.%s is not null' % keys[0]) }} as _batch
-    from {{ remade }} as remade_row
-    full join (
-        select {{ keys | join(', ') }} from {{ this }}
-        {%- if not compares_whole() %}
-        where ({{ affected_by | join(', ') }}) in (select {{ affected_by | join(', ') }} from {{ affected }})
-        {%- endif %}
-    ) as existing using ({{ keys | join(', ') }})
 {%- endmacro %}

@@ -1,5 +1,5 @@
 {#-
-  Materialization `captured`: the changelog of a source table. Merges the row versions that the source shows in
+  Materialization `changelog`: the changelog of a source table. Merges the row versions that the source shows in
   the window into bronze, one commit a chunk of the window; a run of the kind `reconcile` compares the tables whole
   instead (see `reconcile`). The model is a plain select from the source.
 
@@ -9,25 +9,25 @@
 
   Configs: natural_key (list of columns), unique_key (of a version), partitioning.
 -#}
-{% materialization captured, adapter='trino' %}
+{% materialization changelog, adapter='trino' %}
     {%- set source_relation = source(*model.sources[0]) -%}
-    {%- set source_columns = columns_of_source(source_relation) -%}
+    {%- set source_columns = readable_columns(source_relation) -%}
     {%- set columns = changelog_columns(source_columns) -%}
-    {% do check_shown(columns) %}
+    {% do check_modelled_columns(columns) %}
     {{ run_hooks(pre_hooks) }}
-    {%- set held = held_columns(source_columns, ensure_table(columns)) -%}
+    {%- set held = bronze_columns(source_columns, ensure_table(columns)) -%}
     {% if not run_context().extract_from %}
         {{ log(this ~ ': nothing to extract', info=true) }}
     {% elif run_context().kind == 'reconcile' %}
         {% do reconcile(source_relation, held, columns) %}
     {% else %}
-        {% for start, end, pieces in window_chunks(source_relation) %}
-            {% for piece in range(pieces) %}
+        {% for start, end, buckets in window_chunks(source_relation) %}
+            {% for bucket in range(buckets) %}
                 {% call statement('main') %}
-                    {{ merge_versions(columns, captured_versions(sql, held, start, end, in_piece(piece, pieces)), ["target.updated_at >= " ~ start, "target.updated_at < " ~ end]) }}
+                    {{ merge_versions(columns, select_new_versions(sql, held, start, end, in_bucket(bucket, buckets)), ["target.updated_at >= " ~ start, "target.updated_at < " ~ end]) }}
                 {% endcall %}
             {% endfor %}
-            {{ log(this ~ ': ' ~ loop.index ~ '/' ~ loop.length ~ ' captured from ' ~ start ~ ' to ' ~ end ~ (' in %d pieces' % pieces if pieces > 1 else ''), info=true) }}
+            {{ log(this ~ ': ' ~ loop.index ~ '/' ~ loop.length ~ ' captured from ' ~ start ~ ' to ' ~ end ~ (' in %d buckets' % buckets if buckets > 1 else ''), info=true) }}
         {% else %}
             {{ log(this ~ ': the source has no row in the window', info=true) }}
         {% endfor %}
@@ -46,7 +46,7 @@
 {#-
   The window as half-open pairs of UTC literals; none where the source has no row in it. It is cut at full hours, so
   that each chunk holds about `chunk_rows` rows and fewer months than Trino opens partitions for a writer (100). With
-  each comes into how many pieces its keys are to be divided: an hour may hold any number of rows, all of one moment.
+  each comes into how many buckets its keys are to be divided: an hour may hold any number of rows, all of one utc_literal.
 -#}
 {% macro window_chunks(source_relation) -%}
     {%- set parse = modules.datetime.datetime.fromisoformat -%}
@@ -73,15 +73,15 @@
     {%- set chunks = [] -%}
     {%- for chunk in run_query(first_hours) -%}
         {%- do chunks.append((
-            moment(start if loop.first else chunk.hour),
-            moment(end if loop.last else loop.nextitem.hour),
-            pieces_of(chunk.row_count),
+            utc_literal(start if loop.first else chunk.hour),
+            utc_literal(end if loop.last else loop.nextitem.hour),
+            bucket_count(chunk.row_count),
         )) -%}
     {%- endfor -%}
     {{ return(chunks) }}
 {%- endmacro %}
 
-{% macro moment(utc) -%}
+{% macro utc_literal(utc) -%}
     timestamp '{{ utc }} UTC'
 {%- endmacro %}
 
@@ -90,14 +90,14 @@
     json_format(cast(array[{% for name in config.meta_require('natural_key') %}cast({{ name }} as varchar){{ ', ' if not loop.last }}{% endfor %}] as json))
 {%- endmacro %}
 
-{#- Into how many pieces so many rows are divided, which fit into memory one by one. -#}
-{% macro pieces_of(row_count) -%}
+{#- Into how many buckets so many rows are divided, which fit into memory one by one. -#}
+{% macro bucket_count(row_count) -%}
     {{ return(1 + row_count // (2 * run_context().chunk_rows)) }}
 {%- endmacro %}
 
-{#- The condition that a row's natural key is in one of so many pieces. -#}
-{% macro in_piece(piece, pieces) -%}
-    {{ 'mod(crc32(to_utf8(' ~ key_text() ~ ')), ' ~ pieces ~ ') = ' ~ piece if pieces > 1 else 'true' }}
+{#- The condition that a row's natural key is in one of so many buckets. -#}
+{% macro in_bucket(bucket, buckets) -%}
+    {{ 'mod(crc32(to_utf8(' ~ key_text() ~ ')), ' ~ buckets ~ ') = ' ~ bucket if buckets > 1 else 'true' }}
 {%- endmacro %}
 
 {#- The MD5, in hex, of a JSON object of the columns that are not null, by name. -#}
@@ -112,7 +112,7 @@
 {%- endmacro %}
 
 {#- The source's rows in bronze's types. -#}
-{% macro as_held(source_sql, held, condition='true') -%}
+{% macro select_as_bronze(source_sql, held, condition='true') -%}
     select
         {% for column in held %}{{ column.value }} as {{ column.quoted }}{{ ',\n        ' if not loop.last }}{% endfor %}
     from (
@@ -121,9 +121,9 @@
     where {{ condition }}
 {%- endmacro %}
 
-{% macro captured_versions(source_sql, held, start, end, in_piece) -%}
+{% macro select_new_versions(source_sql, held, start, end, in_bucket) -%}
     with source as (
-        {{ as_held(source_sql, held, 'updated_at >= ' ~ start ~ ' and updated_at < ' ~ end) }}
+        {{ select_as_bronze(source_sql, held, 'updated_at >= ' ~ start ~ ' and updated_at < ' ~ end) }}
     ),
 
     shown as (
@@ -133,7 +133,7 @@
             'upsert' as _op,
             {{ version_hash(held) }} as _hash
         from source
-        where {{ in_piece }}
+        where {{ in_bucket }}
     ),
 
     -- By the hash alone and in no order: Trino keeps hashes in memory then, where `distinct` would keep all columns.
@@ -159,7 +159,7 @@
                 order by _batch desc, _op, _hash desc
             ) as recency
         from {{ this }}
-        where updated_at >= {{ start }} and updated_at < {{ end }} and {{ in_piece }}
+        where updated_at >= {{ start }} and updated_at < {{ end }} and {{ in_bucket }}
     ),
 
     -- Keys whose deciding version is not what the source shows now.

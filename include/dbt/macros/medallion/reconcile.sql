@@ -1,5 +1,5 @@
 {#-
-  How the materialization `captured` reconciles a table: compares each key's winner at the source with bronze's
+  How the materialization `changelog` reconciles a table: compares each key's winner at the source with bronze's
   latest version of the key, and leaves what differs in `lake.reconciled.<table>`, by its `_finding`:
 
   missed: a version that no window saw, and none will: captured, or stamped as the deciding one if it is there;
@@ -7,8 +7,8 @@
   went_back: the source shows an older version than bronze: reported, nothing else.
 
   Bronze is pinned before the source is read: what it has and the source lacks was deleted, whatever the source does
-  meanwhile. The source is read once, into a table of the lake; the rest, in pieces that fit into memory, asks only
-  the lake. One commit a piece from there to bronze, of which the next run makes those that a killed one did not; none
+  meanwhile. The source is read once, into a table of the lake; the rest, in buckets that fit into memory, asks only
+  the lake. One commit a bucket from there to bronze, of which the next run makes those that a killed one did not; none
   above a share of deletes.
 -#}
 {% macro reconcile(source_relation, held, columns) -%}
@@ -25,7 +25,7 @@
     {% call statement('read') %}
         create table {{ shown }} as
         with source as (
-            {{ as_held(sql, held) }}
+            {{ select_as_bronze(sql, held) }}
         ),
 
         final as (
@@ -39,11 +39,11 @@
     {%- set rows = run_query(
         'select (select count(*) from ' ~ shown ~ ') as shown, (select count(*) from ' ~ this ~ ') as known'
     )[0] -%}
-    {%- set pieces = pieces_of(rows.shown + rows.known) -%}
-    {% for piece in range(pieces) %}
+    {%- set buckets = bucket_count(rows.shown + rows.known) -%}
+    {% for bucket in range(buckets) %}
         {% call statement('compare') %}
-            {{ ('insert into ' ~ findings) if piece else ('create table ' ~ findings ~ ' as') }}
-            {{ differences(held, shown, pinned, in_piece(piece, pieces)) }}
+            {{ ('insert into ' ~ findings) if bucket else ('create table ' ~ findings ~ ' as') }}
+            {{ select_differences(held, shown, pinned, in_bucket(bucket, buckets)) }}
         {% endcall %}
     {% endfor %}
     {% call statement('drop') %}drop table {{ shown }}{% endcall %}
@@ -65,9 +65,9 @@
             from {{ findings }}
             where _finding <> 'went_back'
         {%- endset -%}
-        {%- set pieces = pieces_of(found.missed + found.deleted) -%}
-        {% for piece in range(pieces) %}
-            {% call statement('main') %}{{ merge_versions(columns, versions ~ ' and ' ~ in_piece(piece, pieces)) }}{% endcall %}
+        {%- set buckets = bucket_count(found.missed + found.deleted) -%}
+        {% for bucket in range(buckets) %}
+            {% call statement('main') %}{{ merge_versions(columns, versions ~ ' and ' ~ in_bucket(bucket, buckets)) }}{% endcall %}
         {% endfor %}
     {% endif %}
 {%- endmacro %}
@@ -102,15 +102,15 @@
     {% endif %}
 {%- endmacro %}
 
-{#- What differs between the tables `shown` and `known` for the keys that `in_piece` picks, in bronze's columns. -#}
-{% macro differences(held, shown, known, in_piece) -%}
+{#- What differs between the tables `shown` and `known` for the keys that `in_bucket` picks, in bronze's columns. -#}
+{% macro select_differences(held, shown, known, in_bucket) -%}
     {%- set keys = config.meta_require('natural_key') -%}
     {%- set others = held | rejectattr('name', 'in', keys) | list -%}
     -- The source's versions have no batch.
     with versions as (
         select {{ held | map(attribute='quoted') | join(', ') }}, false as _is_delete, _hash, cast(null as bigint) as _batch
         from {{ shown }}
-        where {{ in_piece }}
+        where {{ in_bucket }}
         union all
         select
             {% for column in held %}{{ column.quoted if column.name in keys or column.name == 'updated_at' else 'null' }},
@@ -119,7 +119,7 @@
             _hash,
             _batch
         from {{ known }}
-        where {{ in_piece }}
+        where {{ in_bucket }}
     ),
 
     winners as (
@@ -153,8 +153,8 @@
                 when shown.updated_at < latest.updated_at then 'went_back'
                 when shown.updated_at = latest.updated_at and shown._hash = latest._hash and not latest._is_delete then null
                 -- What is younger comes with a window.
-                when shown.updated_at >= {{ moment(run_context().extract_from) }}
-                    and shown.updated_at < {{ moment(run_context().extract_to) }} then 'missed'
+                when shown.updated_at >= {{ utc_literal(run_context().extract_from) }}
+                    and shown.updated_at < {{ utc_literal(run_context().extract_to) }} then 'missed'
             end as _finding
         from winners
     ),
