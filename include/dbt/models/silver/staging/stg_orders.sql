@@ -1,2 +1,2 @@
--- Written by include/spark_jobs/silver.py from:
+-- Built by include/spark_jobs/build_entities.py from:
 select * from {{ ref('orders') }}

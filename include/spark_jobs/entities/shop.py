@@ -1,62 +1,50 @@
-"""The silver entities: per source table its key, columns, what rejects a row and what flags it.
+"""The entities of the sample shop."""
 
-To add a table, add a declaration here. Conditions are Spark SQL over the parsed columns, true for a bad row; a null
-column breaks none of them. A row is rejected as `<column>_missing` or `<column>_unparsable` where a required column is
-null, as `<column>_invalid` where the column meets its condition in `rejects`; an optional column that does not parse
-flags the row `unparsable_<column>`.
-"""
+import unicodedata
+from collections.abc import Sequence
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from pyspark.sql import Column
+from pyspark.sql import functions as F
 
-from parsing import CITY, COORDINATE, DECIMAL, INTEGER, TEXT, TIMESTAMP, ZIP_PREFIX, Kind
+from medallion_spark.entity import Entity
+from medallion_spark.kinds import DECIMAL, DOUBLE, INTEGER, TEXT, TIMESTAMP, Kind, strip_blanks
 
-# Few: every hour's keys are in all of them, and each gets a file an hour that every reader opens.
-BUCKETS = 4
 STATES = (
     "'AC', 'AL', 'AM', 'AP', 'BA', 'CE', 'DF', 'ES', 'GO', 'MA', 'MG', 'MS', 'MT', 'PA', 'PB', 'PE', 'PI', 'PR',"
     " 'RJ', 'RN', 'RO', 'RR', 'RS', 'SC', 'SE', 'SP', 'TO'"
 )
 
 
-@dataclass(frozen=True)
-class Entity:
-    """One silver entity, named as its source table.
-
-    `key` is the natural key, always required. `bucketed_by` is the key column that spreads the table over `BUCKETS`
-    partitions; leave it out for a table that stays small.
-    """
-
-    name: str
-    key: tuple[str, ...]
-    columns: Mapping[str, Kind]
-    also_required: tuple[str, ...] = ()
-    rejects: Mapping[str, str] = field(default_factory=dict)
-    flags: Mapping[str, str] = field(default_factory=dict)
-    bucketed_by: str | None = None
-
-    @property
-    def required(self) -> tuple[str, ...]:
-        """The columns without which a row is rejected: the key and `also_required`."""
-        return (*self.key, *self.also_required)
-
-    @property
-    def partitioned_by(self) -> str | None:
-        """The Iceberg partition transform of the table, if it has one."""
-        return f"bucket({BUCKETS}, {self.bucketed_by})" if self.bucketed_by else None
-
-    @property
-    def bronze_table(self) -> str:
-        """The changelog this entity is made from."""
-        return f"lake.bronze.{self.name}"
-
-    @property
-    def table(self) -> str:
-        """The table this entity is kept in."""
-        return f"lake.silver.stg_{self.name}"
+def _list_accented_letters() -> tuple[str, str]:
+    """Return the letters below U+2000 that decompose into one letter and marks, and those letters, pairwise."""
+    accented, plain = [], []
+    for letter in map(chr, range(0x80, 0x2000)):
+        bare = [part for part in unicodedata.normalize("NFD", letter) if not unicodedata.combining(part)]
+        if len(bare) == 1 and bare[0] != letter:
+            accented.append(letter)
+            plain.append(bare[0])
+    return "".join(accented), "".join(plain)
 
 
-_DECLARED = (
+ACCENTED, PLAIN = _list_accented_letters()
+
+
+def standardise_city(text: Column) -> Column:
+    """Lower the case, remove accents, make inner blanks single."""
+    plain = F.regexp_replace(F.translate(text, ACCENTED, PLAIN), r"\p{M}+", "")
+    return strip_blanks(F.regexp_replace(F.lower(plain), r"[\s\p{Z}]+", " "))
+
+
+def pad_zip_prefix(text: Column) -> Column:
+    """Pad with zeros on the left to five characters; a longer text stays whole."""
+    return F.lpad(text, F.greatest(F.lit(5), F.length(text)), F.lit("0"))
+
+
+CITY = Kind("string", "city: lower case, no accents, single blanks", standardise_city)
+ZIP_PREFIX = Kind("string", "zip prefix, padded to five digits", pad_zip_prefix)
+
+
+ENTITIES: Sequence[Entity] = (
     Entity(
         name="orders",
         key=("order_id",),
@@ -192,8 +180,8 @@ _DECLARED = (
         columns={
             "geolocation_id": INTEGER,
             "geolocation_zip_code_prefix": ZIP_PREFIX,
-            "geolocation_lat": COORDINATE,
-            "geolocation_lng": COORDINATE,
+            "geolocation_lat": DOUBLE,
+            "geolocation_lng": DOUBLE,
             "geolocation_city": CITY,
             "geolocation_state": TEXT,
         },
@@ -205,5 +193,3 @@ _DECLARED = (
         bucketed_by="geolocation_id",
     ),
 )
-
-ENTITIES = {entity.name: entity for entity in _DECLARED}

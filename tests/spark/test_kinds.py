@@ -1,4 +1,4 @@
-"""Parsing and standardising, value by value."""
+"""Parsing, value by value, by the product's kinds."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -8,12 +8,11 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from parsing import CITY, COORDINATE, DECIMAL, INTEGER, TEXT, TIMESTAMP, ZIP_PREFIX, Kind, stripped
+from medallion_spark.kinds import DECIMAL, DOUBLE, INTEGER, TEXT, TIMESTAMP, Kind, strip_blanks
 
 NBSP, ZERO_WIDTH, BOM, VERTICAL_TAB, NEL, IDEOGRAPHIC = "\u00a0", "\u200b", "\ufeff", "\x0b", "\x85", "\u3000"
 LINE_SEPARATOR, ARABIC_THREE, FULL_WIDTH_ONE = "\u2028", "\u0663", "\uff11"
 NEWER_EMOJI, UNASSIGNED = "\U0001faf6", "\u0378"  # the emoji of Unicode 14 is assigned from Java 19 on
-ACUTE = "\u0301"
 
 CASES: list[tuple[str, Kind, dict[str | None, Any]]] = [
     (
@@ -119,8 +118,8 @@ CASES: list[tuple[str, Kind, dict[str | None, Any]]] = [
         },
     ),
     (
-        "coordinate",
-        COORDINATE,
+        "double",
+        DOUBLE,
         {
             "-23.548945985189434": -23.548945985189434,
             " 5 ": 5.0,
@@ -135,39 +134,13 @@ CASES: list[tuple[str, Kind, dict[str | None, Any]]] = [
             "1d": None,
         },
     ),
-    (
-        "zip prefix",
-        ZIP_PREFIX,
-        {
-            "1310": "01310",
-            " 7 ": "00007",
-            "01310": "01310",
-            "013101": "013101",
-            "01310-100": "01310-100",
-            " ": None,
-        },
-    ),
-    (
-        "city",
-        CITY,
-        {
-            " SÃO   Paulo ": "sao paulo",
-            f"Mogi{NBSP}\tDas Cruzes": "mogi das cruzes",
-            "Sa\u0303o João d'Aliança": "sao joao d'alianca",
-            "ÀÉÎÕÜÇñ": "aeioucn",
-            "İstanbul": "istanbul",
-            ACUTE: None,
-            f"Rio {ACUTE}": "rio",
-            "": None,
-        },
-    ),
 ]
 
 
 @pytest.mark.parametrize(("kind", "cases"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
 def test_kind(spark: SparkSession, kind: Kind, cases: dict[str | None, Any]) -> None:
     frame = spark.createDataFrame(list(enumerate(cases)), "id int, text string")
-    value = kind.parse(stripped(F.col("text")))
+    value = kind.parse(strip_blanks(F.col("text")))
     parsed: dict[int, Any] = dict(frame.select("id", value).collect())
     assert {text: parsed[number] for number, text in enumerate(cases)} == cases
 

@@ -1,4 +1,4 @@
-"""The silver tables that the job writes: their definitions, and merging into them."""
+"""The Iceberg tables of silver staging: their definitions, and how rows are merged into them."""
 
 from collections.abc import Mapping, Sequence
 from functools import reduce
@@ -8,21 +8,19 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-NAMESPACE = "lake.silver"
-QUARANTINE = f"{NAMESPACE}.quarantine"
-ACCOUNTS = f"{NAMESPACE}.entity_accounts"
+from medallion_spark.sql import column, quote, text_literal
 
-# Marks, among rows to be merged, those to be deleted.
+# Marks rows that a merge deletes.
 IS_GONE = "_is_gone"
 
 QUARANTINE_KEY = ("entity", "key", "updated_at", "_op", "_hash")
 QUARANTINE_COLUMNS = {
-    "entity": ("string", "silver entity, named as its source table"),
+    "entity": ("string", "silver entity, named as its bronze model"),
     "key": ("string", "natural key as the source spells it, a JSON array"),
     "updated_at": ("timestamp", "when the source last changed the row"),
     "rules": ("array<string>", "rules that the version breaks, by name"),
     "row": ("string", "source columns as JSON, nulls left out"),
-    "superseded": ("boolean", "whether another version decides what silver shows of this key"),
+    "superseded": ("boolean", "whether another version decides the state of this key in silver"),
     "_hash": ("string", "hash of the version"),
     "_op": ("string", "upsert: deletes are never rejected"),
     "_version_batch": ("bigint", "`_batch` of the version in bronze"),
@@ -32,78 +30,83 @@ QUARANTINE_COLUMNS = {
 ACCOUNTS_KEY = ("batch", "entity")
 ACCOUNTS_COLUMNS = {
     "batch": ("bigint", "batch of the run"),
-    "entity": ("string", "silver entity, named as its source table"),
+    "entity": ("string", "silver entity, named as its bronze model"),
     "read": ("bigint", "row versions read: current + deleted + superseded + quarantined"),
     "current": ("bigint", "versions that silver shows"),
     "deleted": ("bigint", "versions that are deletes"),
     "superseded": ("bigint", "accepted versions that a newer one overtook"),
     "quarantined": ("bigint", "versions that break a rule"),
     "latest": ("bigint", "keys touched whose deciding version is no delete"),
-    "rejected_latest": ("bigint", "of those, keys whose deciding version breaks a rule"),
+    "rejected_latest": ("bigint", "those of them whose deciding version breaks a rule"),
 }
 
 PROPERTIES = {
-    "format-version": "2",  # the newest that every reader of ours can write
+    "format-version": "2",  # the newest that pyiceberg can write
     "write.format.default": "parquet",
     "write.parquet.compression-codec": "zstd",
-    "write.target-file-size-bytes": str(128 * 1024 * 1024),
     "write.merge.mode": "merge-on-read",
     "write.update.mode": "merge-on-read",
     "write.delete.mode": "merge-on-read",
-    "commit.retry.num-retries": "20",  # the commit of a driver that was killed may come between
+    "commit.retry.num-retries": "20",  # the driver of a killed try may commit in between
     "write.metadata.delete-after-commit.enabled": "true",
 }
 
 
 def ensure_table(
-    spark: SparkSession, table: str, columns: Mapping[str, tuple[str, str]], partitioned_by: str | None
+    spark: SparkSession,
+    table: str,
+    columns: Mapping[str, tuple[str, str]],
+    partitioned_by: str | None,
+    target_file_bytes: int,
 ) -> None:
-    """Create an Iceberg table, or add the columns it lacks.
+    """Create an Iceberg table, or add the columns that it lacks.
 
-    `columns` maps names to SQL type and comment. Safe beside the driver of a killed try that does the same.
+    `columns` maps names to SQL type and comment. Safe while the driver of a killed try does the same.
     """
     definitions = {
-        name: f"{name} {sql_type} comment '{comment}'" for name, (sql_type, comment) in columns.items()
+        name: f"{quote(name)} {sql_type} comment {text_literal(comment)}"
+        for name, (sql_type, comment) in columns.items()
     }
     if spark.catalog.tableExists(table):
         present = spark.table(table).columns
         if missing := [definition for name, definition in definitions.items() if name not in present]:
             spark.sql(f"alter table {table} add columns ({', '.join(missing)})")
         return
-    properties = ", ".join(f"'{name}' = '{value}'" for name, value in PROPERTIES.items())
+    properties = PROPERTIES | {"write.target-file-size-bytes": str(target_file_bytes)}
+    pairs = ", ".join(f"'{name}' = '{value}'" for name, value in properties.items())
     try:
-        spark.sql(f"create namespace if not exists {NAMESPACE}")
+        spark.sql(f"create namespace if not exists {table.rpartition('.')[0]}")
         spark.sql(
             f"create table if not exists {table} ({', '.join(definitions.values())}) using iceberg"
-            f" {f'partitioned by ({partitioned_by})' if partitioned_by else ''} tblproperties ({properties})"
+            f" {f'partitioned by ({partitioned_by})' if partitioned_by else ''} tblproperties ({pairs})"
         )
     except Exception:
         if not spark.catalog.tableExists(table):
             raise
 
 
-def _loaded(spark: SparkSession, table: str) -> tuple[Any, Any]:
-    """Return Iceberg's own package and what it has of the table: metadata tells without a job of Spark."""
+def _load(spark: SparkSession, table: str) -> tuple[Any, Any]:
+    """Return Iceberg's own package and its view of the table: metadata, which needs no Spark job to read."""
     jvm: Any = spark._jvm
     iceberg = jvm.org.apache.iceberg
     return iceberg, iceberg.spark.Spark3Util.loadIcebergTable(spark._jsparkSession, table)
 
 
 def is_new(spark: SparkSession, table: str) -> bool:
-    """Return whether nothing was ever written to the table, not even that it has no row."""
-    _, loaded = _loaded(spark, table)
-    return loaded.currentSnapshot() is None
+    """Return whether nothing was ever written to the table, not even a commit without rows."""
+    _, iceberg_table = _load(spark, table)
+    return iceberg_table.currentSnapshot() is None
 
 
 def may_have_rows(spark: SparkSession, table: str, after: int) -> bool:
     """Return whether some file of the table may hold a row with `_batch` > `after`."""
-    iceberg, loaded = _loaded(spark, table)
+    iceberg, iceberg_table = _load(spark, table)
     newer = iceberg.expressions.Expressions.greaterThan("_batch", after)
-    found = loaded.newScan().filter(newer).planFiles()
+    files = iceberg_table.newScan().filter(newer).planFiles()
     try:
-        return bool(found.iterator().hasNext())
+        return bool(files.iterator().hasNext())
     finally:
-        found.close()
+        files.close()
 
 
 def merge(rows: DataFrame, table: str, key: Sequence[str], bounds: str) -> None:
@@ -114,11 +117,11 @@ def merge(rows: DataFrame, table: str, key: Sequence[str], bounds: str) -> None:
     The matched branch also makes Iceberg notice another writer of these keys.
     """
     target = table.rpartition(".")[2]
-    on = " and ".join(f"{target}.{name} = s.{name}" for name in key)
-    values = {name: F.col(f"s.{name}") for name in rows.columns if name != IS_GONE}
+    on = " and ".join(f"{target}.{quote(name)} = s.{quote(name)}" for name in key)
+    values = {quote(name): column(name, "s") for name in rows.columns if name != IS_GONE}
     into = rows.alias("s").mergeInto(table, F.expr(f"{on} and {bounds}"))
     if IS_GONE in rows.columns:
-        into = into.whenMatched(F.col(f"s.{IS_GONE}")).delete()
+        into = into.whenMatched(column(IS_GONE, "s")).delete()
     into.whenMatched().update(values).whenNotMatched().insert(values).merge()
 
 
@@ -130,22 +133,25 @@ def merge_differing(
     keep: Sequence[str] = (),
     whole: bool = False,
 ) -> None:
-    """Merge those of `rows` that `table` lacks or holds otherwise, `_batch` apart; without any there is no commit.
+    """Merge those of `rows` that `table` lacks or holds otherwise, apart from `_batch`; if there are none, no commit.
 
-    `key` columns are not null. A null in a column of `keep` stands for the value that the table holds. With `whole`
-    the rows within `bounds` whose keys are not among `rows` are deleted.
+    `key` columns are not null. A null in a column of `keep` leaves the table's value. With `whole` the table's rows
+    within `bounds` whose keys are not among `rows` are deleted.
     """
-    held = rows.sparkSession.table(table).where(bounds).alias("held")
-    is_gone = F.col(f"s.{key[0]}").isNull()
+    existing = rows.sparkSession.table(table).where(bounds).alias("existing")
+    is_gone = column(key[0], "s").isNull()
     values = {
-        name: F.coalesce(f"s.{name}", f"held.{name}") if name in key or name in keep else F.col(f"s.{name}")
+        name: F.coalesce(column(name, "s"), column(name, "existing"))
+        if name in key or name in keep
+        else column(name, "s")
         for name in rows.columns
     }
     is_same = reduce(
-        and_, (value.eqNullSafe(F.col(f"held.{name}")) for name, value in values.items() if name != "_batch")
+        and_,
+        (value.eqNullSafe(column(name, "existing")) for name, value in values.items() if name != "_batch"),
     )
     joined = rows.alias("s").join(
-        held, [F.col(f"s.{name}") == F.col(f"held.{name}") for name in key], "full" if whole else "left"
+        existing, [column(name, "s") == column(name, "existing") for name in key], "full" if whole else "left"
     )
     pending = joined.where(is_gone | ~is_same).select(
         *(value.alias(name) for name, value in values.items()), *([is_gone.alias(IS_GONE)] if whole else [])
