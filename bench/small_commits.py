@@ -32,12 +32,15 @@ from medallion.run.state import TARGET_FILE_BYTES
 from medallion.settings import SPARK_JOBS, TRINO_CONNECTION
 
 sys.path.insert(0, str(SPARK_JOBS))
-from compact import compact
+from medallion_spark.compaction import Table as CompactedTable
+from medallion_spark.compaction import compact
+from medallion_spark.run import RunContext
 
 DAY = 24
 ROWS_A_COMMIT = 20
 READS = 9
 PARTITIONED_BY = {"bronze": "part", "silver": "part", "gold": ""}
+CONTEXT = RunContext(0, 0, "none", "lake", TARGET_FILE_BYTES)
 PARTS = {"bronze": "id div 50000", "silver": "id % 16", "gold": "0"}
 
 
@@ -107,7 +110,8 @@ def maintain(spark: SparkSession) -> None:
     for table in maintenance.measure():
         if table["name"] in ours:
             if table["compact"]:
-                compact(spark, TARGET_FILE_BYTES, maintenance.MIN_INPUT_FILES, table)
+                compacted = CompactedTable(table["name"], table["sorted_by"], table["sort"])
+                compact(spark, CONTEXT, maintenance.MIN_INPUT_FILES, compacted)
             maintenance.expire_table(load_catalog("lake").load_table(table["name"]), [], "bench")
 
 

@@ -19,7 +19,7 @@ def names(folder: str) -> set[str]:
 
 
 LAYERS = {"bronze": names("bronze"), "silver": names("silver/marts"), "gold": names("gold")}
-ENTITIES = names("silver/entities")
+ENTITIES = names("silver/staging")
 
 
 def label(dag: DAG, group: str) -> set[str]:

@@ -33,7 +33,7 @@ MOMENTS = ("bronze", "entities", "silver", "gold", "stage", "publish")
 # What is in the command line of each.
 COMPONENTS = {
     "trino": "io.trino.server.TrinoServer",
-    "spark driver": "silver.py --entities",
+    "spark driver": "build_entities.py --run",
     "thrift": "org.apache.spark.sql.hive.thriftserver.HiveThriftServer2",
     "postgres": "/postgres -D",
     "scheduler": "/airflow scheduler",

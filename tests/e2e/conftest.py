@@ -19,7 +19,7 @@ import trino
 from pyhive import hive
 from pyiceberg.catalog.sql import SqlCatalog
 
-from expected import GOLD, Expected, expected_from_csv, expected_from_source
+from oracle import GOLD, Expected, expected_from_csv, expected_from_source
 from stack import supervisor
 from stack.bootstrap import HOME
 from stack.environment import environment, exports

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from expected.model import MODELS
+from oracle.model import MODELS
 from stack.airflow_api import AirflowApi
 from stack.pipeline import DAG
 from support.waiting import wait_until

@@ -62,9 +62,19 @@ def snapshots(stack: Stack, table: str) -> list[int]:
 
 
 def compact_command(stack: Stack, table: str) -> list[str]:
-    asked = json.dumps([{"name": table, "sorted_by": [], "sort": False}])
-    options = ["--tables", asked, "--target-bytes", str(maintenance.TARGET_BYTES), "--min-input-files", "5"]
-    return ["exec", "--", "spark-submit", "--master", "local[2]", "include/spark_jobs/compact.py", *options]
+    tables = json.dumps([{"name": table, "sorted_by": [], "sort": False}])
+    context = {"batch": 0, "published_batch": 0, "rebuild": "none", "lake_catalog": "lake"}
+    run = json.dumps(context | {"target_file_bytes": maintenance.TARGET_BYTES})
+    options = ["--run", run, "--tables", tables, "--min-input-files", "5"]
+    return [
+        "exec",
+        "--",
+        "spark-submit",
+        "--master",
+        "local[2]",
+        "include/spark_jobs/compact_tables.py",
+        *options,
+    ]
 
 
 def expire(

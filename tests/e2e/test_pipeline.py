@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from expected import ENTITIES, GOLD, Expected, canonical_key
-from expected.model import MODELS
+from oracle import ENTITIES, GOLD, Expected, canonical_key
+from oracle.model import MODELS
 
 from .conftest import NOTIFICATIONS, Stack
 
@@ -167,7 +167,7 @@ def test_hour_of_very_many_rows_is_captured_in_pieces(stack: Stack, first_run: s
         "sellers", kind="ranged", batch=stack.draw_batch(), chunk_rows=rows // 4,
         extract_from=str(hour), extract_to=str(hour + timedelta(hours=1)),
     )  # fmt: skip
-    assert re.search(r"captured from .* in [3-9] pieces", " ".join(said.split()))
+    assert re.search(r"captured from .* in [3-9] buckets", " ".join(said.split()))
     assert stack.lake(
         f"select distinct seller_id from bronze.sellers where {in_bronze} order by 1"
     ) == stack.rows(

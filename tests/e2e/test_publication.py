@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from expected import GOLD
+from oracle import GOLD
 from stack.airflow_api import AirflowApi
 from stack.errors import StackError
 from stack.pipeline import DAG

@@ -9,7 +9,7 @@ from unicodedata import category
 
 import pytest
 
-from expected import ENTITIES, GOLD, canonical_key, expected_from_source
+from oracle import ENTITIES, GOLD, canonical_key, expected_from_source
 from sample.anomalies import cases
 from support.postgres import Query, Server
 from tests.sample.cli import sample

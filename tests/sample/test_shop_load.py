@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from expected import ENTITIES, expected_from_csv, expected_from_source
+from oracle import ENTITIES, expected_from_csv, expected_from_source
 from sample.shop import TABLES
 from support import olist
 from support.postgres import Query, Server

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import psycopg2
 import pytest
 
-from expected import ENTITIES
+from oracle import ENTITIES
 from support.postgres import Query, Server, query
 from tests.sample.cli import sample
 

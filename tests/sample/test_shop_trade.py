@@ -10,7 +10,7 @@ from typing import IO, Any
 
 import pytest
 
-from expected import expected_from_source
+from oracle import expected_from_source
 from sample.anomalies import PARENTS
 from support.postgres import Query, Server, query
 from tests.sample.cli import ROOT, sample

@@ -22,8 +22,12 @@ SOURCE = """\
             description: When the source last changed the row.
 """
 ENTITY = """\
+from medallion_spark.entity import Entity
+from medallion_spark.kinds import DECIMAL, TEXT
+
+ENTITIES = [
     Entity(name="invoices", key=("invoice_id",), columns={"invoice_id": TEXT, "total": DECIMAL}),
-)
+]
 """
 
 
@@ -57,14 +61,12 @@ def run(project: Path, *arguments: str) -> None:
 
 def test_table_added_as_the_readme_says_is_drawn_from_source_to_silver(project: Path) -> None:
     models = project / "include" / "dbt" / "models"
-    for path in (*models.glob("bronze/sellers.*"), *models.glob("silver/entities/stg_sellers.*")):
+    for path in (*models.glob("bronze/sellers.*"), *models.glob("silver/staging/stg_sellers.*")):
         as_its_neighbour(path)
     sources = models / "bronze" / "sources.yml"
     sources.write_text(sources.read_text() + SOURCE)
-    entities = project / "include" / "spark_jobs" / "entities.py"
-    before, closing, after = entities.read_text().partition("\n)\n\nENTITIES")
-    assert closing
-    entities.write_text(before + "\n" + ENTITY + "\nENTITIES" + after)
+    entities = project / "include" / "spark_jobs" / "entities" / "invoices.py"
+    entities.write_text(ENTITY)
 
     run(project, "stack", "manifest")
     # They hold the graph against the models that stand on disk.

@@ -153,13 +153,8 @@ class WarmPipeline:
         self.idle[run_id] = self.idle.get(run_id, set()) - news.keys() | idle
         if idle == news.keys():
             return
-        asked = {
-            "entities": list(itertools.chain(*news.values())),
-            "batch": state.batch,
-            "published_batch": state.published_batch,
-            "rebuild": state.rebuild,
-        }
-        self.spark.stdin.write(json.dumps(asked) + "\n")
+        request = {"entities": list(itertools.chain(*news.values())), "run": state.json()}
+        self.spark.stdin.write(json.dumps(request) + "\n")
         self.spark.stdin.flush()
         outcome = self.spark.stdout.readline()
         assert outcome == '"done"\n', outcome or self.log.read_text()[-3000:]

@@ -1,6 +1,6 @@
 """Runs the silver job again and again in one Spark session: a line of JSON in, a line with the outcome out.
 
-Started by `pipeline.WarmPipeline`. In: {"entities", "batch", "published_batch", "rebuild"}. Out: "done", or the error.
+Started by `pipeline.WarmPipeline`. In: {"entities", "run"}, the run's context as JSON. Out: "done", or the error.
 """
 
 import json
@@ -8,17 +8,19 @@ import sys
 
 from pyspark.sql import SparkSession
 
-from entities import ENTITIES
-from silver import SETTINGS, Run, bring_up_to_date
-from spark_settings import INTERPRETED
+from medallion_spark.entity import declared_entities
+from medallion_spark.run import Run, RunContext
+from medallion_spark.update import SETTINGS, update_entities
+from spark.session import INTERPRETED
 
 with SparkSession.builder.appName("warm silver").config(map=SETTINGS | INTERPRETED).getOrCreate() as spark:
     spark.sparkContext.setLogLevel("ERROR")
+    entities = declared_entities()
     for line in sys.stdin:
-        asked = json.loads(line)
-        run = Run(spark, asked["batch"], asked["published_batch"], asked["rebuild"] == "silver")
+        request = json.loads(line)
         try:
-            bring_up_to_date(run, [ENTITIES[name] for name in asked["entities"]])
+            run = Run(spark, RunContext.from_json(request["run"]))
+            update_entities(run, [entities[name] for name in request["entities"]])
             outcome = "done"
         except Exception as error:  # noqa: BLE001, whatever it is fails the test
             outcome = repr(error)

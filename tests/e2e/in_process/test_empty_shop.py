@@ -4,9 +4,9 @@ import random
 from datetime import timedelta
 from decimal import Decimal
 
-from expected import GOLD
-from expected.model import MODELS
 from medallion.run.window import RunKind, Window
+from oracle import GOLD
+from oracle.model import MODELS
 from sample.shop import TABLES
 
 from ..conftest import Stack

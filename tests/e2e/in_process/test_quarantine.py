@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from expected import ENTITIES, canonical_key
-from expected.model import MODELS
 from medallion.engines.postgres import transaction
 from medallion.run.window import RunKind, Window
+from oracle import ENTITIES, canonical_key
+from oracle.model import MODELS
 from sample.shop import TABLES
 
 from ..conftest import Stack

@@ -10,8 +10,8 @@ from datetime import timedelta
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
-from expected.model import MODELS
 from medallion.run.window import RunKind, Window
+from oracle.model import MODELS
 from sample.shop import TABLES
 
 from ..conftest import Stack

@@ -29,7 +29,7 @@ final as (
             when orders <= 3 then 'repeat'
             else 'loyal'
         end as segment,
-        {{ batch_where('orders > 0') }} as _batch
+        {{ batch_if('orders > 0') }} as _batch
     from totals
 )
 

@@ -7,11 +7,11 @@ changed_customers as (
 ),
 
 deliveries as (
-    {{ deliveries_of(ref('stg_orders'), ref('stg_customers')) }}
+    {{ select_deliveries(ref('stg_orders'), ref('stg_customers')) }}
 ),
 
 published_deliveries as (
-    {{ deliveries_of(as_published(ref('stg_orders')), as_published(ref('stg_customers'))) }}
+    {{ select_deliveries(as_published(ref('stg_orders')), as_published(ref('stg_customers'))) }}
 ),
 
 deliveries_then_and_now as (
@@ -52,7 +52,7 @@ final as (
         {{ quotient('seconds', '86400 * delivered_orders', 2) }} as average_days,
         late_orders,
         {{ quotient('late_orders', 'delivered_orders', 4) }} as late_share,
-        {{ batch_where('delivered_orders > 0') }} as _batch
+        {{ batch_if('delivered_orders > 0') }} as _batch
     from totals
 )
 

@@ -49,7 +49,7 @@ final as (
         *,
         {{ quotient('revenue', 'units', 2) }} as average_price,
         row_number() over (partition by category order by revenue desc, product_id) as revenue_rank,
-        {{ batch_where('orders > 0') }} as _batch
+        {{ batch_if('orders > 0') }} as _batch
     from totals
 )
 

@@ -23,7 +23,7 @@ final as (
     select
         *,
         {{ quotient('sales', 'bills', 2) }} as values_per_bill,
-        {{ batch_where('items > 0') }} as _batch
+        {{ batch_if('items > 0') }} as _batch
     from totals
 )
 

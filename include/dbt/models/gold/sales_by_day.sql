@@ -23,7 +23,7 @@ totals as (
 final as (
     select
         *,
-        {{ batch_where('items > 0') }} as _batch
+        {{ batch_if('items > 0') }} as _batch
     from totals
 )
 

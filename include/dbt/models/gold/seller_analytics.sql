@@ -57,7 +57,7 @@ final as (
         totals.*,
         coalesce(sellers.seller_state, 'unknown') as state,
         {{ quotient('totals.late_orders', 'totals.delivered_orders', 4) }} as late_share,
-        {{ batch_where('totals.orders > 0') }} as _batch
+        {{ batch_if('totals.orders > 0') }} as _batch
     from totals
     left join sellers on totals.seller_id = sellers.seller_id
 )

@@ -26,7 +26,7 @@ ranked as (
         and customer_unique_id in (select customer_unique_id from affected)
 ),
 
-remade as (
+rebuilt as (
     select
         customer_unique_id,
         customer_state,
@@ -38,7 +38,7 @@ remade as (
 ),
 
 final as (
-    {{ with_vanished('remade', 'affected', ['customer_unique_id']) }}
+    {{ with_deleted_keys('rebuilt', 'affected', ['customer_unique_id']) }}
 )
 
 select * from final

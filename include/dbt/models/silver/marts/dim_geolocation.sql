@@ -59,7 +59,7 @@ states as (
     group by geolocation_zip_code_prefix, geolocation_state
 ),
 
-remade as (
+rebuilt as (
     select
         coordinates.geolocation_zip_code_prefix,
         coordinates.geolocation_lat,
@@ -79,7 +79,7 @@ remade as (
 ),
 
 final as (
-    {{ with_vanished('remade', 'affected', ['geolocation_zip_code_prefix']) }}
+    {{ with_deleted_keys('rebuilt', 'affected', ['geolocation_zip_code_prefix']) }}
 )
 
 select * from final

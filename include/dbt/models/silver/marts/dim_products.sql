@@ -16,7 +16,7 @@ affected as (
     )
 ),
 
-remade as (
+rebuilt as (
     select
         products.product_id,
         products.product_category_name,
@@ -41,7 +41,7 @@ remade as (
 ),
 
 final as (
-    {{ with_vanished('remade', 'affected', ['product_id']) }}
+    {{ with_deleted_keys('rebuilt', 'affected', ['product_id']) }}
 )
 
 select * from final

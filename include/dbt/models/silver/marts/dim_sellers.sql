@@ -6,7 +6,7 @@ affected as (
     select seller_id from sellers where {{ is_changed() }}
 ),
 
-remade as (
+rebuilt as (
     select
         seller_id,
         seller_state,
@@ -20,7 +20,7 @@ remade as (
 ),
 
 final as (
-    {{ with_vanished('remade', 'affected', ['seller_id']) }}
+    {{ with_deleted_keys('rebuilt', 'affected', ['seller_id']) }}
 )
 
 select * from final

@@ -61,7 +61,7 @@ shared as (
     from floored
 ),
 
-remade as (
+rebuilt as (
     select
         shared.order_id,
         shared.order_item_id,
@@ -83,7 +83,7 @@ remade as (
 ),
 
 final as (
-    {{ with_vanished('remade', 'affected', ['order_id']) }}
+    {{ with_deleted_keys('rebuilt', 'affected', ['order_id']) }}
 )
 
 select * from final

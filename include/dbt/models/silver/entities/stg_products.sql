@@ -1,2 +1,0 @@
--- Written by include/spark_jobs/silver.py from:
-select * from {{ ref('products') }}

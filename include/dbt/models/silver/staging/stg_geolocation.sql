@@ -1,0 +1,2 @@
+-- Built by include/spark_jobs/build_entities.py from:
+select * from {{ ref('geolocation') }}

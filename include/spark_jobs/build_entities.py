@@ -1,0 +1,53 @@
+"""Bring silver's entities up to date with bronze.
+
+    spark-submit include/spark_jobs/build_entities.py --run "$MEDALLION_RUN" --entities devices,readings
+
+Reads the row versions that bronze got after the published batch, up to this run's batch, and merges their changes into
+`silver.stg_<entity>`, `silver.quarantine` and `silver.entity_accounts`: one commit a table, none if nothing changed.
+All entities of a submit are resolved side by side before anything is written. The quarantine comes first: it has every
+version that an entity's table holds as rejected. A run that was cut off anywhere is finished by running it again.
+If the run rebuilds silver, all of bronze decides, again in one commit a table: rows that bronze does not account for
+are deleted, rows that are right already stay untouched.
+"""
+
+import argparse
+import logging
+import sys
+
+from pyspark.sql import SparkSession
+
+from medallion_spark.entity import declared_entities
+from medallion_spark.run import Run, run_argument
+from medallion_spark.update import SETTINGS, update_entities
+
+log = logging.getLogger("build_entities")
+
+
+def main() -> None:
+    """Parse the command line and do the run; exit with status 1 and the cause in the first line if it fails."""
+    declared = declared_entities()
+    parser = argparse.ArgumentParser(description="Bring silver's entities up to date with bronze.")
+    parser.add_argument(
+        "--run", required=True, type=run_argument, help="the run's context: the JSON of MEDALLION_RUN"
+    )
+    parser.add_argument("--entities", required=True, help=f"comma-separated, of: {', '.join(declared)}")
+    options = parser.parse_args()
+    names = options.entities.split(",")
+    if unknown := [name for name in names if name not in declared]:
+        parser.error(
+            f"no entity {', '.join(unknown)} is declared in include/spark_jobs/entities;"
+            f" there are: {', '.join(declared) or 'none'}"
+        )
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("py4j").setLevel(logging.WARNING)
+    try:
+        with SparkSession.builder.appName("build_entities").config(map=SETTINGS).getOrCreate() as spark:
+            update_entities(Run(spark, options.run), [declared[name] for name in names])
+    except Exception as error:
+        log.error("failed: %s", error, exc_info=True)  # the cause before the trace
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

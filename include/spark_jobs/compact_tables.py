@@ -1,0 +1,63 @@
+"""Compact tables of the lake.
+
+    spark-submit include/spark_jobs/compact_tables.py --run "$MEDALLION_RUN" --min-input-files 5 \
+        --tables '[{"name": "silver.stg_devices", "sorted_by": ["device_id"], "sort": false}]'
+
+Iceberg's procedures do the work, one commit each, which changes no row: a run that was cut off anywhere is finished
+by running it again. With `sort` true all files of a table are rewritten once, and it keeps the order from then on.
+"""
+
+import argparse
+import json
+import logging
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+from pyspark.sql import SparkSession
+
+from medallion_spark.compaction import Table, compact
+from medallion_spark.run import run_argument
+
+SIDE_BY_SIDE = 2
+
+
+def tables_argument(text: str) -> list[Table]:
+    """Parse the value of `--tables`."""
+    return [Table(entry["name"], entry["sorted_by"], entry["sort"]) for entry in json.loads(text)]
+
+
+def main() -> None:
+    """Parse the command line and compact the tables; exit with status 1 if one failed, after all others are done."""
+    parser = argparse.ArgumentParser(description="Compact Iceberg tables.")
+    parser.add_argument(
+        "--run", required=True, type=run_argument, help="the run's context: the JSON of MEDALLION_RUN"
+    )
+    parser.add_argument(
+        "--tables",
+        required=True,
+        type=tables_argument,
+        help="JSON: a list of objects with name, sorted_by, sort",
+    )
+    parser.add_argument(
+        "--min-input-files",
+        required=True,
+        type=int,
+        help="rewrite from this many small files of a partition, or deletes of a file, on",
+    )
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("py4j").setLevel(logging.WARNING)
+    if not options.tables:
+        return
+    with (
+        SparkSession.builder.appName("compact_tables").getOrCreate() as spark,
+        ThreadPoolExecutor(SIDE_BY_SIDE) as pool,
+    ):
+        done = list(pool.map(partial(compact, spark, options.run, options.min_input_files), options.tables))
+    if not all(done):
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

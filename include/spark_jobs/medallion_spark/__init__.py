@@ -1,0 +1,1 @@
+"""The silver staging layer: from the row versions in bronze to typed, checked rows, for any table."""

@@ -1,0 +1,89 @@
+"""The context of a run, which Airflow passes to every engine as the same JSON."""
+
+import argparse
+import json
+from dataclasses import dataclass, fields
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from medallion_spark.entity import Entity
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """The fields of a run's context that the Spark jobs use.
+
+    batch: number that this run's rows carry. published_batch: rows above it are not published yet.
+    rebuild: with `silver` all of bronze decides; `none` and `gold` change nothing here.
+    lake_catalog: the Iceberg catalog. target_file_bytes: size that data files should have.
+    """
+
+    batch: int
+    published_batch: int
+    rebuild: str
+    lake_catalog: str
+    target_file_bytes: int
+
+    @classmethod
+    def from_json(cls, text: str) -> "RunContext":
+        """Parse a run's context; raise ValueError if a field is missing or of the wrong type.
+
+        Fields that only other engines use are ignored.
+        """
+        try:
+            values: Any = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"The run's context is no JSON ({error}): {text!r}") from error
+        if not isinstance(values, dict):
+            raise ValueError(f"The run's context must be a JSON object, and is {text!r}")
+        names = [field.name for field in fields(cls)]
+        if missing := [name for name in names if name not in values]:
+            raise ValueError(
+                f"The run's context lacks {', '.join(missing)}: pass the JSON that dbt gets as MEDALLION_RUN"
+            )
+        for name, expected in cls.__annotations__.items():
+            if type(values[name]) is not expected:
+                raise ValueError(
+                    f"{name} of the run's context must be of type {expected.__name__}, and is {values[name]!r}"
+                )
+        return cls(**{name: values[name] for name in names})
+
+
+def run_argument(text: str) -> RunContext:
+    """Parse the value of `--run`, for argparse, which shows its user the message of this error only."""
+    try:
+        return RunContext.from_json(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+@dataclass(frozen=True)
+class Run:
+    """One submit: its Spark session and its run's context."""
+
+    spark: SparkSession
+    context: RunContext
+
+    @property
+    def is_rebuild(self) -> bool:
+        """Whether all of bronze decides, instead of the versions since the last publication."""
+        return self.context.rebuild == "silver"
+
+    @property
+    def quarantine(self) -> str:
+        """The table of rejected versions."""
+        return f"{self.context.lake_catalog}.silver.quarantine"
+
+    @property
+    def accounts(self) -> str:
+        """The table of how many versions each run read."""
+        return f"{self.context.lake_catalog}.silver.entity_accounts"
+
+    def bronze_table(self, entity: Entity) -> str:
+        """Return the changelog that an entity is built from."""
+        return f"{self.context.lake_catalog}.bronze.{entity.name}"
+
+    def staging_table(self, entity: Entity) -> str:
+        """Return the table that an entity is built in."""
+        return f"{self.context.lake_catalog}.silver.{entity.staging_name}"

@@ -1,0 +1,161 @@
+"""The Iceberg tables of silver staging: their definitions, and how rows are merged into them."""
+
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from operator import and_
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from medallion_spark.sql import column, quote, text_literal
+
+# Marks rows that a merge deletes.
+IS_GONE = "_is_gone"
+
+QUARANTINE_KEY = ("entity", "key", "updated_at", "_op", "_hash")
+QUARANTINE_COLUMNS = {
+    "entity": ("string", "silver entity, named as its bronze model"),
+    "key": ("string", "natural key as the source spells it, a JSON array"),
+    "updated_at": ("timestamp", "when the source last changed the row"),
+    "rules": ("array<string>", "rules that the version breaks, by name"),
+    "row": ("string", "source columns as JSON, nulls left out"),
+    "superseded": ("boolean", "whether another version decides the state of this key in silver"),
+    "_hash": ("string", "hash of the version"),
+    "_op": ("string", "upsert: deletes are never rejected"),
+    "_version_batch": ("bigint", "`_batch` of the version in bronze"),
+    "_batch": ("bigint", "batch of the run that last changed this row"),
+}
+
+ACCOUNTS_KEY = ("batch", "entity")
+ACCOUNTS_COLUMNS = {
+    "batch": ("bigint", "batch of the run"),
+    "entity": ("string", "silver entity, named as its bronze model"),
+    "read": ("bigint", "row versions read: current + deleted + superseded + quarantined"),
+    "current": ("bigint", "versions that silver shows"),
+    "deleted": ("bigint", "versions that are deletes"),
+    "superseded": ("bigint", "accepted versions that a newer one overtook"),
+    "quarantined": ("bigint", "versions that break a rule"),
+    "latest": ("bigint", "keys touched whose deciding version is no delete"),
+    "rejected_latest": ("bigint", "those of them whose deciding version breaks a rule"),
+}
+
+PROPERTIES = {
+    "format-version": "2",  # the newest that pyiceberg can write
+    "write.format.default": "parquet",
+    "write.parquet.compression-codec": "zstd",
+    "write.merge.mode": "merge-on-read",
+    "write.update.mode": "merge-on-read",
+    "write.delete.mode": "merge-on-read",
+    "commit.retry.num-retries": "20",  # the driver of a killed try may commit in between
+    "write.metadata.delete-after-commit.enabled": "true",
+}
+
+
+def ensure_table(
+    spark: SparkSession,
+    table: str,
+    columns: Mapping[str, tuple[str, str]],
+    partitioned_by: str | None,
+    target_file_bytes: int,
+) -> None:
+    """Create an Iceberg table, or add the columns that it lacks.
+
+    `columns` maps names to SQL type and comment. Safe while the driver of a killed try does the same.
+    """
+    definitions = {
+        name: f"{quote(name)} {sql_type} comment {text_literal(comment)}"
+        for name, (sql_type, comment) in columns.items()
+    }
+    if spark.catalog.tableExists(table):
+        present = spark.table(table).columns
+        if missing := [definition for name, definition in definitions.items() if name not in present]:
+            spark.sql(f"alter table {table} add columns ({', '.join(missing)})")
+        return
+    properties = PROPERTIES | {"write.target-file-size-bytes": str(target_file_bytes)}
+    pairs = ", ".join(f"'{name}' = '{value}'" for name, value in properties.items())
+    try:
+        spark.sql(f"create namespace if not exists {table.rpartition('.')[0]}")
+        spark.sql(
+            f"create table if not exists {table} ({', '.join(definitions.values())}) using iceberg"
+            f" {f'partitioned by ({partitioned_by})' if partitioned_by else ''} tblproperties ({pairs})"
+        )
+    except Exception:
+        if not spark.catalog.tableExists(table):
+            raise
+
+
+def _load(spark: SparkSession, table: str) -> tuple[Any, Any]:
+    """Return Iceberg's own package and its view of the table: metadata, which needs no Spark job to read."""
+    jvm: Any = spark._jvm
+    iceberg = jvm.org.apache.iceberg
+    return iceberg, iceberg.spark.Spark3Util.loadIcebergTable(spark._jsparkSession, table)
+
+
+def is_new(spark: SparkSession, table: str) -> bool:
+    """Return whether nothing was ever written to the table, not even a commit without rows."""
+    _, iceberg_table = _load(spark, table)
+    return iceberg_table.currentSnapshot() is None
+
+
+def may_have_rows(spark: SparkSession, table: str, after: int) -> bool:
+    """Return whether some file of the table may hold a row with `_batch` > `after`."""
+    iceberg, iceberg_table = _load(spark, table)
+    newer = iceberg.expressions.Expressions.greaterThan("_batch", after)
+    files = iceberg_table.newScan().filter(newer).planFiles()
+    try:
+        return bool(files.iterator().hasNext())
+    finally:
+        files.close()
+
+
+def merge(rows: DataFrame, table: str, key: Sequence[str], bounds: str) -> None:
+    """Update or insert `rows`, which have all columns of `table` that are written, by `key` in one commit.
+
+    A row whose `_is_gone`, if there is such a column, is true is deleted instead. `bounds` is an SQL condition over
+    the table's columns that its rows of these keys meet: with literals in it the cost does not grow with the table.
+    The matched branch also makes Iceberg notice another writer of these keys.
+    """
+    target = table.rpartition(".")[2]
+    on = " and ".join(f"{target}.{quote(name)} = s.{quote(name)}" for name in key)
+    values = {quote(name): column(name, "s") for name in rows.columns if name != IS_GONE}
+    into = rows.alias("s").mergeInto(table, F.expr(f"{on} and {bounds}"))
+    if IS_GONE in rows.columns:
+        into = into.whenMatched(column(IS_GONE, "s")).delete()
+    into.whenMatched().update(values).whenNotMatched().insert(values).merge()
+
+
+def merge_differing(
+    rows: DataFrame,
+    table: str,
+    key: Sequence[str],
+    bounds: str,
+    keep: Sequence[str] = (),
+    whole: bool = False,
+) -> None:
+    """Merge those of `rows` that `table` lacks or holds otherwise, apart from `_batch`; if there are none, no commit.
+
+    `key` columns are not null. A null in a column of `keep` leaves the table's value. With `whole` the table's rows
+    within `bounds` whose keys are not among `rows` are deleted.
+    """
+    existing = rows.sparkSession.table(table).where(bounds).alias("existing")
+    is_gone = column(key[0], "s").isNull()
+    values = {
+        name: F.coalesce(column(name, "s"), column(name, "existing"))
+        if name in key or name in keep
+        else column(name, "s")
+        for name in rows.columns
+    }
+    is_same = reduce(
+        and_,
+        (value.eqNullSafe(column(name, "existing")) for name, value in values.items() if name != "_batch"),
+    )
+    joined = rows.alias("s").join(
+        existing, [column(name, "s") == column(name, "existing") for name in key], "full" if whole else "left"
+    )
+    pending = joined.where(is_gone | ~is_same).select(
+        *(value.alias(name) for name, value in values.items()), *([is_gone.alias(IS_GONE)] if whole else [])
+    )
+    pending = pending.localCheckpoint()
+    if not pending.isEmpty():
+        merge(pending, table, key, bounds)

@@ -1,0 +1,238 @@
+"""How a run updates entities: their tables, the quarantine and the accounts."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import reduce
+
+from pyspark.sql import DataFrame, Observation, Row
+from pyspark.sql import functions as F
+
+from medallion_spark import tables, versions
+from medallion_spark.entity import Entity
+from medallion_spark.run import Run
+from medallion_spark.sql import quote, text_literal
+
+log = logging.getLogger("build_entities")
+
+SETTINGS: dict[str, bool | float | int | str | None] = {
+    "spark.sql.session.timeZone": "UTC",
+    # The buckets are literals; looking for more partitions to skip only costs time.
+    "spark.sql.optimizer.dynamicPartitionPruning.enabled": False,
+    # A longer plan logs a warning otherwise.
+    "spark.sql.debug.maxToStringFields": 1000,
+}
+
+
+class EntityError(Exception):
+    """An entity could not be built; the message names it, the cause, and what to do."""
+
+
+@dataclass(frozen=True)
+class EntityChanges:
+    """Changes of one entity: rows of `resolve_versions`, computed, and the condition that they meet in its table.
+
+    `is_new`: nothing was ever written to its table.
+    """
+
+    entity: Entity
+    rows: DataFrame
+    bounds: str
+    is_new: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The changes of one entity, and their counts."""
+
+    changes: EntityChanges
+    counts: Row
+
+    @property
+    def entity(self) -> Entity:
+        """The entity."""
+        return self.changes.entity
+
+
+@contextmanager
+def errors_name(entity: Entity) -> Iterator[None]:
+    """Turn any error into an EntityError that names the entity."""
+    try:
+        yield
+    except Exception as error:
+        raise EntityError(f"{entity.name}: {error}") from error
+
+
+def resolve_entity(run: Run, entity: Entity) -> EntityChanges | None:
+    """Decide what the new versions of an entity change; None if there are none, which mostly metadata shows.
+
+    Writes nothing but the definition of the entity's table, if it is missing.
+    Raises ValueError if bronze lacks the table or a column.
+    """
+    spark, context = run.spark, run.context
+    bronze_table, table = run.bronze_table(entity), run.staging_table(entity)
+    if not spark.catalog.tableExists(bronze_table):
+        raise ValueError(f"{bronze_table} does not exist: run the bronze model {entity.name} first")
+    ensure_table(run, table, versions.staging_columns(entity), entity.partitioned_by)
+    silver = spark.table(table)
+    # A new or lost table is built from all of bronze.
+    is_new = tables.is_new(spark, table)
+    whole = run.is_rebuild or is_new
+    after = 0 if whole else context.published_batch
+    bronze = spark.table(bronze_table).where(f"_batch > {after} and _batch <= {context.batch}")
+    versions.check_columns(bronze, bronze_table, entity)
+    incoming = versions.parse_and_validate(bronze, entity)
+    if whole:
+        bounds = "true"
+        existing = versions.with_parsed_key(silver, entity).where("false")
+    else:
+        has_new_files = tables.may_have_rows(spark, bronze_table, after)
+        if not (materialised := materialise_incoming(run, incoming, entity) if has_new_files else None):
+            log.info("%s: nothing new", entity.name)
+            return None
+        incoming, bounds = materialised
+        existing = versions.with_parsed_key(silver.where(bounds), entity).join(incoming, "_key", "left_semi")
+    # Unlike a cache, a checkpoint cuts the plan, so that later queries over these rows are planned quickly.
+    rows = versions.resolve_versions(incoming, existing).localCheckpoint()
+    return EntityChanges(entity, rows, bounds, is_new)
+
+
+def materialise_incoming(run: Run, incoming: DataFrame, entity: Entity) -> tuple[DataFrame, str] | None:
+    """Compute `incoming`, versions from `parse_and_validate`; None if there are none.
+
+    Return them, and the condition, of literals, that the rows of their keys meet in the entity's table: the buckets
+    that they are in, if it has any.
+    """
+    transform = f"{run.context.lake_catalog}.system.bucket"
+    bucket = f"{transform}({entity.buckets}, {quote(entity.bucketed_by)})" if entity.bucketed_by else "null"
+    # Observed while the versions are computed: one more query would take longer than a skipped bucket saves.
+    observed = Observation()
+    incoming = incoming.observe(
+        observed,
+        F.count("*").alias("versions"),
+        F.bit_or(F.expr(f"shiftleft(1, {bucket})")).alias("buckets"),
+    ).localCheckpoint()
+    if not observed.get["versions"]:
+        return None
+    if not entity.bucketed_by:
+        return incoming, "true"
+    # No bit is set if no key parses: such rows are in the quarantine only.
+    numbers = [
+        str(number) for number in range(entity.buckets) if (observed.get["buckets"] or 0) >> number & 1
+    ]
+    column = f"{entity.staging_name}.{quote(entity.bucketed_by)}"
+    bounds = f"{transform}({entity.buckets}, {column}) in ({', '.join(numbers)})" if numbers else "false"
+    return incoming, bounds
+
+
+def count_outcomes(changes: Sequence[EntityChanges]) -> list[Outcome]:
+    """Count the states of the resolved rows of each entity, with one query over all."""
+    rejected_at = F.when(F.col("_is_rejected"), F.unix_micros("updated_at"))
+    counts = [
+        each.rows.agg(
+            F.lit(each.entity.name).alias("entity"),
+            *(F.expr(count).alias(name) for name, count in versions.ACCOUNTS.items()),
+            F.count_if("_is_change").alias("changes"),
+            F.min(rejected_at).alias("rejected_from"),
+            F.max(rejected_at).alias("rejected_to"),
+        )
+        for each in changes
+    ]
+    by_entity = {row.entity: row for row in reduce(DataFrame.unionAll, counts).collect()}
+    return [Outcome(each, by_entity[each.entity.name]) for each in changes]
+
+
+def ensure_table(
+    run: Run, table: str, columns: dict[str, tuple[str, str]], partitioned_by: str | None
+) -> None:
+    """Create a table of this run's lake, or add the columns that it lacks."""
+    tables.ensure_table(run.spark, table, columns, partitioned_by, run.context.target_file_bytes)
+
+
+def entity_names(outcomes: Sequence[Outcome]) -> str:
+    """Return the entities' names as SQL literals."""
+    return ", ".join(text_literal(outcome.entity.name) for outcome in outcomes)
+
+
+def write_quarantine(run: Run, outcomes: list[Outcome]) -> None:
+    """Update the quarantine: one commit for all entities of the submit."""
+    rejecting = [outcome for outcome in outcomes if outcome.counts.rejected_to is not None or run.is_rebuild]
+    if not rejecting:
+        return
+    ensure_table(run, run.quarantine, tables.QUARANTINE_COLUMNS, "entity")
+    rows = reduce(
+        DataFrame.unionAll,
+        (
+            versions.select_quarantine(outcome.changes.rows, outcome.entity, run.context.batch)
+            for outcome in rejecting
+        ),
+    )
+    # With literal names and times the files of other entities, and old files, are skipped.
+    bounds = f"quarantine.entity in ({entity_names(rejecting)})"
+    if not run.is_rebuild:
+        first = min(outcome.counts.rejected_from for outcome in rejecting)
+        last = max(outcome.counts.rejected_to for outcome in rejecting)
+        bounds += f" and quarantine.updated_at between timestamp_micros({first}) and timestamp_micros({last})"
+    tables.merge_differing(
+        rows, run.quarantine, tables.QUARANTINE_KEY, bounds, keep=["row"], whole=run.is_rebuild
+    )
+
+
+def write_entity(run: Run, outcome: Outcome) -> None:
+    """Update the entity's table, in one commit; none if nothing changed."""
+    entity, table = outcome.entity, run.staging_table(outcome.entity)
+    rows = versions.select_changes(outcome.changes.rows, entity, run.context.batch)
+    key = (entity.bucketed_by or entity.key[0], "_raw_key")
+    if outcome.changes.is_new:
+        # Written even without a row: afterwards the table is not new. A retry writes the same again.
+        rows.writeTo(table).overwrite(F.lit(True))
+    elif run.is_rebuild:
+        tables.merge_differing(rows, table, key, "true", whole=True)
+    elif outcome.counts.changes:
+        tables.merge(rows, table, key, outcome.changes.bounds)
+    figures = ", ".join(f"{name} {outcome.counts[name]}" for name in versions.ACCOUNTS)
+    log.info("%s: %s", entity.name, figures)
+
+
+def write_accounts(run: Run, outcomes: list[Outcome]) -> None:
+    """Write how many versions of each entity this run read, by state: one commit."""
+    ensure_table(run, run.accounts, tables.ACCOUNTS_COLUMNS, "entity")
+    accounts = {
+        (run.context.batch, outcome.entity.name, *(outcome.counts[name] for name in versions.ACCOUNTS))
+        for outcome in outcomes
+    }
+    # With literal names the files of other entities are skipped.
+    bounds = f"entity_accounts.batch = {run.context.batch} and entity_accounts.entity in ({entity_names(outcomes)})"
+    present = run.spark.table(run.accounts).where(bounds).select(*tables.ACCOUNTS_COLUMNS)
+    if pending := accounts - {tuple(row) for row in present.collect()}:
+        # In SQL: rows of Python would start a Python worker to carry them over.
+        rows = run.spark.sql(f"values {', '.join(map(str, sorted(pending)))}").toDF(*tables.ACCOUNTS_COLUMNS)
+        tables.merge(rows, run.accounts, tables.ACCOUNTS_KEY, bounds)
+
+
+def update_entities(run: Run, entities: Sequence[Entity]) -> None:
+    """Do the run for `entities`, side by side; log a line for each.
+
+    Raises EntityError that names the entity that failed and the cause. The next try writes everything that was
+    written until then again, equally.
+    """
+
+    def resolve(entity: Entity) -> EntityChanges | None:
+        with errors_name(entity):
+            return resolve_entity(run, entity)
+
+    def write(outcome: Outcome) -> None:
+        with errors_name(outcome.entity):
+            write_entity(run, outcome)
+
+    with ThreadPoolExecutor(max(1, len(entities))) as pool:
+        changes = [resolved for resolved in pool.map(resolve, entities) if resolved]
+        if not changes:
+            return
+        outcomes = count_outcomes(changes)
+        write_quarantine(run, outcomes)
+        list(pool.map(write, outcomes))
+        if accounted := [outcome for outcome in outcomes if outcome.counts.read or run.is_rebuild]:
+            write_accounts(run, accounted)

@@ -1,0 +1,38 @@
+"""A Spark session for tests: the stack's configuration, with an Iceberg catalog `lake` that needs no server."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from medallion_spark.update import SETTINGS
+from stack.environment import environment
+from stack.settings import Settings
+
+# For some rows a query, generating and compiling code takes twice as long as interpreting.
+INTERPRETED = {"spark.sql.codegen.wholeStage": False, "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
+
+
+@contextmanager
+def spark_session(folder: Path) -> Iterator[SparkSession]:
+    """Start Spark, with all that it writes in `folder`."""
+    (folder / "home" / "airflow").mkdir(parents=True)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment(Settings(home=folder / "home")).items():
+            if name in ("JAVA_HOME", "SPARK_SUBMIT_OPTS") or name.startswith(("SPARK_", "PYSPARK_")):
+                patch.setenv(name, value)
+        builder = (
+            SparkSession.builder.master("local[2]")
+            .config(map=SETTINGS | INTERPRETED)
+            .config("spark.sql.shuffle.partitions", "1")
+            .config("spark.sql.catalog.lake.type", "hadoop")
+            .config("spark.sql.catalog.lake.warehouse", str(folder / "warehouse"))
+        )
+        # Otherwise py4j logs the end of Spark after pytest has closed the log.
+        logging.getLogger("py4j").setLevel(logging.WARNING)
+        with builder.getOrCreate() as session:
+            session.sparkContext.setLogLevel("ERROR")
+            yield session

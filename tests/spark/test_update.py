@@ -1,0 +1,532 @@
+"""Silver, quarantine and accounts after runs, in whatever order versions arrive.
+
+Each story is a key of its own (its name is the device id); all run at once, a chapter a batch.
+"""
+
+import itertools
+import random
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from pyspark.sql import SparkSession
+
+from medallion_spark import update
+from medallion_spark.update import EntityError, resolve_entity
+
+from .fixtures import READINGS
+from .lake import Lake, Values, version
+
+SILVER = (
+    "_raw_key, _state, value, _rules, _hash, _version_batch, _first_extracted_at, _flags, _op, updated_at"
+)
+QUARANTINE = "entity, key, updated_at, rules, row, superseded, _hash, _op, _version_batch"
+BAD = "-1"
+
+
+def reading(
+    name: str | None, at: int, value: str = "1", number: str | None = "1", op: str = "upsert"
+) -> Values:
+    """Return a version of a reading; its batch comes with the chapter."""
+    return {
+        "at": at,
+        "op": op,
+        "device_id": name,
+        "reading_id": number,
+        "value": value,
+    }
+
+
+@dataclass
+class Story:
+    """`chapters` of versions as (at, value, number, op); `shown` after each: number and value of a reading, or state.
+
+    `kept` are the rejected versions in the end: (number, at, superseded).
+    """
+
+    name: str
+    chapters: list[list[tuple[Any, ...]]]
+    shown: list[dict[str, str]]
+    kept: list[tuple[str, int, bool]]
+
+
+STORIES = [
+    Story("newer wins", [[(1, "1")], [(2, "2")], []], [{"1": "1"}, {"1": "2"}, {"1": "2"}], []),
+    Story("older comes late", [[(2, "2")], [(1, "1")], []], [{"1": "2"}] * 3, []),
+    Story("both at once", [[(2, "2"), (1, "1")], [], []], [{"1": "2"}] * 3, []),
+    Story(
+        "same time, later batch wins", [[(1, "1")], [(1, "2")], []], [{"1": "1"}, {"1": "2"}, {"1": "2"}], []
+    ),
+    Story(
+        "deleted, then an old version comes late",
+        [[(1, "1")], [(3, "1", "1", "delete")], [(2, "2")]],
+        [{"1": "1"}, {"1": "deleted"}, {"1": "deleted"}],
+        [],
+    ),
+    Story(
+        "deleted at the time of its version, in one batch",
+        [[(1, "1"), (1, "1", "1", "delete")], [], []],
+        [{"1": "deleted"}] * 3,
+        [],
+    ),
+    Story(
+        "back after a delete",
+        [[(1, "1")], [(1, "1", "1", "delete")], [(2, "2")]],
+        [{"1": "1"}, {"1": "deleted"}, {"1": "2"}],
+        [],
+    ),
+    Story(
+        "deleted before it was seen", [[(2, "1", "1", "delete")], [(1, "1")], []], [{"1": "deleted"}] * 3, []
+    ),
+    Story(
+        "invalid, valid, invalid",
+        [[(1, BAD)], [(2, "2")], [(3, BAD)]],
+        [{"1": "rejected"}, {"1": "2"}, {"1": "rejected"}],
+        [("1", 1, True), ("1", 3, False)],
+    ),
+    Story(
+        "invalid comes late",
+        [[(2, "2")], [(1, BAD)], []],
+        [{"1": "2"}] * 3,
+        [("1", 1, True)],
+    ),
+    Story(
+        "invalid ones in reverse",
+        [[(3, BAD)], [(2, "2")], [(1, BAD)]],
+        [{"1": "rejected"}] * 3,
+        [("1", 1, True), ("1", 3, False)],
+    ),
+    Story(
+        "invalid, then deleted",
+        [[(1, BAD)], [(1, BAD, "1", "delete")], []],
+        [{"1": "rejected"}, {"1": "deleted"}, {"1": "deleted"}],
+        [("1", 1, True)],
+    ),
+    Story(
+        "two spellings, the newer is shown",
+        [[(1, "1", "1")], [(2, "2", "01")], []],
+        [{"1": "1"}, {"1": "superseded", "01": "2"}, {"1": "superseded", "01": "2"}],
+        [],
+    ),
+    Story(
+        "two spellings, the newer is deleted",
+        [[(1, "1", "1"), (2, "2", "01")], [(2, "2", "01", "delete")], []],
+        [{"1": "superseded", "01": "2"}, {"1": "1", "01": "deleted"}, {"1": "1", "01": "deleted"}],
+        [],
+    ),
+    Story(
+        "two spellings, the older is deleted later",
+        [[(1, "1", "1"), (2, "2", "01")], [(5, "1", "1", "delete")], []],
+        [{"1": "superseded", "01": "2"}, {"1": "deleted", "01": "2"}, {"1": "deleted", "01": "2"}],
+        [],
+    ),
+    Story(
+        "two spellings, both deleted, one comes back",
+        [
+            [(1, "1", "1"), (2, "2", " 1")],
+            [(1, "1", "1", "delete"), (2, "2", " 1", "delete")],
+            [(3, "3", "1")],
+        ],
+        [{"1": "superseded", " 1": "2"}, {"1": "deleted", " 1": "deleted"}, {"1": "3", " 1": "deleted"}],
+        [],
+    ),
+    Story(
+        "two spellings, the newer is invalid, then deleted",
+        [[(1, "1", "1")], [(2, BAD, "01")], [(2, BAD, "01", "delete")]],
+        [{"1": "1"}, {"1": "superseded", "01": "rejected"}, {"1": "1", "01": "deleted"}],
+        [("01", 2, True)],
+    ),
+    Story(
+        "two spellings, the invalid older one comes back to light",
+        [[(1, BAD, "1")], [(2, "2", "01")], [(2, "2", "01", "delete")]],
+        [{"1": "rejected"}, {"1": "superseded", "01": "2"}, {"1": "rejected", "01": "deleted"}],
+        [("1", 1, False)],
+    ),
+]
+
+PUBLISHED = [0, 1, 1]  # the second run did not publish: the third reads its versions again
+
+
+def told(story: Story, chapter: int) -> list[Values]:
+    """Return the bronze rows of a chapter."""
+    rows = []
+    for at, *rest in story.chapters[chapter]:
+        rows.append(version(batch=chapter + 1, **reading(story.name, at, *rest)))
+    return rows
+
+
+@pytest.fixture(scope="module")
+def pages(module_lake: Lake) -> list[dict[str, dict[str, str]]]:
+    """Run all stories; return per chapter what silver holds: story, reading number as written, value or state."""
+    found = []
+    for chapter, published in enumerate(PUBLISHED):
+        module_lake.capture("readings", *(row for story in STORIES for row in told(story, chapter)))
+        module_lake.run("readings", batch=chapter + 1, published=published)
+        rows: dict[str, dict[str, str]] = {}
+        for name, number, state, value in module_lake.rows(
+            "stg_readings", "device_id, get_json_object(_raw_key, '$[1]'), _state, cast(value as int)"
+        ):
+            rows.setdefault(name, {})[number] = str(value) if state == "current" else state
+        found.append(rows)
+    return found
+
+
+@pytest.mark.parametrize("story", STORIES, ids=[story.name for story in STORIES])
+def test_story(pages: list[dict[str, dict[str, str]]], module_lake: Lake, story: Story) -> None:
+    assert [page.get(story.name, {}) for page in pages] == story.shown
+    kept = module_lake.rows(
+        "quarantine",
+        "get_json_object(key, '$[1]'), unix_seconds(updated_at) - unix_seconds(timestamp '2018-01-01'), superseded",
+        f"get_json_object(key, '$[0]') = '{story.name}'",
+    )
+    assert kept == sorted(story.kept, key=repr)
+
+
+def test_stories_end_as_a_rebuild_does(pages: Any, module_lake: Lake) -> None:
+    before = module_lake.snapshots()
+    module_lake.run("readings", batch=4, published=3, rebuild="silver")
+    # It found nothing to change, and so left every row alone; only its accounts are new.
+    assert module_lake.snapshots() == before | {"entity_accounts": before["entity_accounts"] + 1}
+    assert {batch for (batch,) in module_lake.rows("stg_readings", "_batch")} == {1, 2, 3}
+
+
+def test_state_other_than_current_or_superseded_has_no_values(pages: Any, module_lake: Lake) -> None:
+    where = "_state in ('rejected', 'deleted') and value is not null"
+    assert module_lake.rows("stg_readings", "*", where) == []
+
+
+def test_accounts_by_hand(lake: Lake) -> None:
+    lake.capture(
+        "readings",
+        version(batch=1, **reading("a", 1)),
+        version(batch=1, **reading("a", 2)),
+        version(batch=1, **reading("b", 1)),
+        version(batch=1, **reading("b", 1, op="delete")),
+        version(batch=1, **reading("c", 1, BAD)),
+        version(batch=1, **reading("d", 1)),
+        version(batch=1, **reading("d", 2, BAD)),
+        version(batch=1, **reading(None, 1)),
+        version(batch=1, **reading("e", 1, number="x")),
+        version(batch=1, **reading(None, 2, op="delete")),
+    )
+    lake.run("readings", batch=1)
+    lake.capture("readings", version(batch=2, **reading("c", 2)), version(batch=2, **reading("a", 0)))
+    lake.run("readings", batch=2, published=1)
+    # batch, entity, read, current, deleted, superseded, quarantined, latest, rejected_latest
+    assert lake.rows("entity_accounts") == [
+        (1, "readings", 10, 1, 2, 3, 4, 5, 4),
+        (2, "readings", 2, 1, 0, 1, 0, 2, 0),
+    ]
+
+
+def test_null_keys_stand_in_quarantine_each_for_itself(lake: Lake) -> None:
+    lake.capture(
+        "readings",
+        version(batch=1, **reading(None, 1)),
+        version(batch=1, **reading(None, 2)),
+        version(batch=1, **reading("\u00a0", 2)),
+        version(batch=1, **reading("a", 2, number=None)),
+        version(batch=1, **reading("a", 2, number="x")),
+        version(batch=1, **reading("a", 3, number="x")),
+        version(batch=1, **reading(None, 4, op="delete")),
+    )
+    for batch in (1, 2):
+        lake.run("readings", batch=batch)
+        assert lake.rows("stg_readings") == []
+        assert lake.rows("quarantine", "key, rules, superseded") == [
+            ('["\u00a0","1"]', ["device_id_missing"], False),
+            ('["a","x"]', ["reading_id_unparsable"], False),
+            ('["a","x"]', ["reading_id_unparsable"], False),
+            ('["a",null]', ["reading_id_missing"], False),
+            ('[null,"1"]', ["device_id_missing"], False),
+            ('[null,"1"]', ["device_id_missing"], False),
+        ]
+
+
+def test_details(lake: Lake, spark: SparkSession) -> None:
+    """What the stories leave out, each with a device of its own."""
+    lake.capture(
+        "readings",
+        version(batch=1, **reading(" raw", 1, "1,5")),
+        version(batch=1, digest="f", **reading("hash", 1, "6")),
+        version(batch=1, digest="0", **reading("hash", 1, "7")),
+        version(batch=1, extracted=50, **reading("first", 2)),
+        *[version(batch=1, **reading("twice", 1)), version(batch=1, **reading("twice bad", 1, BAD))] * 2,
+        version(batch=1, digest="1", **reading("stamped", 1, BAD)),
+        version(batch=2, digest="2", **reading("stamped", 1, "2")),
+    )
+    lake.run("readings", batch=2)
+    held = "device_id, _state, value, _version_batch"
+    # The hash decides between two versions alike in all else; a version that is there twice is one.
+    assert lake.rows("stg_readings", held, "device_id in ('hash', 'twice', 'twice bad', 'stamped')") == [
+        ("hash", "current", Decimal("6.00"), 1),
+        ("stamped", "current", Decimal("2.00"), 2),
+        ("twice bad", "rejected", None, 1),
+        ("twice", "current", Decimal("1.00"), 1),
+    ]
+    # The row is kept as the source wrote it.
+    assert lake.rows("quarantine", "row, rules", "contains(key, 'raw')") == [
+        (
+            '{"device_id":" raw","reading_id":"1","value":"1,5","updated_at":"2018-01-01T00:00:01.000000Z"}',
+            ["value_unparsable"],
+        )
+    ]
+    assert lake.rows("quarantine", "key, superseded", "contains(key, 'twice')") == [
+        ('["twice bad","1"]', False)
+    ]
+    # Of each pair in bronze one counts as itself, the other as superseded; a rejected one stays rejected.
+    assert lake.rows("entity_accounts", "read, current, superseded, quarantined") == [(10, 4, 2, 4)]
+
+    # A version that bronze stamped with a newer batch decides again; the earliest extraction is kept.
+    spark.sql("update lake.bronze.readings set _batch = 3 where _hash = '1'")
+    lake.capture(
+        "readings",
+        version(batch=3, extracted=40, **reading("first", 1)),
+        version(batch=3, extracted=30, **reading(" first", 1)),
+    )
+    lake.run("readings", batch=3, published=2)
+    assert lake.rows("stg_readings", held, "device_id = 'stamped'") == [("stamped", "rejected", None, 3)]
+    assert lake.rows("quarantine", "superseded, _version_batch", "contains(key, 'stamped')") == [(False, 3)]
+    seconds = (
+        "unix_seconds(_first_extracted_at) - unix_seconds(timestamp '2018-01-02'), _version_batch, _batch"
+    )
+    assert lake.rows("stg_readings", f"_state, {seconds}", "device_id = 'first'") == [
+        ("current", 30, 1, 3),
+        ("superseded", 30, 3, 3),
+    ]
+
+    spark.sql("update lake.bronze.readings set _batch = 4 where _hash = '2'")
+    lake.run("readings", batch=4, published=3)
+    assert lake.rows("stg_readings", held, "device_id = 'stamped'") == [
+        ("stamped", "current", Decimal("2.00"), 4)
+    ]
+    assert lake.rows("quarantine", "superseded, _version_batch", "contains(key, 'stamped')") == [(True, 3)]
+
+
+def test_nothing_new_commits_nothing(lake: Lake) -> None:
+    lake.capture("readings", *(row for story in STORIES for row in told(story, 0)))
+    lake.run("readings", batch=1)
+    before = lake.snapshots()
+    lake.run("readings", batch=1)  # a second run of the batch
+    lake.run("readings", batch=2, published=1)  # an empty increment
+    assert lake.snapshots() == before == {"stg_readings": 1, "quarantine": 1, "entity_accounts": 1}
+
+
+def test_only_touched_partitions_are_read(lake: Lake) -> None:
+    """A single key touches one bucket."""
+    lake.capture("readings", *(version(batch=1, **reading(str(number), 1)) for number in range(200)))
+    lake.run("readings", batch=1)
+    lake.capture("readings", version(batch=2, **reading("7", 2)))
+    run = lake.run_of(batch=2, published=1)
+    changes = resolve_entity(run, READINGS)
+    assert changes
+    scan = lake.spark.table(run.staging_table(READINGS)).where(changes.bounds)
+    assert scan.select("_partition").distinct().count() == 1
+
+
+def test_runs_cut_off_are_finished_by_the_next(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each run finds a part of the stories more, and is cut off before or after a step; none publishes."""
+
+    def capture(part: int) -> None:
+        lake.capture("readings", *(row for story in STORIES[part::6] for row in told(story, 1)))
+
+    lake.capture("readings", *(row for story in STORIES for row in told(story, 0)))
+    lake.run("readings", batch=1)
+    cuts = itertools.product(["write_quarantine", "write_entity", "write_accounts"], ["before", "after"])
+    for part, (step, moment) in enumerate(cuts):
+        write = getattr(update, step)
+
+        def cut_off(*arguments: Any, write: Any = write, moment: str = moment) -> None:
+            if moment == "after":
+                write(*arguments)
+            raise KeyError("cut off")
+
+        capture(part)
+        with monkeypatch.context() as patch, pytest.raises((KeyError, EntityError), match="cut off"):
+            patch.setattr(update, step, cut_off)
+            lake.run("readings", batch=2, published=1)
+    lake.run("readings", batch=3, published=1)
+    before = lake.snapshots()
+    lake.run("readings", batch=4, rebuild="silver")
+    assert lake.snapshots() == before | {"entity_accounts": before["entity_accounts"] + 1}
+
+
+def test_rank_told_by_a_run_that_was_cut_off_is_told_anew(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other spelling of a rejected key is deleted, which only the quarantine hears of, and comes back."""
+    rank = ("quarantine", "superseded", "contains(key, '\"a\"')")
+    lake.capture("readings", version(batch=1, **reading("a", 1, BAD)), version(batch=1, **reading(" a", 2)))
+    lake.run("readings", batch=1)
+    assert lake.rows(*rank) == [(True,)]
+    lake.capture("readings", version(batch=2, **reading(" a", 2, op="delete")))
+
+    def cut_off(*arguments: Any) -> None:
+        raise KeyError("cut off")
+
+    with monkeypatch.context() as patch, pytest.raises(EntityError, match="cut off"):
+        patch.setattr(update, "write_entity", cut_off)
+        lake.run("readings", batch=2, published=1)
+    assert lake.rows(*rank) == [(False,)]
+    lake.capture("readings", version(batch=3, **reading(" a", 3)))
+    lake.run("readings", batch=3, published=1)
+    assert lake.rows(*rank) == [(True,)]
+
+
+def test_entities_side_by_side_and_a_rebuild_of_some(lake: Lake, spark: SparkSession) -> None:
+    lake.capture("readings", version(batch=1, **reading("a", 1, BAD)))
+    states = {"s": "broken", "t": "on", "u": "off"}
+    lake.capture(
+        "devices",
+        *(
+            version(1, 1, device_id=device, status=status, **{"serial no.": f"{device} 1", "order": "1.5"})
+            for device, status in states.items()
+        ),
+    )
+    lake.run("readings", "devices", batch=1)
+    assert lake.rows("entity_accounts", "entity, read") == [("devices", 3), ("readings", 1)]
+    assert lake.rows("quarantine", "entity") == [("devices",), ("readings",)]
+    assert lake.snapshots() == {
+        "entity_accounts": 1, "quarantine": 1, "stg_readings": 1, "stg_devices": 1
+    }  # fmt: skip
+    # A rebuild forgets rows that bronze does not hold, and touches nothing else.
+    spark.sql("delete from lake.bronze.devices where device_id in ('s', 'u')")
+    spark.sql("delete from lake.bronze.readings")
+    lake.run("devices", batch=2, published=1, rebuild="silver")
+    assert lake.rows("quarantine", "entity, _batch") == [("readings", 1)]
+    assert lake.rows("stg_devices", "device_id, `serial no.`, `order`, _batch") == [
+        ("t", "t 1", Decimal("1.50"), 1)
+    ]
+    lake.run("readings", batch=3, published=1, rebuild="silver")
+    assert lake.rows("stg_readings") == lake.rows("quarantine") == []
+    assert lake.rows("stg_devices", "device_id, _batch") == [("t", 1)]
+
+
+def test_names_that_need_quotes_are_merged_and_counted(lake: Lake) -> None:
+    def device(at: int, batch: int, serial: str, order: str) -> Values:
+        return version(at, batch, device_id="a", status="on", **{"serial no.": serial, "order": order})
+
+    lake.capture("devices", device(1, 1, "one", "1"))
+    lake.run("devices", batch=1)
+    lake.capture("devices", device(2, 2, "two", "-1"))
+    lake.run("devices", batch=2, published=1)
+    assert lake.rows("stg_devices", "_state, `serial no.`, _rules") == [("rejected", None, ["order_invalid"])]
+    lake.capture("devices", device(3, 3, "three", "much"))
+    lake.run("devices", batch=3, published=2)
+    assert lake.rows("stg_devices", "_state, `serial no.`, `order`, _flags") == [
+        ("current", "three", None, ["unparsable_order"])
+    ]
+
+
+def test_a_table_that_was_lost_is_made_again_whole(lake: Lake, spark: SparkSession) -> None:
+    lake.capture("readings", version(batch=1, **reading("a", 1)))
+    lake.run("readings", batch=1)
+    spark.sql("drop table lake.silver.stg_readings")
+    lake.run("readings", batch=2, published=1)
+    assert lake.rows("stg_readings", "device_id, _state") == [("a", "current")]
+
+
+def test_an_entity_without_a_usable_key_is_read_once(lake: Lake) -> None:
+    lake.capture("readings", version(batch=1, **reading(None, 1)))
+    lake.run("readings", batch=1)
+    lake.capture("readings", version(batch=2, **reading(None, 2)))
+    lake.run("readings", batch=2, published=1)
+    assert lake.rows("stg_readings") == []
+    assert lake.rows("entity_accounts", "batch, read, quarantined") == [(1, 1, 1), (2, 1, 1)]
+
+
+def test_a_missing_table_is_named(lake: Lake) -> None:
+    lake.capture("readings", version(batch=1, **reading("a", 1)))
+    with pytest.raises(EntityError, match=r"devices: lake\.bronze\.devices does not exist"):
+        lake.run("readings", "devices", batch=1)
+    assert lake.rows("stg_readings") == []
+
+
+def test_a_missing_column_is_named(lake: Lake, spark: SparkSession) -> None:
+    lake.capture("readings", version(batch=1, **reading("a", 1)))
+    spark.sql("alter table lake.bronze.readings drop column sensor")
+    with pytest.raises(EntityError, match=r"readings: .* lacks sensor"):
+        lake.run("readings", batch=1)
+
+
+def test_schemas_may_grow(lake: Lake, spark: SparkSession) -> None:
+    """A column that bronze gained stays out of silver, one that silver has beyond its declaration is left alone."""
+    lake.capture("readings", version(batch=1, **reading("a", 1)), version(batch=1, **reading("b", 1)))
+    lake.run("readings", batch=1)
+    spark.sql("alter table lake.bronze.readings add column `colour.of` string")
+    spark.sql("alter table lake.silver.stg_readings add column note string")
+    spark.sql("alter table lake.silver.stg_readings drop column sensor")
+    spark.sql("update lake.silver.stg_readings set note = 'kept'")
+    spark.sql(
+        "insert into lake.bronze.readings select device_id, reading_id, sensor, taken_at, '-2', latitude,"
+        " updated_at + interval 1 second, _op, 'x', _extracted_at, 2, 'red'"
+        " from lake.bronze.readings where device_id = 'a'"
+    )
+    lake.run("readings", batch=2, published=1)
+    assert lake.rows("stg_readings", "device_id, _state, note, sensor") == [
+        ("a", "rejected", "kept", None),
+        ("b", "current", "kept", None),
+    ]
+    assert '"colour.of":"red"' in lake.rows("quarantine", "row")[0][0]
+    lake.run("readings", batch=3, published=2, rebuild="silver")
+    assert lake.rows("stg_readings", "device_id, _state, note") == [
+        ("a", "rejected", "kept"),
+        ("b", "current", "kept"),
+    ]
+
+
+def test_any_order_of_versions_ends_as_a_rebuild_does(lake: Lake) -> None:
+    """The versions of 40 keys, in up to six spellings each, reach bronze in batches at random, some unpublished."""
+    draw = random.Random(7)
+    versions: dict[tuple[Any, ...], Values] = {}
+    for number in range(40):
+        spellings = list(itertools.product((f"o{number}", f" o{number}"), ("1", "01", None)))
+        for order, position in draw.choices(spellings, k=draw.randint(1, 8)):
+            op = draw.choice(["upsert", "upsert", "delete"])
+            row = version(
+                batch=draw.randint(1, 4),
+                extracted=draw.randrange(100),
+                **reading(order, draw.randrange(6), draw.choice(["1", "2", BAD]), position, op),
+            )
+            # Bronze holds each version once.
+            versions[order, position, row["updated_at"], op, row["_hash"]] = row
+    for batch, published in ((1, 0), (2, 1), (3, 1), (4, 2)):
+        lake.capture("readings", *(row for row in versions.values() if row["_batch"] == batch))
+        lake.run("readings", batch=batch, published=published)
+
+    current = lake.rows("stg_readings", "device_id, reading_id, cast(value as string)", "_state = 'current'")
+    assert {(order, position): value for order, position, value in current} == shown(list(versions.values()))
+    assert len(current) == len({(order, position) for order, position, _ in current}) > 10
+    rejected = [row for row in versions.values() if row["_op"] == "upsert" and is_bad(row)]
+    assert len(lake.rows("quarantine")) == len(rejected)
+    for read, *parts in lake.rows("entity_accounts", "read, current, deleted, superseded, quarantined"):
+        assert read == sum(parts)
+
+    found = lake.rows("stg_readings", SILVER), lake.rows("quarantine", QUARANTINE)
+    lake.spark.sql("truncate table lake.silver.stg_readings")
+    lake.spark.sql("truncate table lake.silver.quarantine")
+    lake.run("readings", batch=9, published=8, rebuild="silver")
+    assert (lake.rows("stg_readings", SILVER), lake.rows("quarantine", QUARANTINE)) == found
+
+
+def is_bad(row: Values) -> bool:
+    """Return whether an upsert breaks a rule."""
+    return row["value"] == BAD or row["reading_id"] is None
+
+
+def shown(captured: list[Values]) -> dict[tuple[str, int], str]:
+    """Return the value of each accepted key: that of its latest version, if that one breaks no rule."""
+
+    def order(row: Values) -> tuple[Any, ...]:
+        return row["updated_at"], row["_batch"], row["_op"] == "delete", row["_hash"]
+
+    deciding: dict[tuple[str, str], Values] = {}
+    for row in sorted(captured, key=order):
+        if row["reading_id"] is not None:
+            deciding[row["device_id"], row["reading_id"]] = row
+    latest: dict[tuple[str, int], Values] = {}
+    for row in sorted(deciding.values(), key=order):
+        if row["_op"] == "upsert":
+            latest[row["device_id"].strip(), int(row["reading_id"])] = row
+    return {key: f"{row['value']}.00" for key, row in latest.items() if row["value"] != BAD}
