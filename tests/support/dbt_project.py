@@ -1,0 +1,58 @@
+"""dbt projects for tests: the product's macros and tests, with other models than the project's own."""
+
+import hashlib
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from stack.settings import ROOT
+
+DBT = ROOT / "include" / "dbt"
+FIXTURE_MODELS = Path(__file__).with_name("models")
+PRODUCT = (
+    "dbt_project.yml",
+    "profiles.yml",
+    "macros/medallion",
+    "tests/generic/medallion",
+    "models/columns.md",
+)
+TARGETS = ("trino", "spark")
+
+
+def copy_project(folder: Path, models: Path | None) -> None:
+    """Write a dbt project of the product's files and other models into a new folder; None: no models at all."""
+    for name in PRODUCT:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        if (DBT / name).is_dir():
+            shutil.copytree(DBT / name, folder / name)
+        else:
+            shutil.copy(DBT / name, folder / name)
+    if models:
+        shutil.copytree(models, folder / "models", dirs_exist_ok=True)
+
+
+def parsed_fixture(cache: Path) -> Path:
+    """Return the folder of the fixture's manifests, `<engine>/manifest.json`, parsed once for the files as they are."""
+    digest = hashlib.sha256()
+    folders = [DBT / name for name in PRODUCT] + [FIXTURE_MODELS]
+    for path in sorted(path for folder in folders for path in (folder, *folder.rglob("*")) if path.is_file()):
+        digest.update(path.read_bytes())
+    target = cache / f"fixture-{digest.hexdigest()[:16]}"
+    if not target.exists():
+        partial = cache / f"{target.name}.{id(digest)}"
+        copy_project(partial, FIXTURE_MODELS)
+        for engine in TARGETS:
+            parse(partial, engine)
+        if not target.exists():  # else another process was faster
+            partial.rename(target)
+    return target / "target"
+
+
+def parse(project: Path, engine: str) -> None:
+    """Parse a dbt project for an engine, as `make manifest` does."""
+    command: list[str | Path] = [Path(sys.executable).with_name("dbt"), "--no-version-check", "parse"]
+    command += ["--target", engine, "--target-path", project / "target" / engine]
+    command += ["--project-dir", project, "--profiles-dir", project]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
