@@ -24,6 +24,8 @@ TABLES = {
     "order_payments": ("order_id", "payment_sequential"),
     "order_reviews": ("review_id", "order_id"),
 }
+# The comment by which schema.sql marks each table as the shop's.
+MARKER = "Sample shop of medallion: its commands may replace this table."
 
 
 def sql(name: str) -> str:
@@ -71,6 +73,10 @@ def clear_errors() -> Iterator[None]:
     """Turn the database's errors into click.ClickException: no answer, no tables yet, a refused statement."""
     try:
         yield
+    except psycopg2.errors.RaiseException as error:
+        raise click.ClickException(
+            f"{error.diag.message_primary}. Nothing was changed. {error.diag.message_hint}"
+        ) from error
     except psycopg2.errors.UndefinedTable as error:
         raise click.ClickException(
             f"{error.diag.message_primary}. Fill the shop first: load or generate."
@@ -89,10 +95,36 @@ def transaction() -> Iterator[cursor]:
         yield cur
 
 
+def is_shop(cur: cursor) -> bool:
+    """Return whether this is the shop's database: at least one of the nine tables is there, each with the marker."""
+    marks = rows(
+        cur,
+        "select obj_description(oid, 'pg_class') = %s from pg_class"
+        " where relnamespace = to_regnamespace('sales') and relname = any(%s)",
+        (MARKER, list(TABLES)),
+    )
+    return bool(marks) and all(is_marked for (is_marked,) in marks)
+
+
+def is_empty(cur: cursor) -> bool:
+    """Return whether the database has no table, so that the shop may be created in it."""
+    query = "select from pg_stat_user_tables where schemaname !~ '^pg_temp_'"
+    return rows(cur, f"select not exists ({query})") == [(True,)]
+
+
+def require_shop(cur: cursor) -> None:
+    """Raise click.ClickException unless this is the shop's database; it may be one that is still empty."""
+    if not is_shop(cur) and not is_empty(cur):
+        raise click.ClickException(
+            f'The database "{cur.connection.info.dbname}" is not the sample shop: its tables lack the shop\'s marker. '
+            "Nothing was changed. Name the shop's database in SOURCE_URL."
+        )
+
+
 def make_empty(cur: cursor, replace: bool) -> None:
     """Make all nine tables anew, empty: with their own columns, in their order, and identities at 1.
 
-    Raises click.ClickException when there are rows and `replace` is false.
+    Raises click.ClickException when the database is not the shop's, and when there are rows and `replace` is false.
     """
     cur.execute(sql("schema.sql"))
     filled = [table for table in TABLES if rows(cur, f"select 1 from sales.{table} limit 1")]

@@ -30,6 +30,7 @@ def change(cur: cursor, orders: int, deletes: bool = False) -> Counter[str]:
 
     With `deletes`, delete some rows first. The time is the shop's. Returns how many rows each change wrote.
     """
+    shop.require_shop(cur)
     done = shop.rows(cur, shop.sql("deletes.sql"), {"orders": orders}) if deletes else []
     return Counter(dict(done + shop.rows(cur, shop.sql("trade.sql"), {"orders": orders})))
 
