@@ -11,13 +11,12 @@ import click
 from pydantic import ValidationError
 from rich.console import Console
 
-from stack import pipeline, supervisor
+from stack import demo, pipeline, supervisor
 from stack.build import DBT, build, make_manifests
 from stack.console import console
 from stack.environment import MARK, POSTGRES_BIN, environment, exports, without_proxy
 from stack.errors import StackError
 from stack.lifecycle import show_status
-from stack.lifecycle import up as start_all
 from stack.settings import ROOT, Settings
 
 MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"])
@@ -63,7 +62,7 @@ def manifest(settings: Settings) -> None:
 @click.pass_obj
 def up(settings: Settings) -> None:
     """Start the engines and wait until they are healthy."""
-    start_all(settings)
+    demo.start(settings)
 
 
 @cli.command()
@@ -120,8 +119,8 @@ def execute(settings: Settings, command: tuple[str, ...]) -> None:
 )
 @click.pass_obj
 def run(settings: Settings, olist: Path | None, orders: int) -> None:
-    """Everything: start, fill an empty shop, publish its history, then the next changes; show results."""
-    pipeline.run(settings, olist, orders)
+    """Start everything, fill an empty shop, publish the history, then the next changes; show results."""
+    demo.run(settings, olist, orders)
 
 
 @cli.command()

@@ -7,21 +7,19 @@ from datetime import timedelta
 from importlib.metadata import version
 
 import psutil
-import psycopg2
 from rich.table import Table
 
 from stack import supervisor
 from stack.build import build, last_lines, run
 from stack.console import console
 from stack.credentials import write_private
-from stack.environment import PROGRAMS, exports
+from stack.environment import PROGRAMS
 from stack.errors import StackError
 from stack.health import CHECKS
 from stack.postgres import create_cluster, forget_dead_server, prepare_databases
-from stack.settings import Settings
+from stack.settings import CHANGEABLE, Settings
 
 GIVE_UP_SECONDS = 15
-CHANGEABLE = {"shop", "start_timeout"}  # while the stack runs
 AIRFLOW = ("api-server", "scheduler", "dag-processor", "triggerer")
 
 
@@ -60,16 +58,6 @@ def migrate_airflow(settings: Settings, env: dict[str, str]) -> None:
     stamp.write_text(version("apache-airflow"))
 
 
-def shop_has_orders(settings: Settings) -> bool:
-    """Return whether there is something to trade with."""
-    with psycopg2.connect(exports(settings)["SOURCE_URL"]) as connection, connection.cursor() as cursor:
-        cursor.execute("select to_regclass('sales.orders') is not null")
-        if cursor.fetchone() == (False,):
-            return False
-        cursor.execute("select exists (select from sales.orders)")
-        return cursor.fetchone() == (True,)
-
-
 def same_settings(settings: Settings) -> None:
     """Raise StackError where the stack that runs was started with other settings, naming them."""
     running = json.loads((settings.home / "settings.json").read_text())
@@ -103,10 +91,6 @@ def up(settings: Settings) -> None:
         supervisor.start(name, settings)
     for name in ("thrift", "trino", *AIRFLOW):
         wait_healthy(name, settings)
-    if settings.shop == "off":
-        supervisor.stop("shop", settings)
-    elif shop_has_orders(settings):
-        supervisor.start("shop", settings)
 
 
 def memory(pid: int) -> int:

@@ -10,6 +10,7 @@ from stack import bootstrap
 
 ROOT = bootstrap.ROOT
 STACK = ROOT / "stack"
+CHANGEABLE = {"shop", "start_timeout"}  # while the stack runs
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Memory = Annotated[str, Field(pattern=r"^\d+[mMgG]$")]
