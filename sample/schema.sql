@@ -15,7 +15,7 @@ declare
     marked oid[];
     others text;
 begin
-    -- Once a transaction: whoever replaces the shop drops the marked tables before they are created again.
+    -- Check once a transaction, because a replacement of the shop drops the marked tables before it creates new ones.
     if current_setting('sample.is_checked', true) = 'on' then
         return;
     end if;
@@ -143,13 +143,13 @@ create index if not exists order_items_updated_at on sales.order_items (updated_
 create index if not exists order_payments_updated_at on sales.order_payments (updated_at);
 create index if not exists order_reviews_updated_at on sales.order_reviews (updated_at);
 
--- The open orders, which the trading shop moves on: few, however many orders there are.
+-- The trading shop advances open orders, which are few, however many orders there are.
 create index if not exists orders_open on sales.orders (updated_at)
 where order_status in ('created', 'approved', 'invoiced', 'processing', 'shipped');
 
 create or replace function sales.touch() returns trigger language plpgsql as $$
 begin
-    -- now() is when the transaction began: a row that another one has changed since must not go back.
+    -- now() is the start of the transaction. A row that another transaction has changed since must not go back.
     new.updated_at := greatest(now(), old.updated_at + interval '1 microsecond');
     return new;
 end

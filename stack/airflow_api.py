@@ -11,7 +11,7 @@ from urllib.parse import quote
 import httpx
 
 from stack.console import console
-from stack.environment import exports
+from stack.environment import public_environment
 from stack.errors import StackError
 from stack.settings import Settings
 
@@ -24,7 +24,7 @@ class AirflowApi:
 
     def __init__(self, settings: Settings) -> None:
         """Log in. Raises StackError where Airflow can't be reached."""
-        login = exports(settings)
+        login = public_environment(settings)
         self.url = login["AIRFLOW_URL"]
         self.logs = settings.home / "log" / "airflow"
         transport = httpx.HTTPTransport(retries=3)

@@ -16,7 +16,7 @@ import psycopg2
 from sample.shop import TABLES, is_empty, is_shop
 from stack import supervisor
 from stack.console import console
-from stack.environment import environment, exports
+from stack.environment import environment, public_environment
 from stack.errors import StackError
 from stack.lifecycle import up
 from stack.pipeline import (
@@ -49,7 +49,7 @@ def reads_shop(settings: Settings) -> bool:
     if not {("sales", name) for name in TABLES} <= {(schema, name) for schema, name, _ in source_tables()}:
         return False
     with (
-        closing(psycopg2.connect(exports(settings)["SOURCE_URL"])) as connection,
+        closing(psycopg2.connect(public_environment(settings)["SOURCE_URL"])) as connection,
         connection.cursor() as cursor,
     ):
         return is_shop(cursor) or is_empty(cursor)
@@ -58,7 +58,7 @@ def reads_shop(settings: Settings) -> bool:
 def can_trade(settings: Settings) -> bool:
     """Return whether the source is the shop and has orders to trade with."""
     with (
-        closing(psycopg2.connect(exports(settings)["SOURCE_URL"])) as connection,
+        closing(psycopg2.connect(public_environment(settings)["SOURCE_URL"])) as connection,
         connection.cursor() as cursor,
     ):
         if not is_shop(cursor):
@@ -86,7 +86,7 @@ def start(settings: Settings) -> None:
 
 def show_best_sellers(settings: Settings) -> None:
     """Print the best-selling categories, as BI reads them, if that table is published."""
-    url = exports(settings)["GOLD_URL"]
+    url = public_environment(settings)["GOLD_URL"]
     if query(url, "select to_regclass('gold.sales_by_category_month')") == [(None,)]:
         return
     best = query(
@@ -153,7 +153,7 @@ def run(settings: Settings, olist: Path | None, orders: int) -> None:
     if has_shop:
         show_best_sellers(settings)
     show("Times", ["step", "seconds"], [(name, f"{seconds:.0f}") for name, seconds in times])
-    login = exports(settings)
+    login = public_environment(settings)
     console.print(
         f"Airflow  {login['AIRFLOW_URL']}  (user {login['AIRFLOW_USER']})\n"
         f"Trino    {login['TRINO_URL']}  (user {login['TRINO_USER']}, no password)\n"

@@ -15,7 +15,7 @@ from stack.airflow_api import AirflowApi
 from stack.build import DBT
 from stack.console import console, table_console
 from stack.credentials import credentials
-from stack.environment import HOST, connections, exports
+from stack.environment import HOST, connections, public_environment
 from stack.errors import StackError
 from stack.settings import Settings
 
@@ -87,8 +87,8 @@ def first_change(settings: Settings) -> datetime | None:
 
 
 def publication(settings: Settings) -> tuple[Any, ...] | None:
-    """Return (run_id, batch, window_end, published_at) of the gold that BI sees; None where nothing was published."""
-    url = exports(settings)["GOLD_URL"]
+    """Return (run_id, batch, window_end, published_at) of the gold that BI sees; None if nothing was published."""
+    url = public_environment(settings)["GOLD_URL"]
     if query(url, "select to_regclass('gold.publication')") == [(None,)]:
         return None
     rows = query(url, "select run_id, batch, window_end, published_at from gold.publication")
@@ -96,7 +96,7 @@ def publication(settings: Settings) -> tuple[Any, ...] | None:
 
 
 def on_trino(settings: Settings, statement: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Return the columns and the rows of one statement on Trino, catalog `lake`. Raises StackError with its words."""
+    """Return the columns and the rows of one statement on Trino, catalog `lake`. Raises StackError with its message."""
     with trino.dbapi.Connection(
         HOST, settings.trino_port, "medallion", catalog="lake", timezone="UTC"
     ) as connection:
@@ -105,7 +105,7 @@ def on_trino(settings: Settings, statement: str) -> tuple[list[str], list[tuple[
             rows = [tuple(row) for row in cursor.execute(statement).fetchall()]
         except (trino.exceptions.Error, OSError) as error:
             raise StackError(
-                f"Trino at {HOST}:{settings.trino_port} refuses it, or does not answer (make status): {error}"
+                f"Trino at {HOST}:{settings.trino_port} refused a statement or does not answer (make status): {error}"
             ) from None
         return [column[0] for column in cursor.description or []], rows
 
@@ -119,7 +119,7 @@ def show(title: str, columns: list[str], rows: list[tuple[Any, ...]]) -> None:
 
 
 def show_publications(settings: Settings, count: int) -> None:
-    """Print the latest publications, the newest first."""
+    """Print the latest publications, newest first."""
     columns, rows = on_trino(
         settings,
         "select batch, date_trunc('second', published_at) as published_at,"
@@ -131,25 +131,25 @@ def show_publications(settings: Settings, count: int) -> None:
 
 
 def show_as_of(settings: Settings, batch: int, table: str, count: int) -> None:
-    """Print the first rows of a gold table as the publication by `batch` has it, and the statement that gives all.
+    """Print the first rows of a gold table as publication `batch` has it, and the statement that returns all rows.
 
-    Raises StackError where there is no such publication or table, or its snapshot has expired.
+    Raises StackError if there is no such publication or table, or if its snapshot has expired.
     """
-    _, found = on_trino(
+    _, snapshots = on_trino(
         settings,
         f"select json_extract_scalar(snapshots, '$[\"gold.{table}\"]') from postgres_gold.audit.publications"
         f" where batch = {batch}",
     )
-    if not found or found[0][0] is None:
-        raise StackError(f"No publication by batch {batch} has a table {table}. See: make publications")
-    statement = f"select * from lake.gold.{table} for version as of {found[0][0]}"
+    if not snapshots or snapshots[0][0] is None:
+        raise StackError(f"No publication of batch {batch} has a table {table}. See: make publications")
+    statement = f"select * from lake.gold.{table} for version as of {snapshots[0][0]}"
     columns, rows = on_trino(settings, f"{statement} order by 1, 2 limit {count}")
     show(f"gold.{table} as of batch {batch}", columns, rows)
     console.print(f"All rows, in Trino:  {statement}", soft_wrap=True)
 
 
 def follow(airflow: AirflowApi, dag: str, run: str) -> None:
-    """Name the run, let it run, and follow it to its end."""
+    """Print the run's page, let the scheduler start it, and follow it to its end."""
     console.print(f"Run {run}: {airflow.url}/dags/{dag}/runs/{run}", soft_wrap=True)
     airflow.unpause(dag)
     airflow.follow(dag, run)
@@ -163,19 +163,17 @@ def trigger(settings: Settings, params: dict[str, Any], dag: str = DAG) -> None:
 
 
 def run_history(settings: Settings, start: datetime) -> None:
-    """Run the DAG over everything since `start`; a run of that kind that an earlier call left is followed instead."""
+    """Run the DAG over everything since `start`, or follow such a run that an earlier call left active."""
     with AirflowApi(settings) as airflow:
         airflow.wait_dag(DAG)
-        left = [
-            each["dag_run_id"] for each in airflow.active(DAG) if (each["conf"] or {}).get("window_start")
-        ]
+        active = [run["dag_run_id"] for run in airflow.active(DAG) if (run["conf"] or {}).get("window_start")]
         window = {"window_start": start.isoformat(), "window_end": datetime.now(UTC).isoformat()}
-        # Due before the last hour's run, which Airflow makes as soon as the DAG is unpaused.
-        follow(airflow, DAG, left[0] if left else airflow.trigger(DAG, window, due=start))
+        # This run is due before the last hour's run, which Airflow creates as soon as the DAG is unpaused.
+        follow(airflow, DAG, active[0] if active else airflow.trigger(DAG, window, due=start))
 
 
 def backfill(settings: Settings, start: datetime, end: datetime) -> None:
-    """Run each hour of [start, end), UTC, as a run of its own, and follow them. Raises StackError where one failed."""
+    """Run each hour of [start, end), UTC, as a separate run, and follow them. Raises StackError if one failed."""
     with AirflowApi(settings) as airflow:
         airflow.wait_dag(DAG)
         airflow.unpause(DAG)
@@ -184,7 +182,7 @@ def backfill(settings: Settings, start: datetime, end: datetime) -> None:
 
 def show_gold(settings: Settings) -> None:
     """Print the gold tables that BI reads, with their row counts."""
-    url = exports(settings)["GOLD_URL"]
+    url = public_environment(settings)["GOLD_URL"]
     tables = query(
         url, "select table_name from information_schema.tables where table_schema = 'gold' order by 1"
     )

@@ -1,4 +1,4 @@
-"""Settings of the native stack: every one has a working default, `STACK_<NAME>` (or a `.env` file) overrides it."""
+"""Settings of the native stack. Each has a working default; `STACK_<NAME>`, also in a `.env` file, overrides it."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -18,12 +18,12 @@ AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
 
 
 class Settings(BaseSettings):
-    """Ports (loopback only), memory (Java's notation) and places; read from the environment and `.env`."""
+    """Ports (loopback only), memory (in Java's notation) and folders, read from the environment and `.env`."""
 
     model_config = SettingsConfigDict(
         env_prefix="STACK_",
         env_file=ROOT / ".env",
-        env_ignore_empty=True,  # as an unset `make` variable reaches us
+        env_ignore_empty=True,  # make passes an unset variable as an empty one
         extra="ignore",
     )
 
@@ -37,7 +37,7 @@ class Settings(BaseSettings):
     spark_memory: Memory = "2G"
     spark_cores: int = Field(default=2, ge=1)
     airflow_parallelism: int = Field(
-        default=4, ge=2, description="tasks at a time; a task of gold counts as two"
+        default=4, ge=2, description="tasks that run at the same time; a task of gold counts as two"
     )
 
     shop: Literal["on", "off"] = "on"
@@ -46,10 +46,10 @@ class Settings(BaseSettings):
     home: AbsolutePath = bootstrap.HOME
     cache: AbsolutePath = bootstrap.CACHE
     ivy_settings: AbsolutePath = Field(
-        default=STACK / "ivysettings.xml", description="Ivy settings file that names your own Maven mirror"
+        default=STACK / "ivysettings.xml", description="Ivy settings file, which may name a Maven mirror"
     )
 
     @property
     def ports(self) -> dict[str, int]:
-        """Each port we listen on, by the name of its setting."""
+        """Return each port that the stack listens on, by the name of its setting."""
         return {name: value for name, value in self if name.endswith("_port")}

@@ -6,8 +6,8 @@ grant usage on schema sales to source_reader;
 grant select on all tables in schema sales to source_reader;
 alter default privileges for role shop in schema sales grant select on tables to source_reader;
 
--- Shops created by earlier versions have no marker yet (sample/schema.sql). Only they have all nine tables with these
--- columns, owned by `shop`, with the shop's trigger on each.
+-- A shop created by an earlier version has no marker yet (see sample/schema.sql). It is recognized by all nine tables
+-- with these columns, owned by `shop`, with the shop's trigger on each.
 do $$
 declare
     tables constant jsonb := '{

@@ -37,7 +37,7 @@ def foreign(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Query]:
 
 def content(database: Query) -> str:
     """Return the relations of users, their columns and triggers, and the rows of `orders`, as JSON."""
-    [(found,)] = database(
+    [(objects,)] = database(
         "select json_build_object('relations', (select json_agg(a::text order by a::text) from ("
         "select attrelid::regclass, attname, atttypid::regtype, xmin from pg_attribute"
         " where attrelid >= 16384 and attnum > 0"
@@ -45,7 +45,7 @@ def content(database: Query) -> str:
         " 'triggers', (select json_agg(tgname order by tgname) from pg_trigger),"
         " 'schemas', (select json_agg(nspname order by nspname) from pg_namespace where nspname !~ '^pg_'))"
     )
-    return json.dumps(found)
+    return json.dumps(objects)
 
 
 FOREIGN = {
@@ -82,7 +82,7 @@ def test_the_schema_file_itself_refuses(foreign: Query) -> None:
         foreign(sql("schema.sql"))
 
 
-def test_one_table_that_was_replaced_by_somebody_is_left_alone(shop: Query) -> None:
+def test_one_table_that_was_replaced_by_somebody_stays_unchanged(shop: Query) -> None:
     assert sample("generate", "--orders", 5).exit_code == 0
     shop(
         "drop table sales.sellers; create table sales.sellers (name text); insert into sales.sellers values ('me')"

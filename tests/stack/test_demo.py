@@ -36,8 +36,10 @@ def database(postgres: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Quer
         connection.autocommit = True
         cursor.execute("create database crm")
         url = postgres.url(database="crm")
-        monkeypatch.setattr(demo, "exports", lambda settings: {"SOURCE_URL": url, "GOLD_URL": url, **LOGIN})
-        monkeypatch.setattr(pipeline, "exports", lambda settings: {"GOLD_URL": url})
+        monkeypatch.setattr(
+            demo, "public_environment", lambda settings: {"SOURCE_URL": url, "GOLD_URL": url, **LOGIN}
+        )
+        monkeypatch.setattr(pipeline, "public_environment", lambda settings: {"GOLD_URL": url})
         monkeypatch.setattr(pipeline, "source_dsn", lambda settings: url)
         monkeypatch.setenv("SOURCE_URL", url)
         yield lambda statement, parameters=None: query(url, statement, parameters)
