@@ -8,9 +8,9 @@ from contextlib import closing
 import psycopg2
 import pytest
 
-from postgres import Query, Server, query
 from sample.shop import MARKER, TABLES, sql
 from stack.environment import POSTGRES_BIN
+from support.postgres import Query, Server, query
 from tests.sample.cli import ROOT, sample
 
 WRITERS = [
