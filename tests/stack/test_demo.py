@@ -10,11 +10,11 @@ from typing import Any
 import psycopg2
 import pytest
 
-from postgres import Query, Server, query
 from sample.shop import TABLES
 from stack import demo, pipeline
 from stack.errors import StackError
 from stack.settings import Settings
+from support.postgres import Query, Server, query
 from tests.sample.cli import sample
 
 SHOP_TABLES = [("sales", name, "updated_at") for name in TABLES]
