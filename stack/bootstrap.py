@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,6 +25,7 @@ CACHE = Path(
     or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "medallion"
 )
 UV = "uv==0.13.8"
+PROGRESS_SECONDS = 15
 SPACE = 2 * 1024**3  # bytes: 1.2 GB installed, and temporary files
 
 
@@ -53,8 +55,15 @@ def find_uv() -> str:
 
 
 def run(command: list[str], what: str) -> None:
-    """Run `command` in the project's folder; raise BootstrapError if it fails."""
-    if subprocess.run(command, cwd=ROOT, check=False).returncode:
+    """Run `command` in the project's folder, with a line of progress now and then; raise BootstrapError if it fails."""
+    began = time.monotonic()
+    with subprocess.Popen(command, cwd=ROOT) as process:
+        while process.returncode is None:
+            try:
+                process.wait(PROGRESS_SECONDS)
+            except subprocess.TimeoutExpired:
+                print(f"  {what}: {time.monotonic() - began:.0f} s so far", file=sys.stderr)
+    if process.returncode:
         raise BootstrapError(
             f"{what} failed; the reason is in the lines above.\nIf it is the connection: check the network, your proxy "
             "(HTTPS_PROXY), your certificates (SSL_CERT_FILE)\nor your mirror "

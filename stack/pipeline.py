@@ -148,6 +148,67 @@ def show_as_of(settings: Settings, batch: int, table: str, count: int) -> None:
     console.print(f"All rows, in Trino:  {statement}", soft_wrap=True)
 
 
+# Rows written per layer and per gold table, and rejected rows, as the run's audit counted them.
+RUN_FIGURES = """
+with tries as (
+    select task_id, batch, records_processed as rows
+    from postgres_gold.audit.data_pipeline_runs
+    where dag_id = '{dag}' and run_id = '{run}' and records_processed is not null
+),
+
+final as (
+    select 1 as position, split_part(task_id, '.', 1) as step, sum(rows) as rows
+    from tries
+    where task_id not like 'gold.%' and task_id not like 'stage.%'
+    group by 2
+    union all
+    select 2, 'rejected', sum(quarantined)
+    from postgres_gold.audit.entity_accounts
+    where batch in (select batch from tries)
+    having count(*) > 0
+    union all
+    select 3, task_id, rows
+    from tries
+    where task_id like 'gold.%'
+)
+
+select step, rows from final order by position, step
+"""
+RECONCILIATION_FIGURES = """
+select
+    table_name as "table",
+    max_by(missed, compared_at) as missed,
+    max_by(deleted, compared_at) as deleted,
+    max_by(went_back, compared_at) as went_back
+from postgres_gold.audit.reconciliations
+where batch in (
+    select batch from postgres_gold.audit.data_pipeline_runs where dag_id = '{dag}' and run_id = '{run}'
+)
+group by table_name
+order by table_name
+"""
+FIGURES = {
+    DAG: ("Rows of this run", RUN_FIGURES),
+    RECONCILE_DAG: ("Differences between the source and bronze", RECONCILIATION_FIGURES),
+}
+
+
+def show_figures(settings: Settings, dag: str, run: str) -> None:
+    """Print the figures of a run that succeeded, if its DAG has figures; a missing answer is no error."""
+    if dag not in FIGURES:
+        return
+    title, statement = FIGURES[dag]
+    try:
+        columns, rows = on_trino(settings, statement.format(dag=dag, run=run.replace("'", "''")))
+    except StackError as error:
+        console.print(f"The run's figures can't be read. {error}")
+        return
+    if rows:
+        show(title, columns, [(name, *(f"{count:,}" for count in counts)) for name, *counts in rows])
+    else:
+        console.print("The run has no figures: it stopped before they were counted.")
+
+
 def follow(airflow: AirflowApi, dag: str, run: str) -> None:
     """Print the run's page, let the scheduler start it, and follow it to its end."""
     console.print(f"Run {run}: {airflow.url}/dags/{dag}/runs/{run}", soft_wrap=True)
@@ -156,10 +217,12 @@ def follow(airflow: AirflowApi, dag: str, run: str) -> None:
 
 
 def trigger(settings: Settings, params: dict[str, Any], dag: str = DAG) -> None:
-    """Run `dag` once with `params` and follow it to its end."""
+    """Run `dag` once with `params`, follow it to its end, and print its figures."""
     with AirflowApi(settings) as airflow:
         airflow.wait_dag(dag)
-        follow(airflow, dag, airflow.trigger(dag, params))
+        run = airflow.trigger(dag, params)
+        follow(airflow, dag, run)
+    show_figures(settings, dag, run)
 
 
 def run_history(settings: Settings, start: datetime) -> None:
@@ -169,7 +232,9 @@ def run_history(settings: Settings, start: datetime) -> None:
         active = [run["dag_run_id"] for run in airflow.active(DAG) if (run["conf"] or {}).get("window_start")]
         window = {"window_start": start.isoformat(), "window_end": datetime.now(UTC).isoformat()}
         # This run is due before the last hour's run, which Airflow creates as soon as the DAG is unpaused.
-        follow(airflow, DAG, active[0] if active else airflow.trigger(DAG, window, due=start))
+        run = active[0] if active else airflow.trigger(DAG, window, due=start)
+        follow(airflow, DAG, run)
+    show_figures(settings, DAG, run)
 
 
 def backfill(settings: Settings, start: datetime, end: datetime) -> None:

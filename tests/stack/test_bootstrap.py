@@ -91,3 +91,13 @@ def test_a_folder_that_the_engines_do_not_take_is_named(
     monkeypatch.setattr(bootstrap, "HOME", tmp_path / "my data")
     with pytest.raises(bootstrap.BootstrapError, match=r"my data has ' ' in its name.*STACK_HOME"):
         bootstrap.bootstrap()
+
+
+def test_a_long_step_shows_its_seconds(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bootstrap, "PROGRESS_SECONDS", 0.1)
+    RUN([sys.executable, "-c", "import time; time.sleep(0.5)"], "Installing the packages")
+    output = capfd.readouterr()
+    assert output.err.count("  Installing the packages: 0 s so far\n") >= 2
+    assert output.out == ""  # stdout goes to `eval "$(make -s env)"`
