@@ -27,6 +27,8 @@ NOISE = re.compile(
     r"^(\d\d:\d\d:\d\d\s+)?(Running with dbt|Registered adapter|Found \d+ |Concurrency:|Unable to do partial parsing)"
     r"|^\s*$|DagBag|DAG bundles loaded|::(end)?group::|[Pp]artial pars|Task instance is in running state"
 )
+DBT_ERRORS = "dbt invocation completed with errors: "
+DBT_ERROR = re.compile(r" Error in \w+ \S+ \(\S+\)$")
 NO_TASKS = (
     "The run {run} succeeded without running any task. Airflow creates no task for a run whose logical date is before "
     "the start of the DAG: choose a later date."
@@ -185,7 +187,7 @@ class AirflowApi:
         return self.logs / name
 
     def reason(self, dag: str, run: str, task: dict[str, Any]) -> str:
-        """Return the first line of the error by which the task's last attempt ended."""
+        """Return the error that ended the task's last attempt, as one line."""
         return (
             error_in(self.log_of(dag, run, task)) or "its log holds no error; the process was probably killed"
         )
@@ -226,14 +228,17 @@ def log_events(log: Path) -> Iterator[dict[str, Any]]:
 
 
 def error_in(log: Path) -> str:
-    """Return the last error in a task's log, its first line; empty if there is none."""
+    """Return the last error in a task's log as one line; empty if there is none."""
     error = ""
     for event in log_events(log):
         if details := event.get("error_detail"):
             error = f"{details[0]['exc_type']}: {details[0]['exc_value']}"
         elif event.get("level") in {"error", "critical"} and not error:
             error = str(event.get("event", ""))
-    return next((line.strip()[:500] for line in error.splitlines() if line.strip()), "")
+    lines = [line.strip() for line in error.split(DBT_ERRORS)[-1].splitlines() if line.strip()]
+    # The first line of dbt names only the model and its file.
+    count = 2 if lines and DBT_ERROR.search(lines[0]) else 1
+    return " ".join(lines[:count])[:500]
 
 
 def last_events(log: Path, count: int = 12) -> str:

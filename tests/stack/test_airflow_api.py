@@ -167,5 +167,17 @@ def test_an_error_event_without_an_exception_is_the_reason(tmp_path: Path) -> No
     assert error_in(tmp_path / "log") == "killed by the system"
 
 
+def test_an_error_of_dbt_is_given_with_the_engines_message(tmp_path: Path) -> None:
+    message = (
+        "dbt invocation completed with errors: orders: Database Error in model orders (models/bronze/orders.sql)\n"
+        "  TrinoUserError(type=USER_ERROR, message=\"Column 'x' cannot be resolved\")\n  compiled code at target"
+    )
+    write_log(tmp_path / "log", failure("CosmosDbtRunError", message))
+    assert error_in(tmp_path / "log") == (
+        "orders: Database Error in model orders (models/bronze/orders.sql) "
+        "TrinoUserError(type=USER_ERROR, message=\"Column 'x' cannot be resolved\")"
+    )
+
+
 def test_a_missing_log_is_no_error(tmp_path: Path) -> None:
     assert last_events(tmp_path / "none.log") == error_in(tmp_path / "none.log") == ""
