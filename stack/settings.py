@@ -27,26 +27,35 @@ class Settings(BaseSettings):
         extra="ignore",
     )
 
-    postgres_port: Port = 15432
-    trino_port: Port = 18081
-    thrift_port: Port = 11000
-    airflow_port: Port = 18080
+    postgres_port: Port = Field(default=15432, description="Port of PostgreSQL, on loopback.")
+    trino_port: Port = Field(default=18081, description="Port of Trino, on loopback.")
+    thrift_port: Port = Field(default=11000, description="Port of the Spark Thrift server, on loopback.")
+    airflow_port: Port = Field(default=18080, description="Port of Airflow, on loopback.")
 
-    trino_memory: Memory = "2G"
-    thrift_memory: Memory = "1G"
-    spark_memory: Memory = "2G"
-    spark_cores: int = Field(default=2, ge=1)
+    trino_memory: Memory = Field(default="2G", description="Heap of Trino.")
+    thrift_memory: Memory = Field(default="1G", description="Heap of the Spark Thrift server.")
+    spark_memory: Memory = Field(default="2G", description="Heap of a Spark job.")
+    spark_cores: int = Field(default=2, ge=1, description="Cores of a Spark job and of the Thrift server.")
     airflow_parallelism: int = Field(
-        default=4, ge=2, description="tasks that run at the same time; a task of gold counts as two"
+        default=4, ge=2, description="Tasks that run at the same time; a task of gold counts as two."
     )
 
-    shop: Literal["on", "off"] = "on"
-    start_timeout: int = Field(default=300, ge=1, description="seconds a service may take to become healthy")
+    shop: Literal["on", "off"] = Field(
+        default="on", description="Whether the sample shop keeps trading; it never does in another database."
+    )
+    start_timeout: int = Field(
+        default=300, ge=1, description="Seconds that a service may take to become healthy."
+    )
 
-    home: AbsolutePath = bootstrap.HOME
-    cache: AbsolutePath = bootstrap.CACHE
+    home: AbsolutePath = Field(
+        default=bootstrap.HOME,
+        description="Folder of data, logs and the Python environment; set it in the environment, not in .env.",
+    )
+    cache: AbsolutePath = Field(
+        default=bootstrap.CACHE, description="Folder of downloads; set it in the environment, not in .env."
+    )
     ivy_settings: AbsolutePath = Field(
-        default=STACK / "ivysettings.xml", description="Ivy settings file, which may name a Maven mirror"
+        default=STACK / "ivysettings.xml", description="Ivy settings file, which may name a Maven mirror."
     )
 
     @property
