@@ -1,41 +1,54 @@
-# Thin targets over `python -m stack` and `python -m sample`; `make help` lists them.
+# Thin targets over `python -m stack` and `python -m sample`. `make help` lists them.
+
+# Knobs: make TARGET NAME=value, or from the environment.
 PYTHON ?= python3
+# Data of the sample shop
 OLIST ?=
 ORDERS ?= 50000
 ANOMALIES ?=
 MANIFEST ?=
 REPLACE ?=
 DELETES ?=
+SHOP ?=
+# Runs
 FROM ?=
 TO ?=
 HOURLY ?=
 LAYER ?= silver
+ALLOW_DELETES ?=
+# Publications
 BATCH ?=
+TABLE ?=
+# Services, for logs
+SERVICE ?=
+# The chaos test
 FIRST ?=
 RUNS ?=
-TABLE ?=
-ALLOW_DELETES ?=
-SHOP ?=
 
 export STACK_SHOP ?= $(SHOP)
 STACK_HOME ?= .stack
 bin := $(STACK_HOME)/venv/bin
 stack := $(bin)/python -m stack
-# The shop's commands need its URL, the dbt and Airflow ones the environment of the stack.
+# The shop's commands need its URL; dbt and Airflow need the environment of the stack.
 in_stack := $(stack) exec --
 window = $(if $(FROM),--from '$(FROM)') $(if $(TO),--to '$(TO)')
+# $(call require,NAME,example): stop unless the variable NAME is set.
+require = $(if $($(1)),,$(error $(1) is not set: $(2)))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv build up down status logs load seed sample live backfill rebuild reconcile maintain run run_bronze run_silver run_gold \
-    publications as_of rollback resume chaos test-long env manifest docs dbt-test test test-dags lint lock clean
+.PHONY: help venv
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z_-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^##@ /{printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## /{printf "  %-13s %s\n", $$1, $$2}' \
+	    $(firstword $(MAKEFILE_LIST))
 
 venv:
 	@$(PYTHON) -m stack.bootstrap
 
-run: venv ## Everything: set up, start, fill the shop (OLIST=DIR, or ORDERS=N generated), run, show results (SHOP=off: no trading after)
+##@ Start
+
+.PHONY: run build up down status logs env
+run: venv ## Set up, start, fill the shop, run, show results (OLIST=DIR, ORDERS=N, SHOP=off)
 	@$(stack) run $(if $(OLIST),--olist '$(OLIST)') --orders $(ORDERS)
 
 build: venv ## Set up only: packages, engines, manifests
@@ -50,89 +63,110 @@ down: ## Stop everything
 status: venv ## Show each service: state, process, port, uptime, memory
 	@$(stack) status
 
-logs: venv ## Follow the logs (SERVICE=name for one)
+logs: venv ## Follow the logs (SERVICE=name: only that one)
 	@$(stack) logs $(SERVICE)
 
 env: venv ## Print URLs and logins for a shell:  eval "$(make -s env)"
 	@$(stack) env
 
-load: venv ## Load the nine real CSVs into the shop: OLIST=DIR (REPLACE=1: empty it first)
-	@$(if $(OLIST),,$(error Say where the CSVs are: make load OLIST=DIR))$(in_stack) python -m sample load '$(OLIST)' $(if $(REPLACE),--replace)
+##@ Fill the sample shop
 
-sample: venv ## Generate a shop: ORDERS=N [ANOMALIES=all|kind,… MANIFEST=FILE] (REPLACE=1: empty it first)
+.PHONY: sample load live
+sample: venv ## Generate ORDERS=N orders (ANOMALIES=all|kind,… MANIFEST=FILE REPLACE=1)
 	@$(in_stack) python -m sample generate --orders $(ORDERS) \
 	    $(if $(ANOMALIES),--anomalies '$(ANOMALIES)') $(if $(MANIFEST),--manifest '$(MANIFEST)') $(if $(REPLACE),--replace)
 
-seed: sample ## The same as sample
+load: venv ## Load the nine real CSV files: OLIST=DIR (REPLACE=1: empty it first)
+	@$(call require,OLIST,make load OLIST=DIR)$(in_stack) python -m sample load '$(OLIST)' $(if $(REPLACE),--replace)
 
-live: venv ## A burst of inserts and updates at the shop (DELETES=1: deletes, too)
+live: venv ## Write a burst of inserts and updates (DELETES=1: deletes, too)
 	@$(in_stack) python -m sample live $(if $(DELETES),--deletes)
 
-backfill: venv ## Run a date range in one run: FROM=… TO=… (UTC; HOURLY=1: a run an hour)
-	@$(if $(and $(FROM),$(TO)),,$(error Say the range: make backfill FROM=2018-01-01 TO=2018-02-01))$(stack) $(if $(HOURLY),backfill,trigger) $(window)
+##@ Operate
 
-rebuild: venv ## Make the layers again from bronze: [LAYER=silver|gold]
+.PHONY: trigger backfill rebuild reconcile maintain publications as-of rollback resume
+trigger: venv ## Run what is new now, and follow it [FROM=… TO=…: that range, UTC]
+	@$(stack) trigger $(window)
+
+backfill: venv ## Run a date range in one run: FROM=… TO=… (UTC; HOURLY=1: one run an hour)
+	@$(call require,FROM,$(range))$(call require,TO,$(range))$(stack) $(if $(HOURLY),backfill,trigger) $(window)
+range = make backfill FROM=2018-01-01 TO=2018-02-01
+
+rebuild: venv ## Rebuild silver and gold from bronze (LAYER=gold: only gold)
 	@$(stack) trigger --rebuild $(LAYER)
 
-reconcile: venv ## Find what was deleted or missed at the source (ALLOW_DELETES=1: however much)
+reconcile: venv ## Find rows deleted or missed at the source (ALLOW_DELETES=1: however many)
 	@$(stack) reconcile $(if $(ALLOW_DELETES),--allow-deletes)
 
-maintain: venv ## Compact the lake's tables, remove old snapshots and stray files: what is done once a day, now
+maintain: venv ## Compact the lake's tables, remove old snapshots and stray files, as every day
 	@$(stack) maintain
 
-publications: venv ## List what was published when, by batch
+publications: venv ## List the publications, by batch
 	@$(stack) publications
 
-as_of: venv ## Show a gold table as an earlier publication has it: BATCH=… TABLE=sales_by_day
-	@$(if $(and $(BATCH),$(TABLE)),,$(error Say which: make as_of BATCH=12 TABLE=sales_by_day))$(stack) as-of $(BATCH) '$(TABLE)'
+as-of: venv ## Show a gold table as an earlier publication has it: BATCH=… TABLE=sales_by_day
+	@$(call require,BATCH,$(earlier))$(call require,TABLE,$(earlier))$(stack) as-of $(BATCH) '$(TABLE)'
+earlier = make as-of BATCH=12 TABLE=sales_by_day (make publications lists the batches)
 
-rollback: venv ## Make PostgreSQL's gold an earlier publication again, and hold publishing: BATCH=…
-	@$(if $(BATCH),,$(error Say the batch: make rollback BATCH=12; make publications lists them))$(stack) rollback $(BATCH)
+rollback: venv ## Set PostgreSQL's gold back to an earlier one, and hold publishing: BATCH=…
+	@$(call require,BATCH,make rollback BATCH=12 (make publications lists the batches))$(stack) rollback $(BATCH)
 
 resume: venv ## Publish again after a rollback
 	@$(stack) resume
 
-run_bronze: ## A run that stops after bronze [FROM=… TO=…]
-run_silver: ## A run that stops after silver [FROM=… TO=…]
-run_gold: ## A run that stops after gold, unpublished [FROM=… TO=…]
-run_bronze run_silver run_gold: venv
-	@$(stack) trigger --layer $(@:run_%=%) $(window)
+##@ Develop
 
-manifest: venv ## Parse the dbt project, from which Airflow draws its tasks; needs no engine
+.PHONY: run-bronze run-silver run-gold manifest docs lint lock clean
+run-bronze: ## Run, but stop after bronze [FROM=… TO=…]
+run-silver: ## Run, but stop after silver [FROM=… TO=…]
+run-gold: ## Run, but stop after gold, unpublished [FROM=… TO=…]
+run-bronze run-silver run-gold: venv
+	@$(stack) trigger --layer $(@:run-%=%) $(window)
+
+manifest: venv ## Parse the dbt project, which Airflow's tasks are made from; needs no engine
 	@$(stack) manifest
 
 docs: venv ## Build dbt's documentation with the lineage
 	@$(stack) docs
 
-dbt-test: venv ## Run every dbt test over whole tables
-	@$(stack) dbt-test
-
-test: lint manifest ## Everything: lint, then every test but the long ones (starts the engines it needs)
-	@$(bin)/pytest --numprocesses 2 --dist loadfile
-	@$(bin)/pytest tests/e2e
-
-test-long: manifest ## What takes hours: 50 sequences of windows, two days of backfill each way, a rebuild, evolved tables, 500 small commits
-	@$(bin)/pytest -m long tests/e2e
-
-chaos: manifest ## Kill -9 every component in every layer of a run, on a stack of its own; prints a table (FIRST=n, RUNS=n of its eight runs)
-	@PYTHONPATH=plugins:tests $(bin)/python -m tests.e2e.chaos $(if $(FIRST),--first '$(FIRST)') $(if $(RUNS),--runs '$(RUNS)')
-
-test-dags: manifest ## The DAG tests: no engine, seconds
-	@$(bin)/pytest tests/dags
-
-lint: venv ## Ruff, sqlfluff, mypy
+lint: venv ## Check with ruff, mypy and sqlfluff
 	@$(bin)/ruff check .
 	@$(bin)/ruff format --check .
 	@$(bin)/mypy
 	@$(bin)/sqlfluff lint --disable-progress-bar include/dbt/macros include/dbt/models include/dbt/tests include/sql sample stack tests
 
-lock: venv ## Resolve the packages of pyproject.toml again into requirements.txt and requirements-dev.txt
+lock: venv ## Resolve the packages of pyproject.toml into the lock files
 	@$(PYTHON) -m stack.bootstrap lock
 
-# By name: STACK_HOME may be a folder with more in it.
+# By name, because STACK_HOME may be a folder with other files in it.
 made := airflow dbt docs log pg_service.conf postgres postgres.partial secrets.env session settings.json spark \
     supervisord.pid test trino venv warehouse
 
-clean: down ## Remove everything made here (data included); downloads stay in the cache
+clean: down ## Remove everything made here, data included; downloads stay in the cache
 	@rm -rf include/dbt/target include/dbt/logs $(made:%='$(STACK_HOME)'/%)
-	@[ ! -d '$(STACK_HOME)' ] || rmdir '$(STACK_HOME)' 2>/dev/null || { echo 'Not ours, and left in $(STACK_HOME):'; ls -A '$(STACK_HOME)'; }
+	@[ ! -d '$(STACK_HOME)' ] || rmdir '$(STACK_HOME)' 2>/dev/null \
+	    || { echo 'Other files, left in $(STACK_HOME):'; ls -A '$(STACK_HOME)'; }
+
+##@ Test
+
+.PHONY: test test-dags dbt-test test-long chaos
+test: lint manifest ## Lint, then run every test but the long ones; starts the engines it needs
+	@$(bin)/pytest --numprocesses 2 --dist loadfile
+	@$(bin)/pytest tests/e2e
+
+test-dags: manifest ## Run the DAG tests: no engine, seconds
+	@$(bin)/pytest tests/dags
+
+dbt-test: venv ## Run every dbt test over whole tables, on the running stack
+	@$(stack) dbt-test
+
+test-long: manifest ## Run the tests that take hours
+	@$(bin)/pytest -m long tests/e2e
+
+chaos: manifest ## Kill every component in every layer of a run (FIRST=n, RUNS=n of its eight runs)
+	@PYTHONPATH=plugins:tests $(bin)/python -m tests.e2e.chaos $(if $(FIRST),--first '$(FIRST)') $(if $(RUNS),--runs '$(RUNS)')
+
+# Names of earlier versions
+.PHONY: seed run_bronze run_silver run_gold as_of
+seed: sample
+run_bronze run_silver run_gold as_of: ; @$(MAKE) --no-print-directory $(subst _,-,$@)

@@ -11,8 +11,9 @@ import argparse
 import statistics
 
 from medallion.names import Group
+from stack.demo import shop
 from stack.errors import StackError
-from stack.pipeline import on_trino, publication, shop, show, trigger
+from stack.pipeline import on_trino, publication, show, trigger
 from stack.settings import Settings
 
 RUNS = 3

@@ -12,7 +12,7 @@ from sample import generate as generator
 from sample import load as loader
 from sample import trade as trader
 
-replace_option = click.option("--replace", is_flag=True, help="Empty the shop first, if it holds rows.")
+replace_option = click.option("--replace", is_flag=True, help="Empty the shop first if it holds rows.")
 
 
 @click.group(context_settings={"show_default": True})
@@ -22,7 +22,7 @@ def main() -> None:
 
 @main.command()
 def schema() -> None:
-    """Create the schema where it is missing; changes nothing else."""
+    """Create the missing tables; change nothing else."""
     with shop.transaction() as cur:
         cur.execute(shop.sql("schema.sql"))
 
@@ -31,14 +31,14 @@ def schema() -> None:
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @replace_option
 def load(folder: Path, replace: bool) -> None:
-    """Load the nine CSV files of the Olist data set from FOLDER: all of them, or nothing."""
+    """Load the nine CSV files of the Olist data set from FOLDER: all of them or none."""
     loader.load(folder, replace)
 
 
 def to_kinds(context: click.Context, option: click.Parameter, value: str) -> list[str]:
-    """Return the kinds of anomaly that a comma-separated list, or `all` (that a run can go on with), names.
+    """Return the kinds of anomaly in a comma-separated list; `all` means every kind that does not stop a run.
 
-    Raises click.BadParameter on an unknown kind.
+    Raises click.BadParameter for an unknown kind.
     """
     kinds = anomalies.KINDS if value == "all" else [kind for kind in value.split(",") if kind]
     known = [*anomalies.KINDS, anomalies.DROPPED_COLUMN.kind]
@@ -48,39 +48,39 @@ def to_kinds(context: click.Context, option: click.Parameter, value: str) -> lis
 
 
 @main.command()
-@click.option("--orders", type=click.IntRange(1, 100_000_000), default=50_000, help="How many orders.")
+@click.option("--orders", type=click.IntRange(1, 100_000_000), default=50_000, help="Number of orders.")
 @click.option(
-    "--seed", type=click.IntRange(0, 10**9), default=1, help="The same seed and end make the same rows."
+    "--seed", type=click.IntRange(0, 10**9), default=1, help="The same seed and end give the same rows."
 )
 @click.option(
     "--until",
     type=click.DateTime(["%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S"]),
-    help="When the newest orders are bought, UTC; orders start two years earlier.  [default: now]",
+    help="Time of the newest orders, UTC; orders start two years earlier.  [default: now]",
 )
 @click.option(
-    "--anomalies", "kinds", default="", callback=to_kinds, help="Bad rows to inject: kinds, or all."
+    "--anomalies", "kinds", default="", callback=to_kinds, help="Kinds of bad rows to inject, or all."
 )
 @click.option(
     "--manifest",
     type=click.File("w", encoding="utf-8"),
-    help="File for JSON lines: which row carries which anomaly.",
+    help="File for JSON lines with the anomaly of each bad row.",
 )
 @replace_option
 def generate(
     orders: int, seed: int, until: datetime | None, kinds: list[str], manifest: TextIO | None, replace: bool
 ) -> None:
-    """Generate a shop of the same shape as Olist's, of any size."""
+    """Generate a shop of any size with the shape of Olist's."""
     now = datetime.now(UTC).replace(tzinfo=None, microsecond=0)
     if until and until > now:
         raise click.BadParameter(
-            f"{until} is in the future; no hourly window would reach it.", param_hint="--until"
+            f"{until} is in the future, where no hourly window reaches.", param_hint="--until"
         )
     generator.generate(orders, seed, until or now, replace, kinds, manifest)
 
 
 @main.command()
 @click.option(
-    "--orders", type=click.IntRange(1, 1_000_000), default=100, help="About how many orders to place."
+    "--orders", type=click.IntRange(1, 1_000_000), default=100, help="Approximate number of orders to place."
 )
 @click.option("--deletes", is_flag=True, help="Delete some rows, too.")
 def live(orders: int, deletes: bool) -> None:
@@ -92,9 +92,9 @@ def live(orders: int, deletes: bool) -> None:
 @click.option(
     "--every", type=click.FloatRange(min=0, min_open=True), default=10.0, help="Seconds between changes."
 )
-@click.option("--orders", type=click.IntRange(1, 1000), default=1, help="Orders placed at each.")
+@click.option("--orders", type=click.IntRange(1, 1000), default=1, help="Orders placed each time.")
 def trade(every: float, orders: int) -> None:
-    """Trade steadily until told to stop (SIGTERM)."""
+    """Trade steadily until SIGTERM."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     trader.trade(every, orders)
 

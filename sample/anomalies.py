@@ -1,7 +1,7 @@
-"""Bad and odd rows for the generated shop, with a manifest of what was done to which row.
+"""Bad and odd rows for the generated shop, with a manifest of the changed rows.
 
-A kind ("missing", "unparsable", …) makes one case for each column it fits. Each case gets rows of its own,
-so a row carries exactly one anomaly.
+A kind ("missing", "unparsable", …) makes one case for each column it fits. Each case gets rows of its own, so a row
+carries exactly one anomaly.
 """
 
 from collections.abc import Iterator
@@ -30,8 +30,8 @@ class Column(NamedTuple):
 class Case(NamedTuple):
     """One way to spoil rows of one entity: `column` becomes the SQL `expression` of one of `values`.
 
-    A `copy` is a second row with the change, instead of a change to the row. What is to be done `once` gets a
-    single row, however large the shop. A `drift` adds the column, which the schema does not have.
+    A `copy` adds a second row with the change and leaves the first unchanged. A case that applies `once` gets a single
+    row, however large the shop is. A `drift` adds the column, which the schema does not have.
     """
 
     kind: str
@@ -47,9 +47,9 @@ class Case(NamedTuple):
 
     @property
     def where(self) -> str:
-        """The rows it fits, as a condition.
+        """Return the condition for rows that the case fits.
 
-        Delivered orders have all the dates; but without the last one they would carry a second flag.
+        Delivered orders have all dates, but without the last date they would carry a second flag.
         """
         if self.entity != "orders":
             return "true"
@@ -58,10 +58,9 @@ class Case(NamedTuple):
 
 
 class Injected(NamedTuple):
-    """A line of the manifest: what was done to the row, and what the pipeline has to make of it.
+    """A line of the manifest: the change of a row, and the outcome that the pipeline must report.
 
-    `key` is the row's natural key as it stands in the shop, empty where it is about the table. `rule` is the reject
-    rule or flag to be reported.
+    `key` is the row's natural key, empty if the table itself was changed. `rule` is the expected reject rule or flag.
     """
 
     kind: str
@@ -113,7 +112,7 @@ COLUMNS = (
     Column("geolocation", "geolocation_lng", "longitude"),
 )
 
-# Values by the type of the column.
+# Values by column type
 Values = dict[str, tuple[str, ...]]
 UNPARSABLE: Values = {
     "integer": ("abc", "1.0", "1,0", "+1", "１", "1 2", "0x1"),
@@ -132,7 +131,7 @@ HUGE: Values = {
     "score": ("9" * 20,),
     "amount": ("1" + "0" * 16, "9" * 40 + ".99"),
 }
-# The most that a shop may sell at once: sums of several such rows would not fit decimal(18,2).
+# The largest amount that one row may have: sums of several such rows exceed decimal(18,2).
 LARGE: Values = {"amount": ("99999999999999.99",)}
 NEGATIVE: Values = {"amount": ("-0.01", "-5", "-1000.00")}
 OUT_OF_RANGE: Values = {
@@ -146,7 +145,7 @@ UNKNOWN: Values = {
     "state": ("sp", "XX", "São Paulo"),
 }
 BLANK = ("", "   ", NBSP + ZERO_WIDTH, f"\t\r\n{BOM}")
-# What goes before the text; a zero-width space goes behind.
+# Characters put before the text; a zero-width space goes after it.
 ODD_UNICODE = (NBSP, BOM, f"{ZERO_WIDTH} \u2003", "\u0085")
 
 PARENTS = (
@@ -158,7 +157,7 @@ PARENTS = (
     ("order_reviews", "order_id"),
     ("products", "product_category_name"),
 )
-# A value that no generated row has: the copy is a second older and loses.
+# Values that no generated row has. The copy is a second older and loses.
 CONFLICTS = (
     ("orders", "order_status", "approved"),
     ("order_items", "price", "0.01"),
@@ -193,7 +192,7 @@ def cases() -> Iterator[Case]:
             name,
             "current",
             None,
-            ("nobody-",),  # no word, by which trade.sql knows it
+            ("nobody-",),  # with a dash, so that trade.sql skips it
             f"%(value)s || coalesce({name}, '')",
         )
     for entity, name, value in CONFLICTS:
@@ -240,16 +239,16 @@ def column_cases(column: Column) -> Iterator[Case]:
 
 
 KINDS = sorted({case.kind for case in cases()})
-# Not among `all`: no run begins before the column is back.
+# `all` leaves it out, because no run begins while the column is missing.
 DROPPED_COLUMN = Injected("dropped_column", "geolocation", [], "geolocation_city", "stopped", None)
 
 
 def inject(cur: cursor, kinds: list[str], seed: int) -> list[Injected]:
-    """Spoil rows of the freshly generated shop, about two in a hundred, and return what was done.
+    """Spoil about two in a hundred rows of the generated shop, and return the changes.
 
-    `updated_at` stays what it was; that of a copy in conflict is a second older.
+    `updated_at` does not change; a copy in conflict is a second older.
 
-    Raises click.ClickException when the shop is too small for one row a case.
+    Raises click.ClickException if the shop is too small for one row per case.
     """
     injected = []
     chosen = sorted(
@@ -262,12 +261,12 @@ def inject(cur: cursor, kinds: list[str], seed: int) -> list[Injected]:
         pool = list(group)
         cur.execute(f"alter table sales.{entity} disable trigger user")
         (count,) = shop.rows(cur, f"select count(*) from sales.{entity} where {where}")[0]
-        each = max(1, min(100, count // (50 * len(pool))))
+        rows_per_case = max(1, min(100, count // (50 * len(pool))))
         victims = shop.rows(
             cur,
             f"select ctid from sales.{entity} where {where} "
             f"order by hashtextextended({shop.TABLES[entity][0]}::text, %s), ctid limit %s",
-            (seed, each * len(pool)),
+            (seed, rows_per_case * len(pool)),
         )
         if len(victims) < len(pool):
             raise click.ClickException(
@@ -286,7 +285,7 @@ def inject(cur: cursor, kinds: list[str], seed: int) -> list[Injected]:
 
 
 def spoil(cur: cursor, case: Case, row: str, turn: int) -> Injected:
-    """Inject `case` into the row at the ctid `row`, with the case's value number `turn`, counted round."""
+    """Inject `case` into the row at the ctid `row`, with value number `turn` modulo the number of values."""
     key = ", ".join(shop.TABLES[case.entity])
     table = f"sales.{case.entity}"
     parameters = {"row": row, "value": case.values[turn % len(case.values)]}

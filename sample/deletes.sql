@@ -1,5 +1,5 @@
--- Hard deletes. Parameter: orders (one order in ten as many goes with all its rows, and as many single reviews and
--- items; at least one). Returns what was deleted and how often.
+-- Hard deletes. Parameter: orders. A tenth as many orders are deleted with all their rows, and as many single reviews
+-- and items; at least one of each. Returns the number of rows per kind of delete.
 
 with doomed as materialized (
     select order_id, customer_id

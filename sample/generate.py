@@ -1,4 +1,4 @@
-"""Generates a shop of any size: deterministic for a seed, with the shape of the Olist data set."""
+"""Generate a shop of any size: deterministic for a seed, with the shape of the Olist data set."""
 
 import json
 from collections import Counter
@@ -9,19 +9,19 @@ from rich.progress import track
 
 from sample import anomalies, shop
 
-CHUNK = 100_000  # orders a statement
+CHUNK = 100_000  # orders per statement
 
 
 def generate(
     orders: int, seed: int, until: datetime, replace: bool, kinds: list[str], manifest: TextIO | None
 ) -> None:
-    """Fill the shop with `orders` orders and what belongs to them, in one transaction.
+    """Fill the shop with `orders` orders and the rows that belong to them, in one transaction.
 
-    Purchases spread over the two years before `until` (naive, UTC), as of which the shop is: later events
-    have not happened yet. The same arguments give the same rows. `kinds` are the anomalies to inject (see
-    anomalies.py); each injected row becomes a line of `manifest` (JSON lines of anomalies.Injected).
+    Purchases spread over the two years before `until` (naive, UTC). The shop is as of that time: later events have not
+    happened yet. The same arguments give the same rows. `kinds` are the anomalies to inject (see anomalies.py); each
+    injected row becomes a line of `manifest` (JSON lines of anomalies.Injected).
 
-    Raises click.ClickException when the shop holds rows and `replace` is false.
+    Raises click.ClickException if the shop holds rows and `replace` is false.
     """
     parameters = {"orders": orders, "seed": seed, "until": until}
     with shop.transaction() as cur:

@@ -1,4 +1,4 @@
-"""Loads the nine CSV files of the Olist data set into the shop."""
+"""Load the nine CSV files of the Olist data set into the shop."""
 
 import codecs
 import csv
@@ -15,23 +15,23 @@ from sample import shop
 
 
 def file_of(table: str) -> str:
-    """Return the name of the CSV file that holds `table` in the published data set."""
+    """Return the name of the published CSV file with the rows of `table`."""
     return f"{table}.csv" if table.endswith("_translation") else f"olist_{table}_dataset.csv"
 
 
 def load(folder: Path, replace: bool) -> None:
     """Load the nine CSV files in `folder` in one transaction.
 
-    Values are taken as they are, `updated_at` (UTC) is as load.sql says.
+    Values are loaded unchanged; load.sql computes `updated_at` (UTC).
 
-    Raises click.ClickException naming file and line for a missing or unreadable file, wrong columns, a broken
-    line or an encoding other than UTF-8, and when the shop holds rows and `replace` is false; then nothing is
-    changed.
+    Raises click.ClickException, and changes nothing, if a file is missing or unreadable, has wrong columns, a broken
+    line or an encoding other than UTF-8, with file and line in the message; and if the shop holds rows and `replace` is
+    false.
     """
     missing = [file_of(table) for table in shop.TABLES if not (folder / file_of(table)).is_file()]
     if missing:
         raise click.ClickException(
-            f"Missing in {folder}: {', '.join(missing)}. Nothing was loaded: all nine files of the data set are needed."
+            f"{folder} lacks {', '.join(missing)}. Nothing was loaded: all nine files of the data set are needed."
         )
     with shop.transaction() as cur:
         shop.make_empty(cur, replace)
@@ -42,7 +42,7 @@ def load(folder: Path, replace: bool) -> None:
 
 
 def stage(cur: cursor, table: str, path: Path) -> None:
-    """Copy one CSV file into a new temporary table stage_<table>: sales.<table> without what is generated."""
+    """Copy one CSV file into a temporary table stage_<table>, which has no generated columns."""
     cur.execute(f"create temp table stage_{table} (like sales.{table}) on commit drop")
     cur.execute(f"alter table stage_{table} drop updated_at, drop if exists geolocation_id")
     cur.execute(f"select * from stage_{table}")
@@ -60,19 +60,19 @@ def stage(cur: cursor, table: str, path: Path) -> None:
             )
     except (OSError, ValueError) as error:
         raise click.ClickException(
-            f"{path}: {error}. Nothing was loaded: mend the file, and load again."
+            f"{path}: {error}. Nothing was loaded: fix the file, and load again."
         ) from error
     except psycopg2.DataError as error:
         line = re.search(r"line \d+", error.diag.context or "")
         where = f"{line.group()}: " if line else ""
         raise click.ClickException(
-            f"{path}: {where}{error.diag.message_primary}. Nothing was loaded: mend the file (CSV in UTF-8), and load"
+            f"{path}: {where}{error.diag.message_primary}. Nothing was loaded: fix the file (CSV in UTF-8), and load"
             " again."
         ) from error
 
 
 def read_header(file: BinaryIO) -> list[str]:
-    """Return the column names in the first line; `file` is left behind its byte-order mark, if it has one."""
+    """Return the column names in the first line; leave `file` at its start, after a byte-order mark."""
     line = file.readline(10_000)
     start = len(codecs.BOM_UTF8) if line.startswith(codecs.BOM_UTF8) else 0
     file.seek(start)

@@ -1,8 +1,8 @@
--- Moves the staged CSV rows (temporary tables stage_*, columns as in `sales` without the generated ones) into `sales`,
--- with the time each row would have been written: CSV times are UTC, and one that does not parse is ignored.
+-- Copy the staged CSV rows (temporary tables stage_*, with the columns of `sales` but the generated ones) into `sales`.
+-- `updated_at` is the time when the shop would have written the row. CSV times are UTC; unparsable times are ignored.
 
 create or replace function pg_temp.as_time(value text) returns timestamptz stable as $$
-    -- The time as the pipeline parses it: stripped of white space, format and control characters at both ends.
+    -- The pipeline parses times like this: it strips white space, format and control characters at both ends.
     select case
         when text ~ '^\d{4}-\d\d-\d\d ([01]\d|2[0-3]):[0-5]\d:[0-5]\d$' and pg_input_is_valid(text, 'timestamp')
             then text::timestamp at time zone 'UTC'
@@ -16,11 +16,11 @@ create or replace function pg_temp.as_time(value text) returns timestamptz stabl
 $$ language sql;
 
 create temp table stage_reference on commit drop as
--- When reference rows were written: the day before the first purchase.
+-- Reference rows are written on the day before the first purchase.
 select
     least(now(), greatest(
         coalesce(min(pg_temp.as_time(order_purchase_timestamp)), now()) - interval '1 day',
-        '0001-01-01 00:00:00+00'  -- years before 1 are beyond most clients
+        '0001-01-01 00:00:00+00'  -- most clients can't show years before 1
     )) as at
 from stage_orders;
 
@@ -31,8 +31,8 @@ select
 from stage_orders
 group by order_id;
 
--- Each insert gives the first columns in order and `updated_at`, which stands behind them.
--- No row was written in the future: the hourly windows would never reach it.
+-- Each insert gives the first columns in order, then `updated_at`. Times in the future become now, because no hourly
+-- window reaches the future.
 
 insert into sales.customers
 select stage.*, reference.at from stage_customers as stage cross join stage_reference as reference;

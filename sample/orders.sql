@@ -1,12 +1,12 @@
 -- The generated orders numbered from `first` to `last`, with their customers, items, payments and reviews.
--- Parameters: seed, orders, until (as in reference.sql, which goes before), first, last.
--- What had not happened at `until` is not written: the newest orders are still open.
--- Each step is materialized, or the planner would compute a step's columns again wherever the next ones use them.
+-- Parameters: seed, orders, until (as in reference.sql, which runs before), first, last.
+-- Events after `until` are not written, so the newest orders are still open.
+-- Each step is materialized; otherwise the planner would compute its columns again at every use.
 
 with drawn as materialized (
     select
         number,
-        -- Three in a hundred orders are of somebody who bought before.
+        -- Three in a hundred orders come from a returning customer.
         case
             when pg_temp.random(number, 60) < 0.034 then 1 + floor((number - 1) * pg_temp.random(number, 61))::bigint
             else number
@@ -235,7 +235,7 @@ insert_payments as (
 
 insert into sales.order_reviews
 select
-    -- Some people answer once for two orders.
+    -- Some people review two orders at once.
     pg_temp.id('review', number - (pg_temp.random(number, 103) < 0.008)::integer),
     order_id,
     score::text,

@@ -1,10 +1,10 @@
 -- The generator's functions, its small tables, and the rows that orders refer to.
--- Parameters: seed, orders (how many), until (UTC, the moment the shop is generated as of).
--- Every value is a function of the seed and of a row's number, so rows need no join and any range of orders can be
--- made by itself.
+-- Parameters: seed, orders (their number), until (UTC, the time as of which the shop is generated).
+-- Every value is a function of the seed and the row's number, so rows need no join, and any range of orders can be
+-- generated separately.
 
 create or replace function pg_temp.random(number bigint, stream integer) returns double precision immutable as $$
-    -- The seed's random number in [0, 1) of the row `number`; each use has a stream of its own.
+    -- The seed's random number in [0, 1) for row `number`; each use has its own stream.
     select (hashint8extended(number, %(seed)s::bigint * 1000 + stream) & 1073741823) / 1073741824.0::double precision
 $$ language sql;
 
@@ -22,7 +22,7 @@ create or replace function pg_temp.money(cents bigint) returns text immutable as
 $$ language sql;
 
 create or replace function pg_temp.wished(number bigint) returns timestamp immutable as $$
-    -- Two years of growing sales, later orders having higher numbers, more of them by day than by night.
+    -- Two years of growing sales: later orders have higher numbers, and more come by day than by night.
     select
         date_trunc('day', %(until)s::timestamp - 730 * (1 - (number / %(orders)s::double precision) ^ 0.7) * interval '1 day')
         + interval '1 second' * floor(3600 * (pg_temp.random(number, 2) + width_bucket(
@@ -35,7 +35,7 @@ create or replace function pg_temp.wished(number bigint) returns timestamp immut
 $$ language sql;
 
 create or replace function pg_temp.purchase(number bigint) returns timestamp immutable as $$
-    -- What would be bought later on the last day is bought the day before.
+    -- Orders that would come later on the last day come a day earlier.
     select pg_temp.wished(number) - interval '1 day' * (pg_temp.wished(number) > %(until)s::timestamp)::integer
 $$ language sql;
 
@@ -55,13 +55,13 @@ create or replace function pg_temp.seller(product bigint) returns bigint immutab
 'select floor(pg_temp.sellers() * pg_temp.random(product, 12) ^ 2)::bigint' language sql;
 
 create temp table reference on commit drop as
--- When the rows that orders refer to were written: the day before the first purchase, which is among the first numbers.
+-- Rows that orders refer to are written on the day before the first purchase, which has one of the first numbers.
 select (min(pg_temp.purchase(number)) - interval '1 day') at time zone 'UTC' as at
 from generate_series(1, least(%(orders)s, 10 + %(orders)s / 1000)) as number;
 
 create temp table zip on commit drop as
--- The places, each as likely as the other: states in the order of their postal codes, with shares of the customers,
--- the coordinates of the capital, and the days a parcel travels.
+-- Equally likely places. States come in the order of their postal codes, with their shares of the customers, the
+-- coordinates of the capital, and the days that a parcel travels.
 with states (position, state, weight, lat, lng, days, cities) as (
     values
     (1, 'SP', 41746, -23.55, -46.63, 6, array['são paulo', 'campinas', 'guarulhos', 'santos', 'são josé dos campos']),
@@ -118,7 +118,7 @@ final as (
 select * from final;
 
 create temp table category on commit drop as
--- The categories with their shares of the products; as in the original, two have no translation.
+-- The categories with their shares of the products. As in the original, two have no translation.
 with categories (position, name, english, weight) as (
     values
     (1, 'cama_mesa_banho', 'bed_bath_table', 3029),
@@ -167,7 +167,7 @@ select
     zip.prefix,
     round(least(5.2, greatest(-33.7, lat + 0.02 * pg_temp.random(zip.number * 10 + entry, 23)))::numeric, 6)::text,
     round(least(-34.8, greatest(-73.9, lng + 0.02 * pg_temp.random(zip.number * 10 + entry, 24)))::numeric, 6)::text,
-    -- The place is written with and without its accents, as people do.
+    -- People write the place with or without accents.
     case
         when pg_temp.random(zip.number * 10 + entry, 25) < 0.2 then city
         else translate(city, 'áâãçéêíóôõú', 'aaaceeiooou')
@@ -217,6 +217,6 @@ select
     reference.at
 from generate_series(0, pg_temp.sellers() - 1) as seller
 cross join reference
--- São Paulo, the first of the places, has more of the sellers than of the customers.
+-- São Paulo, the first of the places, has a larger share of the sellers than of the customers.
 inner join zip on zip.number = floor(pg_temp.places() * pg_temp.random(seller, 50) ^ 1.6)::bigint
 order by seller;

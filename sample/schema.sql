@@ -1,7 +1,46 @@
--- The shop: an old operational database. Text columns and no primary keys, so every kind of bad row can be stored.
--- Safe to run again. `updated_at` is the database's, unless the writer gives it.
+-- The shop: an old operational database. It has text columns and no primary keys, so it can hold every kind of bad row.
+-- Safe to run again. The database sets `updated_at`, unless the writer gives it.
+--
+-- A comment marks each of the nine tables as the shop's. Tables of these names without the marker belong to somebody
+-- else, and so does a database that has tables but no marked one: there this file changes nothing and fails.
 
-select pg_advisory_xact_lock(hashtext('sample/schema.sql'));  -- two at once would trip over the catalog
+select pg_advisory_xact_lock(hashtext('sample/schema.sql'));  -- two sessions at once would collide in the catalog
+
+do $$
+declare
+    names constant text[] := array[
+        'customers', 'sellers', 'products', 'product_category_name_translation', 'geolocation',
+        'orders', 'order_items', 'order_payments', 'order_reviews'
+    ];
+    marked oid[];
+    others text;
+begin
+    -- Check once a transaction, because a replacement of the shop drops the marked tables before it creates new ones.
+    if current_setting('sample.is_checked', true) = 'on' then
+        return;
+    end if;
+    perform set_config('sample.is_checked', 'on', true);
+
+    select array_agg(oid) into marked
+    from pg_class
+    where relnamespace = to_regnamespace('sales') and relname = any(names)
+        and obj_description(oid, 'pg_class') = 'Sample shop of medallion: its commands may replace this table.';
+
+    select string_agg(format('%I.%I', nspname, relname), ', ' order by nspname, relname) into others
+    from pg_class
+    inner join pg_namespace on pg_namespace.oid = relnamespace
+    where case
+        when nspname = 'sales' and relname = any(names) then not pg_class.oid = any(coalesce(marked, '{}'))
+        else marked is null and pg_class.oid in (select relid from pg_stat_user_tables where schemaname !~ '^pg_temp_')
+    end;
+
+    if others is not null then
+        raise exception 'The database "%" is not the sample shop: it holds % without the shop''s marker',
+            current_database(), others
+            using hint = 'Name an empty database in SOURCE_URL: the shop''s tables are created there.';
+    end if;
+end
+$$;
 
 create schema if not exists sales;
 
@@ -104,13 +143,13 @@ create index if not exists order_items_updated_at on sales.order_items (updated_
 create index if not exists order_payments_updated_at on sales.order_payments (updated_at);
 create index if not exists order_reviews_updated_at on sales.order_reviews (updated_at);
 
--- The open orders, which the trading shop moves on: few, however many orders there are.
+-- The trading shop advances open orders, which are few, however many orders there are.
 create index if not exists orders_open on sales.orders (updated_at)
 where order_status in ('created', 'approved', 'invoiced', 'processing', 'shipped');
 
 create or replace function sales.touch() returns trigger language plpgsql as $$
 begin
-    -- now() is when the transaction began: a row that another one has changed since must not go back.
+    -- now() is the start of the transaction. A row that another transaction has changed since must not go back.
     new.updated_at := greatest(now(), old.updated_at + interval '1 microsecond');
     return new;
 end
@@ -120,12 +159,13 @@ do $$
 declare
     name text;
 begin
-    for name in
-        select table_name
-        from information_schema.columns
-        inner join information_schema.tables using (table_schema, table_name)
-        where table_schema = 'sales' and table_type = 'BASE TABLE' and column_name = 'updated_at'
-    loop
+    foreach name in array array[
+        'customers', 'sellers', 'products', 'product_category_name_translation', 'geolocation',
+        'orders', 'order_items', 'order_payments', 'order_reviews'
+    ] loop
+        execute format(
+            'comment on table sales.%I is ''Sample shop of medallion: its commands may replace this table.''', name
+        );
         execute format(
             'create or replace trigger touch_insert before insert on sales.%1$I for each row'
             ' when (new.updated_at is null) execute function sales.touch()', name

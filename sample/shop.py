@@ -1,4 +1,4 @@
-"""The shop's database: where it is, what its tables are, and how to reach it."""
+"""The shop's database: its address, its tables, and whether a database is the shop's."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ from psycopg2.extensions import connection, cursor, parse_dsn
 from rich.console import Console
 from rich.table import Table
 
-# Table -> natural key, in the order in which rows are written: parents first.
+# Table -> natural key, in the order of writing: parents first.
 TABLES = {
     "geolocation": ("geolocation_id",),
     "product_category_name_translation": ("product_category_name",),
@@ -24,6 +24,8 @@ TABLES = {
     "order_payments": ("order_id", "payment_sequential"),
     "order_reviews": ("review_id", "order_id"),
 }
+# The comment by which schema.sql marks each table as the shop's.
+MARKER = "Sample shop of medallion: its commands may replace this table."
 
 
 def sql(name: str) -> str:
@@ -34,14 +36,13 @@ def sql(name: str) -> str:
 def connect() -> connection:
     """Connect to the shop that the environment's SOURCE_URL names, with the session in UTC.
 
-    Raises click.ClickException when SOURCE_URL is not set or malformed, psycopg2.OperationalError when there is
-    no answer.
+    Raises click.ClickException if SOURCE_URL is not set or malformed, psycopg2.OperationalError if no database answers.
     """
     url = os.environ.get("SOURCE_URL")
     if not url:
         raise click.ClickException(
-            "SOURCE_URL is not set. It is the shop's address, postgresql://user:password@host:port/shop; "
-            'in the project\'s folder, eval "$(make -s env)" sets it.'
+            "SOURCE_URL is not set. It is the shop's address, postgresql://user:password@host:port/shop. "
+            'In the project\'s folder, eval "$(make -s env)" sets it.'
         )
     if not is_well_formed(url):
         raise click.ClickException(
@@ -54,23 +55,27 @@ def connect() -> connection:
 
 
 def is_well_formed(url: str) -> bool:
-    """Return whether libpq finds an address in `url`, and no piece of a password in its other parts.
+    """Return whether libpq can parse `url` and no piece of a password is in its host, port or database.
 
-    Errors repeat those parts: a bare / or @ in the password ends up in port, host or database.
+    An unescaped / or @ in a password moves a piece of it there, and error messages repeat these parts.
     """
     try:
         parts = parse_dsn(url)
     except psycopg2.ProgrammingError:
         return False
-    ports = parts.get("port", "0").replace(",", "")  # of several hosts
+    ports = parts.get("port", "0").replace(",", "")  # a list if there are several hosts
     return ports.isdigit() and "@" not in parts.get("host", "") + parts.get("dbname", "")
 
 
 @contextmanager
 def clear_errors() -> Iterator[None]:
-    """Turn the database's errors into click.ClickException: no answer, no tables yet, a refused statement."""
+    """Turn the database's errors into click.ClickException: no answer, missing tables, a refused statement."""
     try:
         yield
+    except psycopg2.errors.RaiseException as error:
+        raise click.ClickException(
+            f"{error.diag.message_primary}. Nothing was changed. {error.diag.message_hint}"
+        ) from error
     except psycopg2.errors.UndefinedTable as error:
         raise click.ClickException(
             f"{error.diag.message_primary}. Fill the shop first: load or generate."
@@ -81,26 +86,52 @@ def clear_errors() -> Iterator[None]:
 
 @contextmanager
 def transaction() -> Iterator[cursor]:
-    """Yield a cursor in one transaction at the shop: committed at the end, rolled back on any error.
+    """Yield a cursor in one transaction: committed at the end, rolled back after an error.
 
-    Raises click.ClickException when the shop can't be reached, has no tables yet, or refuses a statement.
+    Raises click.ClickException if the shop can't be reached, has no tables yet, or refuses a statement.
     """
     with clear_errors(), closing(connect()) as shop, shop, shop.cursor() as cur:
         yield cur
 
 
-def make_empty(cur: cursor, replace: bool) -> None:
-    """Make all nine tables anew, empty: with their own columns, in their order, and identities at 1.
+def is_shop(cur: cursor) -> bool:
+    """Return whether this is the shop's database: at least one of the nine tables is there, each with the marker."""
+    marks = rows(
+        cur,
+        "select obj_description(oid, 'pg_class') = %s from pg_class"
+        " where relnamespace = to_regnamespace('sales') and relname = any(%s)",
+        (MARKER, list(TABLES)),
+    )
+    return bool(marks) and all(is_marked for (is_marked,) in marks)
 
-    Raises click.ClickException when there are rows and `replace` is false.
+
+def is_empty(cur: cursor) -> bool:
+    """Return whether the database has no table, so that the shop may be created in it."""
+    query = "select from pg_stat_user_tables where schemaname !~ '^pg_temp_'"
+    return rows(cur, f"select not exists ({query})") == [(True,)]
+
+
+def require_shop(cur: cursor) -> None:
+    """Raise click.ClickException unless this is the shop's database; it may be one that is still empty."""
+    if not is_shop(cur) and not is_empty(cur):
+        raise click.ClickException(
+            f'The database "{cur.connection.info.dbname}" is not the sample shop: its tables lack the shop\'s marker. '
+            "Nothing was changed. Name the shop's database in SOURCE_URL."
+        )
+
+
+def make_empty(cur: cursor, replace: bool) -> None:
+    """Recreate the nine tables, empty, with their columns in order and identities at 1.
+
+    Raises click.ClickException if the database is not the shop's, or if there are rows and `replace` is false.
     """
     cur.execute(sql("schema.sql"))
     filled = [table for table in TABLES if rows(cur, f"select 1 from sales.{table} limit 1")]
     if filled and not replace:
         raise click.ClickException(
-            f"The shop holds rows already ({', '.join(filled)}). Nothing was changed; --replace empties it."
+            f"The shop holds rows already ({', '.join(filled)}). Nothing was changed; --replace empties the shop."
         )
-    # Not truncated: somebody may have added columns, or put back one that was gone.
+    # Dropped instead of truncated, because columns may have been added or moved.
     cur.execute(f"drop table {', '.join(f'sales.{table}' for table in TABLES)}")
     cur.execute(sql("schema.sql"))
 
@@ -112,7 +143,7 @@ def rows(cur: cursor, query: str, params: Any = None) -> list[tuple[Any, ...]]:
 
 
 def show(title: str) -> None:
-    """Refresh the planner's statistics of the nine tables and print their row counts."""
+    """Update the planner's statistics of the nine tables and print their row counts."""
     with transaction() as cur:
         for table in TABLES:
             cur.execute(f"analyze sales.{table}")
@@ -123,7 +154,7 @@ def show(title: str) -> None:
 
 
 def print_counts(title: str, header: str, counts: Mapping[str, int]) -> None:
-    """Print a table of names, under `header`, and how many rows each has."""
+    """Print a table of names, under `header`, with their numbers of rows."""
     summary = Table(header, title=title)
     summary.add_column("rows", justify="right")
     for name, count in counts.items():

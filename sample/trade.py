@@ -1,4 +1,4 @@
-"""Keeps the shop trading: a burst of changes at once, or a steady trickle until told to stop."""
+"""Let the shop trade: one burst of changes, or a steady trickle until a signal."""
 
 import logging
 import signal
@@ -26,31 +26,33 @@ log = logging.getLogger("trade")
 
 
 def change(cur: cursor, orders: int, deletes: bool = False) -> Counter[str]:
-    """Place about `orders` new orders, move open ones on, review some, change a few customers and products.
+    """Place about `orders` new orders, advance open ones, review some, change a few customers and products.
 
-    With `deletes`, delete some rows first. The time is the shop's. Returns how many rows each change wrote.
+    With `deletes`, delete some rows first. The database's clock gives the time. Returns the rows written per change.
+    Raises click.ClickException if the database is not the shop's.
     """
+    shop.require_shop(cur)
     done = shop.rows(cur, shop.sql("deletes.sql"), {"orders": orders}) if deletes else []
     return Counter(dict(done + shop.rows(cur, shop.sql("trade.sql"), {"orders": orders})))
 
 
 def live(orders: int, deletes: bool) -> None:
-    """Apply one burst in one transaction and print what was done.
+    """Apply one burst in one transaction and print the rows written per change.
 
-    Raises click.ClickException when the shop is empty.
+    Raises click.ClickException if the shop is empty.
     """
     with shop.transaction() as cur:
         done = change(cur, orders, deletes)
         if not done.total():
             raise click.ClickException("The shop is empty. Fill it first: load or generate.")
-    shop.print_counts("Changed at the shop", "change", done)
+    shop.print_counts("Changes at the shop", "change", done)
 
 
 def trade(every: float, orders: int) -> None:
-    """Apply a small change every `every` seconds until SIGTERM or SIGINT, through restarts of the database.
+    """Apply a small change every `every` seconds until SIGTERM or SIGINT; wait while the database restarts.
 
-    Logs the sum of the changes once a minute. Raises click.ClickException when SOURCE_URL is not set or malformed
-    and when the shop refuses a change.
+    Logs the sum of the changes once a minute. Raises click.ClickException if SOURCE_URL is not set or malformed, if the
+    database is not the shop's, or if it refuses a change.
     """
     stop = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -58,7 +60,7 @@ def trade(every: float, orders: int) -> None:
     done: Counter[str] = Counter()
     logged = time.monotonic()
     log.info("Trading every %g seconds.", every)
-    # A restart of the database is waited out, and so is a shop that has not been filled yet.
+    # Wait while the database restarts, and until the shop is filled.
     retrying = Retrying(
         retry=retry_if_exception_type(
             (psycopg2.OperationalError, psycopg2.InterfaceError, psycopg2.errors.UndefinedTable)
@@ -69,7 +71,7 @@ def trade(every: float, orders: int) -> None:
         before_sleep=before_sleep_log(log, logging.WARNING),
     )
     while not stop.is_set():
-        with suppress(RetryError), shop.clear_errors():  # RetryError: told to stop while waiting
+        with suppress(RetryError), shop.clear_errors():  # RetryError: a signal arrived during a wait
             for attempt in retrying:
                 with attempt, closing(shop.connect()) as connection, connection, connection.cursor() as cur:
                     done += change(cur, orders)

@@ -1,6 +1,7 @@
--- A burst of trade, as of now. Parameter: orders (about how many are placed, moved on and reviewed).
--- Returns what was done and how often. Sampled tables are read for about 50 pages, however large they are.
--- Bad rows are not copied, nor rows with a bad key written again: what anomalies.py spoils is no plain word or number.
+-- A burst of trade, as of now. Parameter: orders (about how many are placed, advanced and reviewed).
+-- Returns the number of rows per change. A sample reads about 50 pages of a table, however large the table is.
+-- Bad rows are not copied, and rows with a bad key are not written again: a value that anomalies.py spoiled is no plain
+-- word or number.
 
 with offers as materialized (
     select
@@ -136,7 +137,7 @@ insert_payments as (
 open as materialized (
     select
         orders.ctid as place,
-        -- A step takes up to three days after the one before, and is never in the future.
+        -- A step comes up to three days after the one before, and never in the future.
         case
             when pg_input_is_valid(last_event, 'timestamp')
                 then date_trunc('second', least(
@@ -173,7 +174,7 @@ move_on as (
     returning orders.order_id, orders.order_status
 ),
 
--- Delivered now, or in the last day and not yet reviewed.
+-- Orders delivered now, or delivered in the last day and not yet reviewed.
 to_review as (
     select order_id
     from move_on
@@ -211,7 +212,7 @@ insert_reviews as (
     returning 1
 ),
 
--- One in ten as many customers move to another's place, and products change category and weight.
+-- A tenth as many customers move to another's address, and products change category and weight.
 move_customers as (
     update sales.customers
     set

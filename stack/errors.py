@@ -1,5 +1,5 @@
-"""The one error that reaches the user as a plain message."""
+"""The error that users see as a plain message."""
 
 
 class StackError(Exception):
-    """What is wrong and what to do about it; the command line prints it and exits with status 1."""
+    """A message that says what is wrong and what to do; the command line prints it and exits with status 1."""

@@ -1,4 +1,4 @@
-"""Real health checks: each does what a client of the service does, and raises where that fails."""
+"""Health checks that act as a client of the service would, and raise an error if that fails."""
 
 import logging
 from collections.abc import Callable
@@ -9,27 +9,27 @@ import psycopg2
 import trino
 from pyhive import hive
 
-from stack.environment import HOST, exports
+from stack.environment import HOST, public_environment
 from stack.settings import Settings
 
-# Refused connections are what a check is for.
+# Refused connections are expected here.
 logging.getLogger("thrift").setLevel(logging.CRITICAL)
-SECONDS = 10.0  # a check that takes longer has failed
+SECONDS = 10.0  # time limit of a check
 ASKS_A_CATALOG = "select * from table(postgres_gold.system.query(query => 'select 1'))"
 
 
 class Unhealthy(Exception):
-    """The service answers, but not as it should."""
+    """The service answers, but reports a problem."""
 
 
 def postgres(settings: Settings, _started: float) -> None:
-    """The server takes connections; its databases need not be there yet."""
+    """Check that the server accepts connections; its databases may not exist yet."""
     try:
         psycopg2.connect(
             host=HOST,
             port=settings.postgres_port,
             user="postgres",
-            password="-",  # noqa: S106, a wrong one on purpose
+            password="-",  # noqa: S106, wrong on purpose
             connect_timeout=int(SECONDS),
         )
     except psycopg2.OperationalError as error:
@@ -38,7 +38,7 @@ def postgres(settings: Settings, _started: float) -> None:
 
 
 def trino_query(settings: Settings, _started: float) -> None:
-    """A query of a catalog runs: the server says that it has started before its node has joined, catalog by catalog."""
+    """Check that a query of a catalog runs: the server reports its start before its node has loaded every catalog."""
     with trino.dbapi.Connection(
         HOST, settings.trino_port, "medallion", request_timeout=SECONDS
     ) as connection:
@@ -46,17 +46,19 @@ def trino_query(settings: Settings, _started: float) -> None:
 
 
 def thrift(settings: Settings, _started: float) -> None:
-    """A session opens (it needs the catalog) and answers."""
+    """Check that a session opens, which needs the catalog, and answers."""
     with hive.Connection(host=HOST, port=settings.thrift_port) as connection, connection.cursor() as cursor:
         cursor.execute("select 1")
         cursor.fetchall()
 
 
 def airflow(component: str) -> Callable[[Settings, float], None]:
-    """Return the check of an Airflow component: it reports itself healthy, and since this start of it."""
+    """Return the check of an Airflow component: it reports itself healthy, with a heartbeat since its last start."""
 
     def check(settings: Settings, started: float) -> None:
-        answer = httpx.get(f"{exports(settings)['AIRFLOW_URL']}/api/v2/monitor/health", timeout=SECONDS)
+        answer = httpx.get(
+            f"{public_environment(settings)['AIRFLOW_URL']}/api/v2/monitor/health", timeout=SECONDS
+        )
         state = answer.raise_for_status().json()[component]
         if state["status"] != "healthy":
             raise Unhealthy(f"{component} is {state['status']}")

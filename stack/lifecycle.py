@@ -1,4 +1,4 @@
-"""Brings the stack up, in order and waiting on health checks, and down."""
+"""Start the stack's services in order, each after its health check, and show their state."""
 
 import contextlib
 import json
@@ -7,26 +7,24 @@ from datetime import timedelta
 from importlib.metadata import version
 
 import psutil
-import psycopg2
 from rich.table import Table
 
 from stack import supervisor
 from stack.build import build, last_lines, run
 from stack.console import console
 from stack.credentials import write_private
-from stack.environment import PROGRAMS, exports
+from stack.environment import PROGRAMS
 from stack.errors import StackError
 from stack.health import CHECKS
-from stack.postgres import create_cluster, forget_dead_server, prepare_databases
-from stack.settings import Settings
+from stack.postgres import create_cluster, prepare_databases, remove_stale_lock
+from stack.settings import CHANGEABLE, Settings
 
 GIVE_UP_SECONDS = 15
-CHANGEABLE = {"shop", "start_timeout"}  # while the stack runs
 AIRFLOW = ("api-server", "scheduler", "dag-processor", "triggerer")
 
 
 def wait_healthy(name: str, settings: Settings) -> None:
-    """Wait until the check of service `name` passes; raise StackError with its log's end where it does not."""
+    """Wait until the check of service `name` passes; raise StackError with the end of its log if it does not."""
     log = settings.home / "log" / f"{name}.log"
     began = time.monotonic()
     while True:
@@ -36,12 +34,12 @@ def wait_healthy(name: str, settings: Settings) -> None:
                 CHECKS[name](settings, state["start"])
                 break
             problem = f"state {state['statename']} {state['spawnerr']}"
-        except Exception as error:  # noqa: BLE001, whatever a client library makes of a service that is not ready
+        except Exception as error:  # noqa: BLE001, client libraries raise anything while a service starts
             problem = str(error)[:500] or type(error).__name__
         waited = time.monotonic() - began
-        # One that failed to start is tried again: PostgreSQL after a kill waits for its children to end.
-        gone = state["statename"] in {"BACKOFF", "FATAL"} and waited > GIVE_UP_SECONDS
-        if gone or waited > settings.start_timeout:
+        # The supervisor retries a failed start: after a kill PostgreSQL first waits for its children to end.
+        has_failed = state["statename"] in {"BACKOFF", "FATAL"} and waited > GIVE_UP_SECONDS
+        if has_failed or waited > settings.start_timeout:
             raise StackError(
                 f"{name} did not start within {waited:.0f} s: {problem}\nThe end of {log}:\n{last_lines(log)}"
             )
@@ -50,45 +48,35 @@ def wait_healthy(name: str, settings: Settings) -> None:
 
 
 def migrate_airflow(settings: Settings, env: dict[str, str]) -> None:
-    """Bring Airflow's database to the installed version; skipped where that was done."""
+    """Migrate Airflow's database to the installed version, unless that was done."""
     stamp = settings.home / "airflow" / "migrated"
     if stamp.exists() and stamp.read_text() == version("apache-airflow"):
         return
-    console.print("  preparing Airflow's database …")
+    console.print("  Preparing Airflow's database …")
     log = settings.home / "log" / "airflow-migrate.log"
     run([PROGRAMS / "airflow", "db", "migrate"], env, log, "Preparing Airflow's database")
     stamp.write_text(version("apache-airflow"))
 
 
-def shop_has_orders(settings: Settings) -> bool:
-    """Return whether there is something to trade with."""
-    with psycopg2.connect(exports(settings)["SOURCE_URL"]) as connection, connection.cursor() as cursor:
-        cursor.execute("select to_regclass('sales.orders') is not null")
-        if cursor.fetchone() == (False,):
-            return False
-        cursor.execute("select exists (select from sales.orders)")
-        return cursor.fetchone() == (True,)
-
-
-def same_settings(settings: Settings) -> None:
-    """Raise StackError where the stack that runs was started with other settings, naming them."""
+def check_settings_unchanged(settings: Settings) -> None:
+    """Raise StackError if the running stack was started with other settings, and name them."""
     running = json.loads((settings.home / "settings.json").read_text())
-    wanted = json.loads(settings.model_dump_json(exclude=CHANGEABLE))
-    if changed := [f"STACK_{name.upper()}" for name in wanted if wanted[name] != running.get(name)]:
+    current = json.loads(settings.model_dump_json(exclude=CHANGEABLE))
+    if changed := [f"STACK_{name.upper()}" for name in current if current[name] != running.get(name)]:
         raise StackError(
             f"The stack runs with other settings ({', '.join(changed)}). Stop it first: make down"
         )
 
 
 def up(settings: Settings) -> None:
-    """Start what does not run and wait until everything is healthy; quick where all runs. Raises StackError."""
+    """Start every service that is not running and wait until all are healthy. Raises StackError."""
     env = build(settings)
     if supervisor.is_running(settings):
-        same_settings(settings)
+        check_settings_unchanged(settings)
     else:
-        supervisor.end(supervisor.ours(settings))
+        supervisor.end_processes(supervisor.stack_processes(settings))
         supervisor.check_ports(settings)
-        forget_dead_server(settings)
+        remove_stale_lock(settings)
         create_cluster(settings, env)
         write_private(settings.home / "settings.json", settings.model_dump_json(exclude=CHANGEABLE))
         supervisor.launch(env, settings)
@@ -103,19 +91,15 @@ def up(settings: Settings) -> None:
         supervisor.start(name, settings)
     for name in ("thrift", "trino", *AIRFLOW):
         wait_healthy(name, settings)
-    if settings.shop == "off":
-        supervisor.stop("shop", settings)
-    elif shop_has_orders(settings):
-        supervisor.start("shop", settings)
 
 
 def memory(pid: int) -> int:
-    """Return the bytes that a process and its descendants hold; pages they share count once where the system tells."""
+    """Return the bytes of a process and its descendants; shared pages count once if the system reports them."""
     total = 0
-    with contextlib.suppress(psutil.Error):  # one that has just ended
+    with contextlib.suppress(psutil.Error):  # the process has just ended
         for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
-            held = process.memory_full_info()
-            total += getattr(held, "pss", held.rss)
+            usage = process.memory_full_info()
+            total += getattr(usage, "pss", usage.rss)
     return total
 
 

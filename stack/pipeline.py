@@ -1,26 +1,23 @@
-"""`make run`: from nothing to published gold, with what it took."""
+"""Runs of the DAGs, and what they published."""
 
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import json
+from contextlib import closing
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import psycopg2
 import trino
 from psycopg2 import sql
+from psycopg2.extensions import make_dsn
 from rich.table import Column, Table
 
-from stack import supervisor
 from stack.airflow_api import AirflowApi
+from stack.build import DBT
 from stack.console import console, table_console
-from stack.environment import HOST, environment, exports
+from stack.credentials import credentials
+from stack.environment import HOST, connections, public_environment
 from stack.errors import StackError
-from stack.lifecycle import up
-from stack.settings import ROOT, Settings
+from stack.settings import Settings
 
 DAG = "medallion_hourly"
 RECONCILE_DAG = "medallion_reconcile"
@@ -28,28 +25,70 @@ MAINTENANCE_DAG = "medallion_maintenance"
 ROLLBACK_DAG = "medallion_rollback"
 
 
-def query(url: str, statement: str | sql.Composed) -> list[tuple[Any, ...]]:
-    """Return the rows of one statement on the database `url`."""
-    with psycopg2.connect(url, connect_timeout=10) as connection, connection.cursor() as cursor:
+def query(dsn: str, statement: str | sql.Composed) -> list[tuple[Any, ...]]:
+    """Return the rows of one statement on the database `dsn`; times are UTC."""
+    with (
+        closing(psycopg2.connect(dsn, connect_timeout=10, options="-c TimeZone=UTC")) as connection,
+        connection.cursor() as cursor,
+    ):
         cursor.execute(statement)
         return cursor.fetchall()
 
 
-def first_change(settings: Settings) -> datetime | None:
-    """Return the smallest `updated_at` at the source; None where the shop has no table or no row."""
-    url = exports(settings)["SOURCE_URL"]
-    tables = query(
-        url,
-        "select table_name from information_schema.columns where table_schema = 'sales' and column_name = 'updated_at'",
+def source_dsn(settings: Settings) -> str:
+    """Return the address of the source for the login that the pipeline reads it with."""
+    source = connections(settings, credentials(settings.home / "secrets.env"))["medallion_source"]
+    return make_dsn(
+        host=source["host"],
+        port=source["port"],
+        user=source["login"],
+        password=source["password"],
+        dbname=source["schema"],
     )
-    oldest = sql.SQL("select min(updated_at) from sales.{}")
-    found = [query(url, oldest.format(sql.Identifier(name)))[0][0] for (name,) in tables]
-    return min((moment for moment in found if moment), default=None)
+
+
+def source_tables() -> list[tuple[str, str, str]]:
+    """Return (schema, table, cursor column, which may be empty) of every source table that the dbt project declares."""
+    manifest = json.loads((DBT / "target" / "trino" / "manifest.json").read_text())
+    return [
+        (source["schema"], source["identifier"], source["loaded_at_field"] or "")
+        for source in manifest["sources"].values()
+    ]
+
+
+def first_change(settings: Settings) -> datetime | None:
+    """Return the smallest cursor over the declared source tables; None if no row or none of the tables is there.
+
+    Cursors before our era or in the future are ignored, because no window reaches them. Raises StackError if a table
+    or its cursor can't be read.
+    """
+    oldest = sql.SQL(
+        "select min({cursor})::timestamptz from {table} where {cursor} between '0001-01-01 00:00:00+00' and now()"
+    )
+    tables = [source for source in source_tables() if source[2]]
+    moments, missing = [], []
+    for schema, table, cursor in tables:
+        statement = oldest.format(cursor=sql.Identifier(cursor), table=sql.Identifier(schema, table))
+        try:
+            [(moment,)] = query(source_dsn(settings), statement)
+        except psycopg2.errors.UndefinedTable:
+            missing.append(f"{schema}.{table}")
+        except psycopg2.ProgrammingError as error:
+            raise StackError(
+                f"The minimum of {cursor} in the source's table {schema}.{table} can't be read: "
+                f"{error.diag.message_primary}.\nThe dbt project declares this table as a source; the role "
+                "source_reader needs usage on its schema and select on the table."
+            ) from None
+        else:
+            moments += [moment] if moment else []
+    if missing and len(missing) < len(tables):
+        raise StackError(f"The source lacks tables that the dbt project declares: {', '.join(missing)}.")
+    return min(moments, default=None)
 
 
 def publication(settings: Settings) -> tuple[Any, ...] | None:
-    """Return (run_id, batch, window_end, published_at) of the gold that BI sees; None where nothing was published."""
-    url = exports(settings)["GOLD_URL"]
+    """Return (run_id, batch, window_end, published_at) of the gold that BI sees; None if nothing was published."""
+    url = public_environment(settings)["GOLD_URL"]
     if query(url, "select to_regclass('gold.publication')") == [(None,)]:
         return None
     rows = query(url, "select run_id, batch, window_end, published_at from gold.publication")
@@ -57,7 +96,7 @@ def publication(settings: Settings) -> tuple[Any, ...] | None:
 
 
 def on_trino(settings: Settings, statement: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Return the columns and the rows of one statement on Trino, catalog `lake`. Raises StackError with its words."""
+    """Return the columns and the rows of one statement on Trino, catalog `lake`. Raises StackError with its message."""
     with trino.dbapi.Connection(
         HOST, settings.trino_port, "medallion", catalog="lake", timezone="UTC"
     ) as connection:
@@ -66,7 +105,7 @@ def on_trino(settings: Settings, statement: str) -> tuple[list[str], list[tuple[
             rows = [tuple(row) for row in cursor.execute(statement).fetchall()]
         except (trino.exceptions.Error, OSError) as error:
             raise StackError(
-                f"Trino at {HOST}:{settings.trino_port} refuses it, or does not answer (make status): {error}"
+                f"Trino at {HOST}:{settings.trino_port} refused a statement or does not answer (make status): {error}"
             ) from None
         return [column[0] for column in cursor.description or []], rows
 
@@ -80,7 +119,7 @@ def show(title: str, columns: list[str], rows: list[tuple[Any, ...]]) -> None:
 
 
 def show_publications(settings: Settings, count: int) -> None:
-    """Print the latest publications, the newest first."""
+    """Print the latest publications, newest first."""
     columns, rows = on_trino(
         settings,
         "select batch, date_trunc('second', published_at) as published_at,"
@@ -92,135 +131,126 @@ def show_publications(settings: Settings, count: int) -> None:
 
 
 def show_as_of(settings: Settings, batch: int, table: str, count: int) -> None:
-    """Print the first rows of a gold table as the publication by `batch` has it, and the statement that gives all.
+    """Print the first rows of a gold table as publication `batch` has it, and the statement that returns all rows.
 
-    Raises StackError where there is no such publication or table, or its snapshot has expired.
+    Raises StackError if there is no such publication or table, or if its snapshot has expired.
     """
-    _, found = on_trino(
+    _, snapshots = on_trino(
         settings,
         f"select json_extract_scalar(snapshots, '$[\"gold.{table}\"]') from postgres_gold.audit.publications"
         f" where batch = {batch}",
     )
-    if not found or found[0][0] is None:
-        raise StackError(f"No publication by batch {batch} has a table {table}. See: make publications")
-    statement = f"select * from lake.gold.{table} for version as of {found[0][0]}"
+    if not snapshots or snapshots[0][0] is None:
+        raise StackError(f"No publication of batch {batch} has a table {table}. See: make publications")
+    statement = f"select * from lake.gold.{table} for version as of {snapshots[0][0]}"
     columns, rows = on_trino(settings, f"{statement} order by 1, 2 limit {count}")
     show(f"gold.{table} as of batch {batch}", columns, rows)
     console.print(f"All rows, in Trino:  {statement}", soft_wrap=True)
 
 
-def shop(settings: Settings, *arguments: str) -> None:
-    """Run a command of the reference shop. Raises StackError where it fails; it has said why itself."""
-    command = [sys.executable, "-m", "sample", *arguments]
-    if subprocess.run(command, cwd=ROOT, env=environment(settings), check=False).returncode:
-        raise StackError(f"The shop's command failed: sample {' '.join(arguments)}")
+# Rows written per layer and per gold table, and rejected rows, as the run's audit counted them.
+RUN_FIGURES = """
+with tries as (
+    select task_id, batch, records_processed as rows
+    from postgres_gold.audit.data_pipeline_runs
+    where dag_id = '{dag}' and run_id = '{run}' and records_processed is not null
+),
+
+final as (
+    select 1 as position, split_part(task_id, '.', 1) as step, sum(rows) as rows
+    from tries
+    where task_id not like 'gold.%' and task_id not like 'stage.%'
+    group by 2
+    union all
+    select 2, 'rejected', sum(quarantined)
+    from postgres_gold.audit.entity_accounts
+    where batch in (select batch from tries)
+    having count(*) > 0
+    union all
+    select 3, task_id, rows
+    from tries
+    where task_id like 'gold.%'
+)
+
+select step, rows from final order by position, step
+"""
+RECONCILIATION_FIGURES = """
+select
+    table_name as "table",
+    max_by(missed, compared_at) as missed,
+    max_by(deleted, compared_at) as deleted,
+    max_by(went_back, compared_at) as went_back
+from postgres_gold.audit.reconciliations
+where batch in (
+    select batch from postgres_gold.audit.data_pipeline_runs where dag_id = '{dag}' and run_id = '{run}'
+)
+group by table_name
+order by table_name
+"""
+FIGURES = {
+    DAG: ("Rows of this run", RUN_FIGURES),
+    RECONCILE_DAG: ("Differences between the source and bronze", RECONCILIATION_FIGURES),
+}
+
+
+def show_figures(settings: Settings, dag: str, run: str) -> None:
+    """Print the figures of a run that succeeded, if its DAG has figures; a missing answer is no error."""
+    if dag not in FIGURES:
+        return
+    title, statement = FIGURES[dag]
+    try:
+        columns, rows = on_trino(settings, statement.format(dag=dag, run=run.replace("'", "''")))
+    except StackError as error:
+        console.print(f"The run's figures can't be read. {error}")
+        return
+    if rows:
+        show(title, columns, [(name, *(f"{count:,}" for count in counts)) for name, *counts in rows])
+    else:
+        console.print("The run has no figures: it stopped before they were counted.")
 
 
 def follow(airflow: AirflowApi, dag: str, run: str) -> None:
-    """Name the run, let it run, and follow it to its end."""
+    """Print the run's page, let the scheduler start it, and follow it to its end."""
     console.print(f"Run {run}: {airflow.url}/dags/{dag}/runs/{run}", soft_wrap=True)
     airflow.unpause(dag)
     airflow.follow(dag, run)
 
 
 def trigger(settings: Settings, params: dict[str, Any], dag: str = DAG) -> None:
-    """Run `dag` once with `params` and follow it to its end."""
+    """Run `dag` once with `params`, follow it to its end, and print its figures."""
     with AirflowApi(settings) as airflow:
         airflow.wait_dag(dag)
-        follow(airflow, dag, airflow.trigger(dag, params))
+        run = airflow.trigger(dag, params)
+        follow(airflow, dag, run)
+    show_figures(settings, dag, run)
 
 
 def run_history(settings: Settings, start: datetime) -> None:
-    """Run the DAG over everything since `start`; a run of that kind that an earlier call left is followed instead."""
+    """Run the DAG over everything since `start`, or follow such a run that an earlier call left active."""
     with AirflowApi(settings) as airflow:
         airflow.wait_dag(DAG)
-        left = [
-            each["dag_run_id"] for each in airflow.active(DAG) if (each["conf"] or {}).get("window_start")
-        ]
+        active = [run["dag_run_id"] for run in airflow.active(DAG) if (run["conf"] or {}).get("window_start")]
         window = {"window_start": start.isoformat(), "window_end": datetime.now(UTC).isoformat()}
-        # Due before the last hour's run, which Airflow makes as soon as the DAG is unpaused.
-        follow(airflow, DAG, left[0] if left else airflow.trigger(DAG, window, due=start))
+        # This run is due before the last hour's run, which Airflow creates as soon as the DAG is unpaused.
+        run = active[0] if active else airflow.trigger(DAG, window, due=start)
+        follow(airflow, DAG, run)
+    show_figures(settings, DAG, run)
 
 
 def backfill(settings: Settings, start: datetime, end: datetime) -> None:
-    """Run each hour of [start, end), UTC, as a run of its own, and follow them. Raises StackError where one failed."""
+    """Run each hour of [start, end), UTC, as a separate run, and follow them. Raises StackError if one failed."""
     with AirflowApi(settings) as airflow:
         airflow.wait_dag(DAG)
         airflow.unpause(DAG)
         airflow.backfill(DAG, start, end)
 
 
-def show_results(settings: Settings) -> None:
-    """Print the gold tables' row counts and the best months, as BI reads them."""
-    url = exports(settings)["GOLD_URL"]
-    counts = []
-    for (name,) in query(
+def show_gold(settings: Settings) -> None:
+    """Print the gold tables that BI reads, with their row counts."""
+    url = public_environment(settings)["GOLD_URL"]
+    tables = query(
         url, "select table_name from information_schema.tables where table_schema = 'gold' order by 1"
-    ):
-        [(count,)] = query(url, sql.SQL("select count(*) from gold.{}").format(sql.Identifier(name)))
-        counts.append((name, f"{count:,}"))
-    show("PostgreSQL, schema gold", ["table", "rows"], counts)
-    best = query(
-        url,
-        "select category, sum(sales), sum(bills), sum(items) from gold.sales_by_category_month"
-        " group by category order by 2 desc limit 5",
     )
-    show(
-        "The best-selling categories",
-        ["category", "sales", "bills", "items"],
-        [(category, *(f"{value:,}" for value in values)) for category, *values in best],
-    )
-
-
-def run(settings: Settings, olist: Path | None, orders: int) -> None:
-    """Start all, fill an empty shop, publish its history, then a burst of changes; print results and times.
-
-    Raises StackError unless gold was published by the last run.
-    """
-    times: list[tuple[str, float]] = []
-
-    @contextmanager
-    def step(name: str) -> Iterator[None]:
-        console.rule(name, align="left")
-        began = time.monotonic()
-        yield
-        times.append((name, time.monotonic() - began))
-
-    with step("Set up and start"):
-        up(settings)
-    start = first_change(settings)
-    if start and olist:
-        console.print(
-            "The shop has rows already: OLIST is not loaded. Begin anew by `make clean`, or replace the shop's rows:"
-            "\n`make load REPLACE=1 OLIST=…`, `make backfill FROM=… TO=…`, `make reconcile ALLOW_DELETES=1`."
-        )
-    if start is None:
-        with step("Fill the shop"):
-            shop(settings, *(["load", str(olist)] if olist else ["generate", "--orders", str(orders)]))
-        start = first_change(settings)
-        if start is None:
-            raise StackError("The shop is still empty: nothing to run on.")
-    before = publication(settings)
-    # One without a window was made of an empty shop.
-    if before is None or before[2] is None:
-        with step("The whole history, in one run"):
-            run_history(settings, start.astimezone(UTC))
-        before = publication(settings)
-    with step("A burst of orders, and the next run"):
-        shop(settings, "live")
-        trigger(settings, {})
-    after = publication(settings)
-    if after is None or after == before:
-        raise StackError("The run ended, but published nothing; see its task `publish` in Airflow.")
-    if settings.shop == "on":
-        supervisor.start("shop", settings)
-
-    show_results(settings)
-    show("Times", ["step", "seconds"], [(name, f"{seconds:.0f}") for name, seconds in times])
-    login = exports(settings)
-    console.print(
-        f"Airflow  {login['AIRFLOW_URL']}  (user {login['AIRFLOW_USER']})\n"
-        f"Trino    {login['TRINO_URL']}  (user {login['TRINO_USER']}, no password)\n"
-        f'Passwords stand in {settings.home / "secrets.env"}; for a shell:  eval "$(make -s env)"\n'
-        "The next hours run by themselves. Stop everything:  make down"
-    )
+    count = sql.SQL("select count(*) from gold.{}")
+    rows = [(name, f"{query(url, count.format(sql.Identifier(name)))[0][0]:,}") for (name,) in tables]
+    show("PostgreSQL, schema gold", ["table", "rows"], rows)

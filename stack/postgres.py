@@ -1,4 +1,4 @@
-"""Prepares PostgreSQL: the cluster's folder, then roles, databases and schemas from `stack/postgres/*.sql`."""
+"""Prepare PostgreSQL: the cluster's folder, then roles, databases and schemas from `stack/postgres/*.sql`."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ NOBODY = 65534  # as in stack/postgres/server
 
 
 def create_cluster(settings: Settings, env: dict[str, str]) -> None:
-    """Make `.stack/postgres` where there is none; an attempt cut off leaves nothing that looks whole."""
+    """Create `.stack/postgres` if it does not exist; an interrupted attempt leaves only a partial folder."""
     target = settings.home / "postgres"
     if target.exists():
         return
@@ -36,14 +36,14 @@ def create_cluster(settings: Settings, env: dict[str, str]) -> None:
         command += ["--builtin-locale", "C.UTF-8"]
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise StackError(f"PostgreSQL's folder could not be made:\n{done.stderr.strip()}")
+        raise StackError(f"PostgreSQL's data folder could not be created:\n{done.stderr.strip()}")
     partial.rename(target)
 
 
-def forget_dead_server(settings: Settings) -> None:
-    """Remove the lock of a server that ended with the machine: its number may be another program's by now.
+def remove_stale_lock(settings: Settings) -> None:
+    """Remove the lock file of a server that ended with the machine: another program may have its process id by now.
 
-    PostgreSQL itself looks no further than whether any process of the same user has it.
+    PostgreSQL only checks whether any process of the same user has that id.
     """
     lock = settings.home / "postgres" / "postmaster.pid"
     if not lock.exists():
@@ -56,7 +56,7 @@ def forget_dead_server(settings: Settings) -> None:
 
 
 def prepare_databases(settings: Settings, env: dict[str, str]) -> None:
-    """Bring roles, databases, schemas and the lake's catalog to the state the SQL files describe; safe to repeat."""
+    """Create or update roles, databases, schemas and the lake's catalog by the SQL files; safe to repeat."""
     login = {
         "PGHOST": HOST,
         "PGPORT": str(settings.postgres_port),

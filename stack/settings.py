@@ -1,4 +1,4 @@
-"""Settings of the native stack: every one has a working default, `STACK_<NAME>` (or a `.env` file) overrides it."""
+"""Settings of the native stack. Each has a working default; `STACK_<NAME>`, also in a `.env` file, overrides it."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,6 +10,7 @@ from stack import bootstrap
 
 ROOT = bootstrap.ROOT
 STACK = ROOT / "stack"
+CHANGEABLE = {"shop", "start_timeout"}  # while the stack runs
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Memory = Annotated[str, Field(pattern=r"^\d+[mMgG]$")]
@@ -17,38 +18,47 @@ AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
 
 
 class Settings(BaseSettings):
-    """Ports (loopback only), memory (Java's notation) and places; read from the environment and `.env`."""
+    """Ports (loopback only), memory (in Java's notation) and folders, read from the environment and `.env`."""
 
     model_config = SettingsConfigDict(
         env_prefix="STACK_",
         env_file=ROOT / ".env",
-        env_ignore_empty=True,  # as an unset `make` variable reaches us
+        env_ignore_empty=True,  # make passes an unset variable as an empty one
         extra="ignore",
     )
 
-    postgres_port: Port = 15432
-    trino_port: Port = 18081
-    thrift_port: Port = 11000
-    airflow_port: Port = 18080
+    postgres_port: Port = Field(default=15432, description="Port of PostgreSQL, on loopback.")
+    trino_port: Port = Field(default=18081, description="Port of Trino, on loopback.")
+    thrift_port: Port = Field(default=11000, description="Port of the Spark Thrift server, on loopback.")
+    airflow_port: Port = Field(default=18080, description="Port of Airflow, on loopback.")
 
-    trino_memory: Memory = "2G"
-    thrift_memory: Memory = "1G"
-    spark_memory: Memory = "2G"
-    spark_cores: int = Field(default=2, ge=1)
+    trino_memory: Memory = Field(default="2G", description="Heap of Trino.")
+    thrift_memory: Memory = Field(default="1G", description="Heap of the Spark Thrift server.")
+    spark_memory: Memory = Field(default="2G", description="Heap of a Spark job.")
+    spark_cores: int = Field(default=2, ge=1, description="Cores of a Spark job and of the Thrift server.")
     airflow_parallelism: int = Field(
-        default=4, ge=2, description="tasks at a time; a task of gold counts as two"
+        default=4, ge=2, description="Tasks that run at the same time; a task of gold counts as two."
     )
 
-    shop: Literal["on", "off"] = "on"
-    start_timeout: int = Field(default=300, ge=1, description="seconds a service may take to become healthy")
+    shop: Literal["on", "off"] = Field(
+        default="on", description="Whether the sample shop keeps trading; it never does in another database."
+    )
+    start_timeout: int = Field(
+        default=300, ge=1, description="Seconds that a service may take to become healthy."
+    )
 
-    home: AbsolutePath = bootstrap.HOME
-    cache: AbsolutePath = bootstrap.CACHE
+    home: AbsolutePath = Field(
+        default=bootstrap.HOME,
+        description="Folder of data, logs and the Python environment; set it in the environment, not in .env.",
+    )
+    cache: AbsolutePath = Field(
+        default=bootstrap.CACHE, description="Folder of downloads; set it in the environment, not in .env."
+    )
     ivy_settings: AbsolutePath = Field(
-        default=STACK / "ivysettings.xml", description="Ivy settings file that names your own Maven mirror"
+        default=STACK / "ivysettings.xml", description="Ivy settings file, which may name a Maven mirror."
     )
 
     @property
     def ports(self) -> dict[str, int]:
-        """Each port we listen on, by the name of its setting."""
+        """Return each port that the stack listens on, by the name of its setting."""
         return {name: value for name, value in self if name.endswith("_port")}

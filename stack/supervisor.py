@@ -1,4 +1,4 @@
-"""Starts, watches and ends the stack's processes: supervisord does the work, this module asks it to."""
+"""Start, inspect and end the stack's processes through supervisord."""
 
 import contextlib
 import os
@@ -23,13 +23,13 @@ STOPPING_SECONDS = 90
 
 
 def rpc(settings: Settings) -> Any:
-    """Return supervisord's API; calls raise OSError where it does not run."""
+    """Return supervisord's API; its calls raise OSError if supervisord is not running."""
     transport = SupervisorTransport(None, None, f"unix://{socket_path(settings)}")
     return ServerProxy("http://localhost", transport=transport).supervisor
 
 
 def is_running(settings: Settings) -> bool:
-    """Return whether our supervisord answers."""
+    """Return whether this stack's supervisord answers."""
     try:
         rpc(settings).getPID()
     except OSError:
@@ -38,7 +38,7 @@ def is_running(settings: Settings) -> bool:
 
 
 def check_ports(settings: Settings) -> None:
-    """Raise StackError for the first port that another program holds."""
+    """Raise StackError for the first port that another program uses."""
     for name, port in settings.ports.items():
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -52,7 +52,7 @@ def check_ports(settings: Settings) -> None:
 
 
 def launch(env: dict[str, str], settings: Settings) -> None:
-    """Start supervisord in the background with `env` and wait until it answers; it starts no service by itself."""
+    """Start supervisord in the background with `env` and wait until it answers; it starts no service on its own."""
     path = socket_path(settings)
     path.parent.mkdir(mode=0o700, exist_ok=True)
     if path.parent.stat().st_uid != os.getuid():
@@ -70,17 +70,17 @@ def launch(env: dict[str, str], settings: Settings) -> None:
 
 
 def session_record(settings: Settings) -> Path:
-    """Where the number of supervisord's process, and so of its session, is kept while the stack runs."""
+    """Return the file with the id of supervisord's process, which is also its session's id, while the stack runs."""
     return settings.home / "session"
 
 
 def session(settings: Settings) -> int | None:
-    """Return the session that supervisord opened; None where none is recorded, or the number is another's by now."""
+    """Return the session that supervisord opened; None if none is recorded, or if the id is another program's."""
     try:
         number = int(session_record(settings).read_text())
-    except (FileNotFoundError, ValueError):  # empty after a loss of power
+    except (FileNotFoundError, ValueError):  # the file is empty after a power loss
         return None
-    # A session may outlive its leader, or keep it as a zombie.
+    # A session may outlive its leader. The leader may be left as a zombie.
     with contextlib.suppress(psutil.NoSuchProcess):
         if str(STACK / "supervisord.conf") not in psutil.Process(number).cmdline():
             return None
@@ -88,16 +88,16 @@ def session(settings: Settings) -> int | None:
 
 
 def start(name: str, settings: Settings) -> bool:
-    """Start a service without waiting; return False where it runs already."""
+    """Start a service without waiting; return False if it is running already."""
     if info(name, settings)["statename"] in {"RUNNING", "STARTING"}:
         return False
-    with contextlib.suppress(Fault):  # it was started meanwhile
+    with contextlib.suppress(Fault):  # it was started in the meantime
         rpc(settings).startProcess(name, False)
     return True
 
 
 def stop(name: str, settings: Settings) -> None:
-    """Stop a service and wait for its end; no error where it does not run."""
+    """Stop a service and wait for its end; do nothing if it is not running."""
     with contextlib.suppress(Fault):
         rpc(settings).stopProcess(name)
 
@@ -107,25 +107,27 @@ def info(name: str, settings: Settings) -> dict[str, Any]:
     return dict(rpc(settings).getProcessInfo(name))
 
 
-def ours(settings: Settings) -> list[psutil.Process]:
-    """Return every process of this stack, found without the supervisor.
+def stack_processes(settings: Settings) -> list[psutil.Process]:
+    """Return every process of this stack, without asking the supervisor.
 
-    They are in the session that supervisord opened, or carry our mark in their environment. A session's number is not
-    given to another one while a member lives.
+    A process belongs to the stack if it is in the session that supervisord opened, or has the stack's mark in its
+    environment. The system does not reuse a session's id while a member lives.
     """
-    known = session(settings)
-    found = []
+    stack_session = session(settings)
+    processes = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, ProcessLookupError):
-            is_ours = os.getsid(process.pid) == known or process.environ().get(MARK) == str(settings.home)
-            # A zombie has ended; without an init nobody ever takes it away.
-            if is_ours and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-    return found
+            is_member = os.getsid(process.pid) == stack_session or process.environ().get(MARK) == str(
+                settings.home
+            )
+            # A zombie has ended, but stays in a container without an init process.
+            if is_member and process.status() != psutil.STATUS_ZOMBIE:
+                processes.append(process)
+    return processes
 
 
-def end(processes: Iterable[psutil.Process], seconds: float = 20) -> None:
-    """End processes: asked first, killed after `seconds`."""
+def end_processes(processes: Iterable[psutil.Process], seconds: float = 20) -> None:
+    """Terminate processes, and kill them after `seconds`."""
     alive = list(processes)
     for process in alive:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -138,11 +140,11 @@ def end(processes: Iterable[psutil.Process], seconds: float = 20) -> None:
 
 
 def shutdown(settings: Settings) -> None:
-    """End every process of the stack, also those whose supervisor died; nothing else."""
+    """End every process of the stack, and nothing else, even if its supervisor died."""
     if is_running(settings):
         supervisord = psutil.Process(rpc(settings).getPID())
         rpc(settings).shutdown()
         with contextlib.suppress(psutil.TimeoutExpired):
             supervisord.wait(STOPPING_SECONDS)
-    end(ours(settings))
+    end_processes(stack_processes(settings))
     session_record(settings).unlink(missing_ok=True)

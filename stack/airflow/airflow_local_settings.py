@@ -1,7 +1,7 @@
-"""Loaded by Airflow at start: in the scheduler, imports and warms dbt and Cosmos, so that the tasks it forks need not.
+"""Preload dbt and Cosmos in the scheduler, so that the tasks forked from it need not; Airflow imports this at start.
 
-Loading the parsed project once has dbt make the schemas and the packers of its classes, which together with the
-imports were most of the CPU time of a dbt task.
+Loading the parsed project once makes dbt build the schemas and serializers of its classes. With the imports, that was
+most of the CPU time of a dbt task.
 """
 
 import gc
@@ -27,7 +27,7 @@ PRELOAD = (
 
 
 def warm_dbt() -> None:
-    """Has dbt load the project for both engines; where it can't, the tasks will say so."""
+    """Let dbt load the project for both engines; an error is left for the tasks to report."""
     from dbt.adapters.factory import reset_adapters
     from dbt.cli.main import dbtRunner
 
@@ -45,5 +45,5 @@ if "scheduler" in sys.argv:
     for name in PRELOAD:
         importlib.import_module(name)
     warm_dbt()
-    # Shared pages stay shared: the collector of a forked task does not touch them.
+    # Keep shared pages shared: the garbage collector of a forked task then ignores them.
     gc.freeze()

@@ -1,4 +1,4 @@
--- Database `bi`: what the pipeline publishes. BI roles read `gold`, and nothing else.
+-- Database `bi`: the published tables. BI roles read `gold` and nothing else.
 create schema if not exists gold authorization publisher;
 create schema if not exists staging authorization publisher;
 create schema if not exists audit authorization publisher;

@@ -1,4 +1,4 @@
--- Roles and databases of the cluster; run as superuser at every start. :'name' are psql variables.
+-- Roles and databases of the cluster, run as superuser at every start. psql replaces its variables, such as :'name'.
 \set ON_ERROR_STOP on
 
 select format('create role %I login', name)
@@ -6,7 +6,7 @@ from unnest(array['airflow', 'lake', 'shop', 'source_reader', 'publisher', 'bi_r
 where not exists (select from pg_roles where rolname = name)
 \gexec
 
--- Passwords come from the environment: not in a command line, not in the server's log.
+-- Passwords come from the environment, so that no command line and no log shows them.
 \set airflow_password `echo "$AIRFLOW_DB_PASSWORD"`
 \set lake_password `echo "$LAKE_PASSWORD"`
 \set shop_password `echo "$SHOP_PASSWORD"`
@@ -14,7 +14,7 @@ where not exists (select from pg_roles where rolname = name)
 \set publisher_password `echo "$PUBLISHER_PASSWORD"`
 \set bi_reader_password `echo "$BI_READER_PASSWORD"`
 set log_min_error_statement = panic;
--- They are long and random: there is nothing to guess, and Trino logs in anew for each look at the catalog.
+-- Long random passwords need no slow hash, and Trino logs in again for each look at the catalog.
 set scram_iterations = 1;
 alter role airflow password :'airflow_password';
 alter role lake password :'lake_password';
@@ -23,10 +23,10 @@ alter role publisher password :'publisher_password';
 alter role source_reader password :'source_reader_password';
 alter role bi_reader password :'bi_reader_password';
 
--- What a killed scheduler forked holds its connection open, and with it the lock by which tasks are queued.
+-- Processes forked by a killed scheduler keep its connection open, and with it the lock for queueing tasks.
 alter role airflow set idle_in_transaction_session_timeout = '1min';
 
--- We are guests in the source: reads only, never for long, never over many connections.
+-- The pipeline is a guest in the source: it only reads, never for long, and over few connections.
 alter role source_reader set default_transaction_read_only = on;
 alter role source_reader set statement_timeout = '15min';
 alter role source_reader connection limit 20;

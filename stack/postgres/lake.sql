@@ -1,5 +1,5 @@
--- Database `lake`: the Iceberg JDBC catalog, schema V1. Trino does not make these tables, and a catalog
--- without a namespace `default` refuses the Spark Thrift server's connections.
+-- Database `lake`: the Iceberg JDBC catalog, schema V1. Trino does not create these tables. Without a namespace
+-- `default` the Spark Thrift server refuses connections.
 set role lake;
 create table if not exists iceberg_tables (
     catalog_name varchar(255) not null,

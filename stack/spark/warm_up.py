@@ -1,6 +1,6 @@
-"""What our Spark jobs do, in small: run once while Java records the classes it loads into its archive.
+"""A small job with the steps of the real Spark jobs; Java records the classes that it loads into an archive.
 
-Usage: spark-submit --conf spark.sql.catalog.warm=… warm_up.py; `warm` is an Iceberg catalog that may be thrown away.
+Usage: spark-submit --conf spark.sql.catalog.warm=… warm_up.py; `warm` is a temporary Iceberg catalog.
 """
 
 from pyspark.sql import SparkSession, functions

@@ -29,7 +29,7 @@ from .conftest import Stack, filled, own_stack
 
 log = logging.getLogger("chaos")
 
-MOMENTS = ("bronze", "entities", "silver", "gold", "stage", "publish")
+MOMENTS = ("bronze", "silver_staging", "silver_marts", "gold", "stage", "publish")
 # What is in the command line of each.
 COMPONENTS = {
     "trino": "io.trino.server.TrinoServer",
@@ -84,7 +84,7 @@ def processes(stack: Stack, component: str, task_instance: str) -> list[psutil.P
     """Return what is to be killed of a component; none where it does not run at that moment."""
     word = COMPONENTS[component].format(task_instance=task_instance)
     found = []
-    for process in supervisor.ours(stack.settings):
+    for process in supervisor.stack_processes(stack.settings):
         with suppress(psutil.Error):
             words = process.cmdline()
             # Of a service its first process: what that started has to cope.

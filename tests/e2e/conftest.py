@@ -22,7 +22,7 @@ from pyiceberg.catalog.sql import SqlCatalog
 from oracle import GOLD, Expected, expected_from_csv, expected_from_source
 from stack import supervisor
 from stack.bootstrap import HOME
-from stack.environment import environment, exports
+from stack.environment import environment, public_environment
 from stack.settings import ROOT, Settings
 from support import olist
 
@@ -86,7 +86,7 @@ class Stack:
     @cached_property
     def urls(self) -> dict[str, str]:
         """What `make env` prints."""
-        return exports(self.settings)
+        return public_environment(self.settings)
 
     def rows(self, url: str, statement: str) -> list[tuple[Any, ...]]:
         """Return the rows of a statement on a PostgreSQL of `urls`, in UTC."""
@@ -183,7 +183,7 @@ def own_stack(quiet: bool = False) -> Iterator[Stack]:
     stack.run("up")
     yield stack
     stack.run("down")
-    assert supervisor.ours(settings) == []
+    assert supervisor.stack_processes(settings) == []
 
 
 def filled(stack: Stack) -> Expected:

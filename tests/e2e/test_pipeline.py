@@ -99,7 +99,7 @@ def test_audit_has_a_row_per_try(stack: Stack, first_run: str) -> None:
         for batch, task, status, records in tries
         if batch == min(published) and status == "success"
     }
-    assert first["entities.spark"] == sum(first[f"bronze.{entity}"] for entity in ENTITIES)
+    assert first["silver_staging.spark"] == sum(first[f"bronze.{entity}"] for entity in ENTITIES)
     [(days,)] = stack.lake(f"select count(*) from {at_first_publication(stack, 'gold.sales_by_day')}")
     assert first["gold.sales_by_day"] == first["stage.sales_by_day"] == days
 

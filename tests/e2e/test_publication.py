@@ -36,7 +36,7 @@ SPOILED = (
         "valid_rows_sellers",
     ),
     Spoiled(
-        "entities.test",
+        "silver_staging.test",
         # A burst changes customers, and the tables that the job makes are tested; this row it leaves alone.
         "insert into silver.stg_customers (customer_id, _raw_key, _state, _batch)"
         " values ('spoiled', '[spoiled]', 'no state', 1000000)",
@@ -44,7 +44,7 @@ SPOILED = (
         "valid_rows_stg_customers",
     ),
     Spoiled(
-        "silver.dim_sellers",
+        "silver_marts.dim_sellers",
         "insert into silver.dim_sellers (seller_id, seller_state, _batch) values ('spoiled too', 'XX', 1000000)",
         "delete from silver.dim_sellers where seller_state = 'XX'",
         "accepted_values_dim_sellers_seller_state",

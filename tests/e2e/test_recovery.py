@@ -5,9 +5,9 @@ from .conftest import Stack
 
 KILLS = [
     Kill("scheduler", "bronze"),
-    Kill("spark driver", "entities"),
-    Kill("dag-processor", "entities"),
-    Kill("thrift", "silver"),
+    Kill("spark driver", "silver_staging"),
+    Kill("dag-processor", "silver_staging"),
+    Kill("thrift", "silver_marts"),
     Kill("task", "gold"),
     Kill("trino", "gold"),
     Kill("postgres", "stage"),

@@ -1,4 +1,4 @@
-"""The generator: deterministic, closed, of Olist's shape, and with just the bad rows that were asked for."""
+"""The generator: deterministic, closed, of Olist's shape, and with exactly the requested bad rows."""
 
 import json
 from collections import Counter
@@ -169,7 +169,7 @@ def test_the_manifest_is_what_an_independent_check_finds(shop: Query, server: Se
     )
     orphans = Counter(row["entity"] for row in manifest if row["kind"] == "missing_parent")
     assert set(orphans) == {"orders", "order_items", "order_payments", "order_reviews", "products"}
-    # Every column that has a rule is tried, and every kind there is.
+    # Every kind is tried, on every column with a rule.
     columns = [
         (entity, column)
         for entity, spec in ENTITIES.items()

@@ -159,7 +159,7 @@ PAYMENTS, REVIEWS, ORDERS = (
 @pytest.mark.parametrize(
     ("file", "message"),
     [
-        pytest.param((PAYMENTS, None), "Missing", id="missing file"),
+        pytest.param((PAYMENTS, None), "lacks", id="missing file"),
         pytest.param((PAYMENTS, b""), "line 1: ", id="empty file"),
         pytest.param(replaced(PAYMENTS, ",payment_value", ""), "line 1: ", id="missing column"),
         pytest.param(replaced(PAYMENTS, "payment_value", "payment_values"), "line 1: ", id="misspelt column"),

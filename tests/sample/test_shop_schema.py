@@ -15,7 +15,7 @@ LONG_AGO = datetime(2017, 1, 1, tzinfo=UTC)
 
 @pytest.fixture(autouse=True)
 def schema(shop: Query) -> None:
-    """The schema, made twice."""
+    """Create the schema twice."""
     for _ in range(2):
         assert sample("schema").exit_code == 0
 
@@ -62,7 +62,7 @@ def test_an_update_sets_updated_at_unless_it_is_given(shop: Query) -> None:
     assert rows[1][2] == given
 
 
-def test_a_row_does_not_go_back_where_transactions_overtake_one_another(server: Server, shop: Query) -> None:
+def test_a_row_does_not_go_back_if_transactions_overtake_one_another(server: Server, shop: Query) -> None:
     shop("insert into sales.orders (order_id, order_status) values ('a', 'created')")
     with closing(psycopg2.connect(server.url("shop", "shop"))) as early, early.cursor() as cursor:
         cursor.execute("select now()")

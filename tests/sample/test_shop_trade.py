@@ -20,7 +20,7 @@ STEPS = ["created", "approved", "invoiced", "processing", "shipped", "delivered"
 
 @pytest.fixture
 def filled(shop: Query) -> Query:
-    """A generated shop, as of a while ago."""
+    """A generated shop of an earlier date."""
     assert sample("generate", "--orders", 2000, "--until", "2025-01-15").exit_code == 0
     return shop
 
@@ -48,7 +48,7 @@ def test_a_burst(filled: Query, server: Server) -> None:
     for table in ("order_items", "order_payments", "order_reviews", "customers", "products"):
         assert changed(filled, table) > 0
     assert changed(filled, "order_payments") == 30
-    # What was added has its parents, breaks no rule, and is paid to the cent.
+    # New rows have their parents, break no rule, and are paid to the cent.
     expected = expected_from_source(server.url("shop", "shop"))
     assert expected.quarantine() == []
     assert expected.flags() == []
@@ -69,7 +69,7 @@ def test_bad_rows_are_not_copied(shop: Query, server: Server) -> None:
     shop("insert into sales.orders (order_status) values ('delivered')")  # just now: a review is due
 
     def bad() -> Counter[Any]:
-        """Return what is wrong, and how often."""
+        """Count the errors by kind."""
         expected = expected_from_source(server.url("shop", "shop"))
         orphans = {
             (table, column): shop(f"select count(*) from sales.{table} where {column} like 'nobody-%%'")[0][0]
@@ -88,12 +88,12 @@ def test_bad_rows_are_not_copied(shop: Query, server: Server) -> None:
     before = bad(), without_a_key()
     for _ in range(3):
         assert sample("live", "--orders", 4000).exit_code == 0
-    # Trade may mend a row, such as a product's weight; it spoils none.
+    # Trade may fix a row, such as a product's weight, but spoils none.
     assert bad() <= before[0]
     assert without_a_key() == before[1]
 
 
-def test_trade_goes_on_where_columns_were_changed(filled: Query) -> None:
+def test_trade_goes_on_after_columns_were_changed(filled: Query) -> None:
     for table, column in {
         "customers": "customer_city",
         "orders": "order_status",
@@ -101,7 +101,7 @@ def test_trade_goes_on_where_columns_were_changed(filled: Query) -> None:
         "order_payments": "payment_type",
         "order_reviews": "review_score",
     }.items():
-        # As what lost a column is mended: it stands behind the others then.
+        # A lost column that is put back comes after the others.
         filled(f"alter table sales.{table} add column again text")
         filled(f"update sales.{table} set again = {column}")
         filled(f"alter table sales.{table} drop column {column}")
@@ -138,7 +138,7 @@ def test_an_empty_shop_says_so(shop: Query) -> None:
 
 @pytest.fixture
 def trading(filled: Query) -> Iterator[subprocess.Popen[str]]:
-    """The trickle as a process of its own, several changes a second."""
+    """A trading process with several changes a second."""
     command = [sys.executable, "-m", "sample", "trade", "--every", "0.2"]
     with subprocess.Popen(command, cwd=ROOT, env=os.environ, stderr=subprocess.PIPE, text=True) as process:
         yield process
@@ -164,7 +164,7 @@ def test_the_trickle_goes_on_through_a_restart_and_ends_on_request(
     try:
         wait_for_line(trading.stderr, "Retrying")
     finally:
-        server.start()  # the other tests' server, too
+        server.start()  # other tests use it, too
     # The statement waits at the server, a minute at most, for an order placed after the restart.
     query(
         server.url("shop", "shop"),

@@ -1,4 +1,4 @@
-"""A stack of the test's own: nothing of it runs, and nothing is fetched."""
+"""Settings for a stack of the test, without services and downloads."""
 
 import socket
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from stack.settings import Settings
 
 @pytest.fixture(autouse=True)
 def defaults(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting comes from the machine that runs the tests."""
+    """Ignore the settings of the machine that runs the tests."""
     monkeypatch.setitem(Settings.model_config, "env_file", None)
     for name in Settings.model_fields:
         monkeypatch.delenv(f"STACK_{name.upper()}", raising=False)
@@ -27,7 +27,7 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Let the downloads be there already."""
+    """Pretend that the downloads are in the cache."""
     (tmp_path / "jdk").mkdir()
     (tmp_path / "jdk" / "release").touch()
     monkeypatch.setattr(environment, "jdk", lambda engine, settings: tmp_path / "jdk")
@@ -37,7 +37,7 @@ def fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def taken_port() -> Iterator[int]:
-    """A port that another program holds."""
+    """A port that another program uses."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
 

@@ -13,7 +13,7 @@ RUN = bootstrap.run
 
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An environment that is not there yet, below the test's folder; nothing may be run."""
+    """Put the missing environment below the test's folder, and let no command run."""
     monkeypatch.setattr(bootstrap, "HOME", tmp_path)
     monkeypatch.setattr(bootstrap, "VENV", tmp_path / "venv")
 
@@ -32,7 +32,7 @@ def test_an_environment_in_line_with_the_lock_is_left_alone() -> None:
     bootstrap.bootstrap()
 
 
-def test_no_disk_space_is_said_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_disk_space_is_reported_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: type("usage", (), {"free": 1}))
     with pytest.raises(bootstrap.BootstrapError, match="No disk space"):
         bootstrap.bootstrap()
@@ -47,7 +47,7 @@ def test_a_python_that_the_packages_do_not_support_is_named(
         bootstrap.bootstrap()
 
 
-def test_unreachable_registry_is_told_with_what_to_check(tmp_path: Path) -> None:
+def test_unreachable_registry_is_reported_with_advice(tmp_path: Path) -> None:
     nowhere = [bootstrap.find_uv(), "pip", "install", "--index-url", "http://127.0.0.1:1"]
     with pytest.raises(bootstrap.BootstrapError, match=r"installing failed(.|\n)*proxy(.|\n)*PIP_INDEX_URL"):
         RUN([*nowhere, "--target", str(tmp_path), "medallion-nowhere"], "installing")
@@ -65,11 +65,11 @@ def test_a_lock_names_every_package_we_ask_for_and_no_registry(path: Path, left_
     project = tomllib.loads((bootstrap.ROOT / "pyproject.toml").read_text())
     groups = {"": project["project"]["dependencies"], **project["dependency-groups"]}
     names = {
-        group: {re.split(r"[^\w.-]", each)[0].lower().replace("_", "-") for each in asked}
-        for group, asked in groups.items()
+        group: {re.split(r"[^\w.-]", each)[0].lower().replace("_", "-") for each in packages}
+        for group, packages in groups.items()
     }
-    for group, asked in names.items():
-        assert asked & locked(path).keys() == (set() if group in left_out else asked)
+    for group, packages in names.items():
+        assert packages & locked(path).keys() == (set() if group in left_out else packages)
     assert "://" not in path.read_text()
     assert "--hash=sha256:" in path.read_text()
 
@@ -78,10 +78,10 @@ def test_the_locks_agree() -> None:
     assert locked(bootstrap.RUNTIME_LOCK).items() <= locked(bootstrap.LOCK).items()
 
 
-def test_an_environment_whose_python_has_left_is_made_anew() -> None:
+def test_an_environment_whose_python_is_gone_is_recreated() -> None:
     test_an_environment_in_line_with_the_lock_is_left_alone()
     (bootstrap.VENV / "bin" / "python").unlink()
-    with pytest.raises(AssertionError, match="making the environment"):
+    with pytest.raises(AssertionError, match="Creating the environment"):
         bootstrap.bootstrap()
 
 
@@ -91,3 +91,13 @@ def test_a_folder_that_the_engines_do_not_take_is_named(
     monkeypatch.setattr(bootstrap, "HOME", tmp_path / "my data")
     with pytest.raises(bootstrap.BootstrapError, match=r"my data has ' ' in its name.*STACK_HOME"):
         bootstrap.bootstrap()
+
+
+def test_a_long_step_shows_its_seconds(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bootstrap, "PROGRESS_SECONDS", 0.1)
+    RUN([sys.executable, "-c", "import time; time.sleep(0.5)"], "Installing the packages")
+    output = capfd.readouterr()
+    assert output.err.count("  Installing the packages: 0 s so far\n") >= 2
+    assert output.out == ""  # stdout goes to `eval "$(make -s env)"`

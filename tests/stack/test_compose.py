@@ -64,14 +64,14 @@ def test_ports_are_the_native_ones_on_loopback(compose: dict[str, Any], settings
     }
 
 
-def test_connections_differ_from_the_native_ones_in_the_host_alone(
+def test_connections_differ_from_the_native_ones_only_in_the_host(
     airflow: dict[str, Any], native: dict[str, str]
 ) -> None:
     names = {name for name in native if name.startswith("AIRFLOW_CONN_")}
     assert names == {name for name in airflow if name.startswith("AIRFLOW_CONN_")}
     for name in names:
-        theirs, ours = json.loads(native[name]), json.loads(VARIABLE.sub("secret", airflow[name]))
-        for connection in (theirs, ours):
+        ours, theirs = json.loads(native[name]), json.loads(VARIABLE.sub("secret", airflow[name]))
+        for connection in (ours, theirs):
             connection.pop("password", None)
             if connection["conn_type"] != "spark":
                 connection.pop("host")
@@ -90,22 +90,22 @@ def test_configuration_files_find_their_variables(compose: dict[str, Any], airfl
 def test_variables_are_the_native_ones(
     airflow: dict[str, Any], native: dict[str, str], settings: Settings
 ) -> None:
-    """Hosts, places and secrets apart; connections have a test of their own."""
+    """Hosts, paths and secrets differ; another test checks connections."""
 
     def as_native(value: object) -> str:
-        told = VARIABLE.sub(lambda match: native[match[1]], str(value))
+        text = VARIABLE.sub(lambda match: native[match[1]], str(value))
         for container, own in (
             ("/opt/medallion", str(ROOT)),
             ("/opt/airflow/log", str(settings.home / "log")),
             ("/opt/airflow", str(settings.home / "airflow")),
             ("file:///warehouse", native["STACK_WAREHOUSE"]),
         ):
-            told = told.replace(container, own)
-        return re.sub(r"(?<=[/@])(api-server|postgres)(?=:)|^(postgres|trino|thrift)$", "127.0.0.1", told)
+            text = text.replace(container, own)
+        return re.sub(r"(?<=[/@])(api-server|postgres)(?=:)|^(postgres|trino|thrift)$", "127.0.0.1", text)
 
     settled = {name for name in airflow if not name.startswith("AIRFLOW_CONN_")}
     assert {name for name in settled if as_native(airflow[name]) != native.get(name)} == {
-        "AIRFLOW__API__BASE_URL",  # what a browser asks, not what the services do
+        "AIRFLOW__API__BASE_URL",  # for browsers; services use another URL
         "NO_PROXY",
         "no_proxy",
         "PGSERVICEFILE",
@@ -120,7 +120,7 @@ def test_no_variable_of_the_native_stack_is_forgotten(
 ) -> None:
     image = set(re.findall(r"\b([A-Z_]+)=", (STACK / "Dockerfile").read_text()))
     containers = {name for service in compose["services"].values() for name in service.get("environment", {})}
-    # Where the launcher finds and puts things, what it is told, and what `make env` prints.
+    # Paths and settings of the launcher, and the output of `make env`
     launcher = {name for name in native if name.startswith("STACK_")} | {
         "POSTGRES_BIN", "PYSPARK_PYTHON", "SPARK_LOCAL_DIRS", "SPARK_LOCAL_IP", "TRINO_HOME", "TRINO_JDK",
         "AIRFLOW_USER", "GOLD_URL", "TRINO_PASSWORD", "TRINO_URL", "TRINO_USER",
@@ -168,7 +168,7 @@ def test_thrift_server_starts_as_the_native_one(
 
 
 def test_volumes_belong_to_the_user_of_the_image(compose: dict[str, Any]) -> None:
-    """A volume takes its owner from the folder that the image has in its place."""
+    """A volume takes its owner from the image's folder of the same path."""
     made = (STACK / "Dockerfile").read_text()
     for service in compose["services"].values():
         if service["image"] == "medallion-airflow":
@@ -179,7 +179,7 @@ def test_volumes_belong_to_the_user_of_the_image(compose: dict[str, Any]) -> Non
 
 
 def test_configuration_files_are_the_ones_mounted(compose: dict[str, Any]) -> None:
-    """A change of them needs no new image."""
+    """A changed configuration file needs no new image."""
     for service in compose["services"].values():
         if service["image"] == "medallion-airflow":
             assert "./stack/spark:/opt/medallion/stack/spark:ro" in service["volumes"]
@@ -188,18 +188,18 @@ def test_configuration_files_are_the_ones_mounted(compose: dict[str, Any]) -> No
 
 
 def test_image_is_built_once(compose: dict[str, Any]) -> None:
-    """Several builds of one tag, side by side, fail."""
+    """Concurrent builds of one tag fail."""
     assert [name for name, service in compose["services"].items() if "build" in service] == ["airflow-init"]
 
 
-def test_no_proxy_stands_between_the_services(airflow: dict[str, Any]) -> None:
+def test_no_proxy_is_between_the_services(airflow: dict[str, Any]) -> None:
     connections = [json.loads(value) for name, value in airflow.items() if name.startswith("AIRFLOW_CONN_")]
     hosts = {each["host"] for each in connections if each["conn_type"] != "spark"} | {"api-server"}
     assert hosts | {"localhost"} <= set(airflow["NO_PROXY"].split(","))
     assert airflow["no_proxy"] == airflow["NO_PROXY"]
 
 
-def test_no_secret_stands_in_the_file() -> None:
+def test_no_secret_is_in_the_file() -> None:
     text = re.sub(r"^#.*", "", COMPOSE.read_text(), flags=re.MULTILINE)
     assert set(VARIABLE.findall(text)) == {*PASSWORDS, FERNET_KEY}
     assert not re.findall(r'(?i)password["=: ]+\w', VARIABLE.sub("", text))

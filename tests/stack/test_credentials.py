@@ -6,7 +6,7 @@ import pytest
 from stack.credentials import FERNET_KEY, PASSWORDS, credentials, write_private
 
 
-def test_secrets_are_drawn_once_and_readable_by_the_owner_alone(tmp_path: Path) -> None:
+def test_secrets_are_drawn_once_and_readable_only_by_the_owner(tmp_path: Path) -> None:
     path = tmp_path / "secrets.env"
     drawn = credentials(path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -23,9 +23,9 @@ def test_two_stacks_share_no_secret(tmp_path: Path) -> None:
 def test_a_secret_that_is_missing_is_added_and_the_others_stay(tmp_path: Path) -> None:
     path = tmp_path / "secrets.env"
     path.write_text("SHOP_PASSWORD=mine\n")
-    found = credentials(path)
-    assert found["SHOP_PASSWORD"] == "mine"  # noqa: S105
-    assert all(found[name] for name in PASSWORDS)
+    secrets = credentials(path)
+    assert secrets["SHOP_PASSWORD"] == "mine"  # noqa: S105
+    assert all(secrets[name] for name in PASSWORDS)
 
 
 def test_a_private_file_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

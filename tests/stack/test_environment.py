@@ -54,11 +54,11 @@ def test_the_supervisor_knows_every_service_in_the_order_of_their_start() -> Non
 
 def test_connections_and_catalogs_reach_the_same_databases(settings: Settings) -> None:
     secrets = dict.fromkeys(("SOURCE_READER_PASSWORD", "PUBLISHER_PASSWORD"), "x")
-    found = connections(settings, secrets)
+    native = connections(settings, secrets)
     for catalog, connection in {"postgres": "medallion_source", "postgres_gold": "medallion_gold"}.items():
         text = (TRINO / "catalog" / f"{catalog}.properties").read_text()
-        assert re.findall(r"connection-user=(.*)", text) == [found[connection]["login"]]
-        assert re.findall(r"connection-url=.*/(\w+)$", text, re.MULTILINE) == [found[connection]["schema"]]
+        assert re.findall(r"connection-user=(.*)", text) == [native[connection]["login"]]
+        assert re.findall(r"connection-url=.*/(\w+)$", text, re.MULTILINE) == [native[connection]["schema"]]
 
 
 def test_spark_and_trino_name_the_catalog_alike() -> None:
@@ -72,11 +72,11 @@ def test_spark_and_trino_name_the_catalog_alike() -> None:
 
 
 @pytest.mark.usefixtures("fetched")
-def test_no_secret_stands_in_a_configuration_file_or_a_command(settings: Settings) -> None:
+def test_no_secret_is_in_a_configuration_file_or_a_command(settings: Settings) -> None:
     env = environment(settings)
     secret = {value for name, value in env.items() if re.search("PASSWORD$|SECRET|FERNET", name) and value}
-    shown = "".join(path.read_text() for path in STACK.rglob("*") if path.is_file() and path.suffix != ".pyc")
-    assert not [value for value in secret if value in shown + env["SPARK_SUBMIT_OPTS"]]
+    texts = "".join(path.read_text() for path in STACK.rglob("*") if path.is_file() and path.suffix != ".pyc")
+    assert not [value for value in secret if value in texts + env["SPARK_SUBMIT_OPTS"]]
 
 
 def test_env_prints_what_a_shell_can_evaluate(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,20 +85,20 @@ def test_env_prints_what_a_shell_can_evaluate(settings: Settings, monkeypatch: p
     lines = printed.splitlines()
     assert all(re.fullmatch(r"export \w+='.*'", line) for line in lines)
     assert {line.split("=")[0].removeprefix("export ") for line in lines} == NAMES | {"PATH"}
-    shown = subprocess.run(
+    output = subprocess.run(
         ["bash", "-euc", f'{printed}\npsql --version; echo "$GOLD_URL"; echo "[$TRINO_PASSWORD]"'],
         capture_output=True,
         text=True,
         check=True,
     ).stdout.splitlines()
-    assert shown[0].startswith("psql (PostgreSQL)")
-    assert re.fullmatch(r"postgresql://bi_reader:\w{48}@127\.0\.0\.1:15432/bi", shown[1])
-    assert shown[2] == "[]"
+    assert output[0].startswith("psql (PostgreSQL)")
+    assert re.fullmatch(r"postgresql://bi_reader:\w{48}@127\.0\.0\.1:15432/bi", output[1])
+    assert output[2] == "[]"
 
 
 @pytest.mark.usefixtures("fetched")
-def test_nothing_of_ours_goes_through_a_proxy(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connections_of_the_stack_avoid_a_proxy(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", ".corp")
     monkeypatch.setenv("NO_PROXY", "10.0.0.0/8,.corp")
-    found = environment(settings)
-    assert found["no_proxy"] == found["NO_PROXY"] == ".corp,10.0.0.0/8,127.0.0.1,localhost"
+    env = environment(settings)
+    assert env["no_proxy"] == env["NO_PROXY"] == ".corp,10.0.0.0/8,127.0.0.1,localhost"

@@ -1,4 +1,4 @@
-"""Downloads: by the real Ivy, from a repository of the test's own, or with a download that goes wrong as told."""
+"""Downloads: by the real Ivy, from a repository of the test's own, or with a simulated failure."""
 
 import functools
 import hashlib
@@ -41,7 +41,7 @@ def one_artifact(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def arriving(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
-    """Let the downloads end as told: bytes arrive whole, an Interrupted after half of them; gives the tries made."""
+    """Simulate downloads: bytes arrive, an Interrupted is raised after half of them. Return the attempts."""
 
     def configure(*ends: bytes | fetch.Interrupted) -> list[int]:
         tries: list[int] = []
@@ -97,7 +97,7 @@ def test_a_wrong_checksum_is_refused_and_nothing_stays(
     assert files(settings.cache) == []
 
 
-def test_no_disk_space_is_said_before_anything_is_fetched(
+def test_missing_disk_space_is_reported_before_anything_is_fetched(
     settings: Settings, arriving: Callable[..., list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tries = arriving(CONTENT)
@@ -110,21 +110,21 @@ def test_no_disk_space_is_said_before_anything_is_fetched(
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
-    """A Maven repository with the artifact in it: its URL, and the paths that are asked for."""
+    """Serve a Maven repository with the artifact; yield its URL and the list of requested paths."""
     place = tmp_path / "repository" / "org" / "example" / "thing" / "1"
     place.mkdir(parents=True)
     (place / "thing-1.jar").write_bytes(CONTENT)
     (place / "thing-1.pom").write_text(POM)
-    asked: list[str] = []
+    requests: list[str] = []
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         def log_request(self, *_: object) -> None:
-            asked.append(self.path)
+            requests.append(self.path)
 
     handler = functools.partial(Handler, directory=tmp_path / "repository")
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/", asked
+        yield f"http://127.0.0.1:{server.server_port}/", requests
         server.shutdown()
 
 
@@ -144,29 +144,29 @@ def test_ivy_fetches_from_the_mirror_that_the_settings_name(
     assert fetch.maven("thing", mirrored(settings, repository[0])).read_bytes() == CONTENT
 
 
-def test_our_own_settings_ask_for_the_artifact_and_no_pom(
+def test_the_default_settings_ask_for_the_artifact_and_no_pom(
     settings: Settings, repository: tuple[str, list[str]]
 ) -> None:
     """Trino's POM imports hundreds of others, which took minutes before the first byte."""
-    url, asked = repository
+    url, requests = repository
     ours = settings.ivy_settings.read_text()
     here = settings.home / "ivysettings.xml"
     here.write_text(ours.replace("<ibiblio ", f'<ibiblio root="{url}" '))
     assert fetch.maven("thing", settings.model_copy(update={"ivy_settings": here})).read_bytes() == CONTENT
-    assert {path.removeprefix("/org/example/thing/1/") for path in asked} == {
+    assert {path.removeprefix("/org/example/thing/1/") for path in requests} == {
         "thing-1.jar",
         "thing-1.jar.sha1",
         "thing-1.jar.md5",
     }
 
 
-def test_an_unreachable_registry_is_said_with_what_to_check(settings: Settings, closed_port: int) -> None:
+def test_an_unreachable_registry_is_reported_with_advice(settings: Settings, closed_port: int) -> None:
     with pytest.raises(StackError, match=r"could not be fetched(.|\n)*STACK_IVY_SETTINGS"):
         fetch.maven("thing", mirrored(settings, f"http://127.0.0.1:{closed_port}/"))
     assert files(settings.cache) == []
 
 
-def test_an_unreachable_registry_of_the_jdk_is_said_and_nothing_stays(
+def test_an_unreachable_registry_of_the_jdk_is_reported_and_nothing_stays(
     settings: Settings, closed_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fetch, "system_jdk", lambda versions: None)
@@ -178,7 +178,7 @@ def test_an_unreachable_registry_of_the_jdk_is_said_and_nothing_stays(
     assert files(settings.cache) == []
 
 
-def test_a_download_that_stalls_is_ended_and_told(
+def test_a_stalled_download_is_ended_and_reported(
     settings: Settings, taken_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fetch, "PROGRESS_SECONDS", 0.1)

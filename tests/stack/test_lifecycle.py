@@ -5,16 +5,16 @@ import pytest
 
 from stack import lifecycle
 from stack.errors import StackError
-from stack.postgres import forget_dead_server
+from stack.postgres import remove_stale_lock
 from stack.settings import Settings
 from support.postgres import Server
 
 
 def test_settings_that_differ_from_the_running_stack_are_named(settings: Settings) -> None:
     (settings.home / "settings.json").write_text(settings.model_dump_json())
-    lifecycle.same_settings(settings.model_copy(update={"shop": "off"}))
+    lifecycle.check_settings_unchanged(settings.model_copy(update={"shop": "off"}))
     with pytest.raises(StackError, match=r"\(STACK_TRINO_PORT\).*make down"):
-        lifecycle.same_settings(settings.model_copy(update={"trino_port": 1024}))
+        lifecycle.check_settings_unchanged(settings.model_copy(update={"trino_port": 1024}))
 
 
 @pytest.mark.parametrize(
@@ -24,10 +24,10 @@ def test_settings_that_differ_from_the_running_stack_are_named(settings: Setting
 )
 def test_the_lock_of_a_server_that_ended_with_the_machine_is_removed(settings: Settings, number: str) -> None:
     lock = settings.home / "postgres" / "postmaster.pid"
-    forget_dead_server(settings)
+    remove_stale_lock(settings)
     lock.parent.mkdir()
     lock.write_text(number)
-    forget_dead_server(settings)
+    remove_stale_lock(settings)
     assert not lock.exists()
 
 
@@ -35,5 +35,5 @@ def test_the_lock_of_a_server_that_runs_stays(settings: Settings, postgres: Serv
     lock = settings.home / "postgres" / "postmaster.pid"
     lock.parent.mkdir()
     shutil.copy(postgres.folder / "data" / "postmaster.pid", lock)
-    forget_dead_server(settings)
+    remove_stale_lock(settings)
     assert lock.exists()

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,31 +10,72 @@ import pytest
 from stack.settings import ROOT
 
 TARGETS = (
-    "run", "build", "up", "down", "status", "logs", "load", "seed", "sample", "live", "backfill", "rebuild",
-    "run_bronze", "run_silver", "run_gold", "env", "docs", "dbt-test", "test", "test-dags", "lint", "clean",
+    "run", "build", "up", "down", "status", "logs", "env", "sample", "load", "live",
+    "trigger", "backfill", "rebuild", "reconcile", "maintain", "publications", "as-of", "rollback", "resume",
+    "run-bronze", "run-silver", "run-gold", "manifest", "docs", "lint", "lock", "clean",
+    "test", "test-dags", "dbt-test", "test-long", "chaos",
 )  # fmt: skip
+EARLIER_NAMES = ("seed", "run_bronze", "run_silver", "run_gold", "as_of")
 
 
-def test_help_tells_of_every_target() -> None:
-    said = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    told = dict(line.split(maxsplit=1) for line in said.splitlines())
-    assert told.keys() >= set(TARGETS)
-    assert all(told.values())
+def make(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run make as if everything were installed."""
+    command = ["make", "-o", "venv", "-o", "manifest", f"STACK_HOME={Path(sys.prefix).parent}", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_help_lists_every_target_by_section_in_short_lines() -> None:
+    lines = make("help").stdout.splitlines()
+    sections = [line for line in lines if line and not line.startswith(" ")]
+    assert {"Start", "Operate", "Develop", "Test"} <= set(sections)
+    listed = dict(line.split(maxsplit=1) for line in lines if line.startswith(" "))
+    assert listed.keys() == {*TARGETS, "help"}
+    assert all(listed.values())
+    assert max(map(len, lines)) < 100
+
+
+def test_target_names_are_spelled_with_dashes() -> None:
+    assert not [name for name in TARGETS if "_" in name]
+
+
+@pytest.mark.parametrize(
+    ("earlier", "now"),
+    [
+        (["seed", "ORDERS=5"], ["sample", "ORDERS=5"]),
+        (["run_silver", "FROM=2018-01-01"], ["run-silver", "FROM=2018-01-01"]),
+        (["as_of", "BATCH=1", "TABLE=t"], ["as-of", "BATCH=1", "TABLE=t"]),
+    ],
+)
+def test_earlier_names_do_the_same(earlier: list[str], now: list[str]) -> None:
+    done = make("-n", *earlier)
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[-1] == make("-n", *now).stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize("name", [*TARGETS, *EARLIER_NAMES])
+def test_every_target_is_there(name: str) -> None:
+    values = ["OLIST=x", "FROM=x", "TO=x", "BATCH=1", "TABLE=x"]
+    assert make("-n", name, *values).returncode == 0
+
+
+def test_trigger_takes_a_range_or_nothing() -> None:
+    assert make("-n", "trigger").stdout.split()[-1] == "trigger"
+    assert make("-n", "trigger", "FROM=a", "TO=b").stdout.strip().endswith("trigger --from 'a' --to 'b'")
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["load"], "make load OLIST=DIR"),
-        (["backfill", "FROM=2018-01-01"], "make backfill FROM=2018-01-01 TO=2018-02-01"),
-        (["rollback"], "make rollback BATCH=12"),
+        (["load"], "OLIST is not set: make load OLIST=DIR"),
+        (["backfill", "FROM=2018-01-01"], "TO is not set: make backfill FROM=2018-01-01 TO=2018-02-01"),
+        (["backfill", "TO=2018-01-01"], "FROM is not set: make backfill FROM=2018-01-01 TO=2018-02-01"),
+        (["rollback"], "BATCH is not set: make rollback BATCH=12"),
+        (["as-of", "BATCH=1"], "TABLE is not set: make as-of BATCH=12 TABLE=sales_by_day"),
         (["chaos", "RUNS=some"], "argument --runs: invalid int value: 'some'"),
     ],
 )
-def test_missing_or_wrong_variable_is_told(arguments: list[str], message: str) -> None:
-    # As if all were installed: it is told before anything is done.
-    command = ["make", "-o", "venv", "-o", "manifest", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+def test_a_missing_or_wrong_variable_is_named(arguments: list[str], message: str) -> None:
+    done = make(*arguments)
     assert done.returncode != 0
     assert message in done.stderr
 

@@ -57,20 +57,20 @@ def test_readme_lists_every_setting_with_its_default(
 ) -> None:
     readme = (ROOT / "README.md").read_text()
     [table] = re.findall(rf"`{prefix}_<NAME>`[^|]*((?:\|.*\n)+)", readme)
-    shown = {
+    listed = {
         name.lower(): default
         for names, defaults in re.findall(r"^\| (`.*?) \| (.*?) \|", table, re.MULTILINE)
         for name, default in zip(
             names.replace("`", "").split(", "), defaults.replace("`", "").split(", "), strict=True
         )
     }
-    assert shown.keys() == settings.model_fields.keys()
-    # Beside nothing stands a word for it, and folders depend on the user.
+    assert listed.keys() == settings.model_fields.keys()
+    # The README describes an empty default in words, and folders depend on the user.
     spoken = {name for name, field in settings.model_fields.items() if field.default is None} | {
         "home",
         "cache",
     }
     default_settings = settings()
-    for name in shown.keys() - spoken:
-        monkeypatch.setenv(f"{prefix}_{name}", shown[name])
+    for name in listed.keys() - spoken:
+        monkeypatch.setenv(f"{prefix}_{name}", listed[name])
     assert settings() == default_settings

@@ -19,7 +19,7 @@ def test_a_port_in_use_is_named_with_its_setting(
         supervisor.check_ports(wanted)
 
 
-def test_only_processes_with_our_mark_are_ours(settings: Settings) -> None:
+def test_only_processes_with_the_mark_belong_to_the_stack(settings: Settings) -> None:
     sleep = [sys.executable, "-c", "import time; print(flush=True); time.sleep(60)"]
     with (
         subprocess.Popen(sleep, env={supervisor.MARK: str(settings.home)}, stdout=subprocess.PIPE) as marked,
@@ -29,7 +29,7 @@ def test_only_processes_with_our_mark_are_ours(settings: Settings) -> None:
             assert process.stdout
             process.stdout.readline()
         try:
-            assert [process.pid for process in supervisor.ours(settings)] == [marked.pid]
+            assert [process.pid for process in supervisor.stack_processes(settings)] == [marked.pid]
         finally:
             foreign.kill()
             marked.kill()
@@ -40,21 +40,21 @@ def test_a_process_that_does_not_listen_is_killed() -> None:
     with subprocess.Popen([sys.executable, "-c", deaf], stdout=subprocess.PIPE) as process:
         assert process.stdout
         process.stdout.readline()
-        supervisor.end([psutil.Process(process.pid)], seconds=0.2)
+        supervisor.end_processes([psutil.Process(process.pid)], seconds=0.2)
         assert not psutil.pid_exists(process.pid)
 
 
 @pytest.mark.parametrize("record", ["", "1"])
 def test_a_record_that_a_crash_left_names_no_session(settings: Settings, record: str) -> None:
-    supervisor.session_record(settings).write_text(record)  # 1 is not our supervisor
+    supervisor.session_record(settings).write_text(record)  # process 1 is no supervisor
     assert supervisor.session(settings) is None
     supervisor.shutdown(settings)
     assert not supervisor.session_record(settings).exists()
 
 
-def test_a_zombie_is_no_process_of_ours(settings: Settings) -> None:
+def test_a_zombie_is_no_process_of_the_stack(settings: Settings) -> None:
     with subprocess.Popen([sys.executable, "-c", ""], start_new_session=True) as ended:
         supervisor.session_record(settings).write_text(str(ended.pid))
         wait_until(lambda: psutil.Process(ended.pid).status() == psutil.STATUS_ZOMBIE, 30, every=0.01)
         assert supervisor.session(settings) == ended.pid
-        assert supervisor.ours(settings) == []
+        assert supervisor.stack_processes(settings) == []

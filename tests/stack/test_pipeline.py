@@ -1,0 +1,126 @@
+"""The figures of a run, with DuckDB in Trino's place."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import duckdb
+import pytest
+
+from stack import pipeline
+from stack.errors import StackError
+from stack.settings import Settings
+
+RUN = "manual__it's"
+
+
+@pytest.fixture
+def audit(monkeypatch: pytest.MonkeyPatch) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The audit tables, with two runs."""
+    with duckdb.connect() as database:
+        database.execute("attach ':memory:' as postgres_gold; create schema postgres_gold.audit")
+        database.execute(
+            "create table postgres_gold.audit.data_pipeline_runs as select * from (values"
+            " ('medallion_hourly', $run, 'bronze.orders', 7, 5), ('medallion_hourly', $run, 'bronze.items', 7, 6),"
+            " ('medallion_hourly', $run, 'begin', 7, null), ('medallion_hourly', $run, 'entities.spark', 7, 11),"
+            " ('medallion_hourly', $run, 'gold.by_day', 7, 1234), ('medallion_hourly', $run, 'stage.by_day', 7, 99),"
+            " ('medallion_hourly', 'other', 'bronze.orders', 6, 100),"
+            " ('medallion_reconcile', $run, 'bronze.orders', 8, null)"
+            ") as t (dag_id, run_id, task_id, batch, records_processed)",
+            {"run": RUN},
+        )
+        database.execute(
+            "create table postgres_gold.audit.entity_accounts as select * from"
+            " (values (7, 'orders', 2), (7, 'items', 1), (6, 'orders', 50)) as t (batch, entity, quarantined)"
+        )
+        database.execute(
+            "create table postgres_gold.audit.reconciliations as select * from (values"
+            " (8, 'orders', timestamp '2024-01-01', 9, 9, 9), (8, 'orders', timestamp '2024-01-02', 1, 2, 0),"
+            " (5, 'items', timestamp '2024-01-01', 9, 9, 9)"
+            ") as t (batch, table_name, compared_at, missed, deleted, went_back)"
+        )
+
+        def on_duckdb(settings: Settings, statement: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+            cursor = database.execute(statement)
+            return [column[0] for column in cursor.description], cursor.fetchall()
+
+        monkeypatch.setattr(pipeline, "on_trino", on_duckdb)
+        yield database
+
+
+@pytest.fixture
+def tables(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], list[Any]]]:
+    """Collect the printed tables."""
+    printed: list[tuple[list[str], list[Any]]] = []
+    monkeypatch.setattr(pipeline, "show", lambda title, columns, rows: printed.append((columns, rows)))
+    return printed
+
+
+@pytest.mark.usefixtures("audit")
+def test_an_hourly_run_ends_with_rows_per_layer_rejected_rows_and_rows_per_gold_table(
+    settings: Settings, tables: list[Any]
+) -> None:
+    pipeline.show_figures(settings, pipeline.DAG, RUN)
+    assert tables == [
+        (
+            ["step", "rows"],
+            [("bronze", "11"), ("entities", "11"), ("rejected", "3"), ("gold.by_day", "1,234")],
+        )
+    ]
+
+
+@pytest.mark.usefixtures("audit")
+def test_a_reconciliation_ends_with_the_last_figures_of_each_table(
+    settings: Settings, tables: list[Any]
+) -> None:
+    pipeline.show_figures(settings, pipeline.RECONCILE_DAG, RUN)
+    assert tables == [(["table", "missed", "deleted", "went_back"], [("orders", "1", "2", "0")])]
+
+
+@pytest.mark.usefixtures("audit")
+def test_a_run_without_figures_says_so(
+    settings: Settings, tables: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipeline.show_figures(settings, pipeline.DAG, "unknown")
+    pipeline.show_figures(settings, pipeline.MAINTENANCE_DAG, RUN)
+    assert tables == []
+    assert capsys.readouterr().out == "The run has no figures: it stopped before they were counted.\n"
+
+
+def test_an_engine_that_does_not_answer_fails_no_run(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise StackError("Trino is down.")
+
+    monkeypatch.setattr(pipeline, "on_trino", refuse)
+    pipeline.show_figures(settings, pipeline.DAG, RUN)
+    assert "The run's figures can't be read. Trino is down." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("dag", [pipeline.DAG, pipeline.RECONCILE_DAG])
+def test_trigger_follows_the_run_and_then_shows_its_figures(
+    dag: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    class Airflow:
+        url = "http://airflow"
+
+        def __enter__(self) -> "Airflow":
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def trigger(self, dag: str, params: dict[str, Any]) -> str:
+            return RUN
+
+        def __getattr__(self, name: str) -> Callable[..., None]:
+            return lambda *arguments: calls.append(name)
+
+    monkeypatch.setattr(pipeline, "AirflowApi", lambda settings: Airflow())
+    monkeypatch.setattr(
+        pipeline, "show_figures", lambda settings, dag, run: calls.append(f"figures of {dag} {run}")
+    )
+    pipeline.trigger(settings, {}, dag)
+    assert calls == ["wait_dag", "unpause", "follow", f"figures of {dag} {RUN}"]
