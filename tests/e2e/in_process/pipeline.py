@@ -10,35 +10,66 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from airflow.providers.trino.hooks.trino import TrinoHook
+from airflow.sdk import DAG, BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from medallion.engines.leftovers import tag
-from medallion.engines.postgres import create_audit_tables, rendered, transaction
+from medallion.engines.postgres import transaction
+from medallion.names import BRONZE, DAG_TAG, ENGINES, HOURLY_DAG, Group, group_of, model_of, task_id
 from medallion.project.contracts import GoldTable, gold_tables
-from medallion.project.manifest import entities, model_nodes
+from medallion.project.manifest import build_tasks, entities, model_nodes
 from medallion.publish import audit, publish
 from medallion.run import lease
 from medallion.run.attempts import AttemptListener, close_attempt
 from medallion.run.pending import tables_with_new_rows
-from medallion.run.state import RunState, run_state
+from medallion.run.state import RunState, claim_run
 from medallion.run.window import RunKind, Window
-from medallion.settings import TRINO_CONNECTION
-from medallion.tasks.begin import record_window, request_rebuild, skip_tables_without_work
+from medallion.settings import SQL, TRINO_CONNECTION
+from medallion.store.migrations import upgrade_store
+from medallion.store.pipeline import read_pipeline, request_rebuild
+from medallion.tasks.begin import record_window, skip_idle_tables
+from medallion.tasks.stage import STATEMENTS, staging_statement
 from stack.settings import ROOT
 from support.task_instance import Task
 
 from ..dbt_runner import Dbt
 
-ENGINES = {"bronze": "trino", "silver": "spark", "gold": "trino"}
+SILVER_GROUPS = (Group.SILVER_MARTS, Group.GOLD)  # skipped by Airflow after skipped entities
+
+
+def graph() -> DAG:
+    """Return the tasks of a run as attempts are recorded here: one per bronze table, and one per later group."""
+    with DAG(HOURLY_DAG, schedule=None, tags=[DAG_TAG]) as dag:
+        bronze = [task_id(Group.BRONZE, node["name"]) for node in model_nodes() if node["schema"] == BRONZE]
+        builders = [
+            BaseOperator(task_id=name)
+            for name in (*bronze, Group.SILVER_STAGING, Group.SILVER_MARTS, Group.GOLD)
+        ]
+        last = [BaseOperator(task_id=name) for name in (Group.AUDIT, Group.STAGE, Group.PUBLISH)]
+        builders >> last[0] >> last[1] >> last[2]  # type: ignore[operator]
+    return dag
+
+
+class GraphTask(Task):
+    """A task instance of `graph`; `begin` is in no graph, so any task stands for it."""
+
+    dag = None
+
+    @property
+    def task(self) -> Any:
+        """Return the operator."""
+        GraphTask.dag = GraphTask.dag or graph()
+        known = self.task_id in GraphTask.dag.task_ids
+        return GraphTask.dag.get_task(self.task_id if known else Group.AUDIT)
 
 
 def halves() -> dict[str, list[str]]:
-    """Return the entities in two parts, each a task here: a Spark job that is killed has made some of them."""
+    """Return the entities in two parts, each a task here: a killed Spark job has built only some of them."""
     orders = [name for name in entities() if name.startswith("order")]
     return {"orders": orders, "reference": [name for name in entities() if name not in orders]}
 
@@ -70,20 +101,21 @@ class WarmPipeline:
     def tasks(self, draw: random.Random) -> list[str]:
         """Return the tasks of a run, those of a layer in any order."""
         named: dict[str, list[str]] = {
-            "bronze": [],
-            "entities": list(halves()),
-            "silver": [],
-            "gold": [],
+            Group.BRONZE: [],
+            Group.SILVER_STAGING: list(halves()),
+            Group.SILVER_MARTS: [],
+            Group.GOLD: [],
         }
-        for node in sorted(model_nodes(), key=lambda node: node["name"]):
-            if node["config"]["materialized"] != "spark_job":
-                named[node["schema"]].append(node["name"])
-        named["audit"] = [""]
-        named["stage"] = [table.name for table in gold_tables()]
-        named["publish"] = [""]
+        for task in sorted(build_tasks().values()):
+            named[group_of(task)].append(model_of(task))
+        named |= {
+            Group.AUDIT: [""],
+            Group.STAGE: [table.name for table in gold_tables()],
+            Group.PUBLISH: [""],
+        }
         return [
-            f"{layer}.{name}".rstrip(".")
-            for layer, names in named.items()
+            f"{group}.{name}".rstrip(".")
+            for group, names in named.items()
             for name in draw.sample(names, len(names))
         ]
 
@@ -103,36 +135,37 @@ class WarmPipeline:
         """
         self.tries[run_id] += 1
         asked = self.tasks(random.Random(0)) if tasks is None else tasks
-        bronze = tuple(f"bronze.{node['name']}" for node in model_nodes() if node["schema"] == "bronze")
-        ti = Task(run_id, try_number=self.tries[run_id], task_ids=bronze)
+        ti = GraphTask(run_id, try_number=self.tries[run_id])
         # Every other run has ended: the lease is free.
         assert lease.try_lease(ti) is None
-        request_rebuild(rebuild)
+        if rebuild != "none":
+            with transaction() as cursor:
+                request_rebuild(cursor, rebuild)
         record_window(ti, kind, window, window)
         is_begun = ti.try_number > 1 or kind is RunKind.RECONCILE
-        quiet = [] if is_begun else skip_tables_without_work(ti)
+        quiet = [] if is_begun else skip_idle_tables(ti)
         busy = [task for task in asked if task not in quiet]
-        for layer, group in itertools.groupby(busy, lambda task: task.partition(".")[0]):
-            if layer in ("silver", "gold") and self.idle.get(run_id) == halves().keys():
-                continue  # Airflow skips what follows skipped tasks
-            done = list(group)
-            with self.audited_tries(ti, done if layer == "bronze" else [layer]):
-                self.do(ti, layer, [task.partition(".")[2] for task in done])
+        for group, tasks_of_group in itertools.groupby(busy, group_of):
+            if group in SILVER_GROUPS and self.idle.get(run_id) == halves().keys():
+                continue  # Airflow skips the tasks after skipped ones
+            done = list(tasks_of_group)
+            with self.audited_tries(ti, done if group == Group.BRONZE else [group]):
+                self.do(ti, Group(group), [task.partition(".")[2] for task in done])
 
-    def do(self, ti: Task, layer: str, names: list[str]) -> None:
-        """Do tasks of a layer."""
-        state = run_state(ti)
-        match layer:
-            case "bronze" | "silver" | "gold":
-                success, said = self.dbt.run(ENGINES[layer], names, state.json())
-                assert success, said
-            case "entities":
+    def do(self, ti: Task, group: Group, names: list[str]) -> None:
+        """Do tasks of a group."""
+        state = claim_run(ti)
+        match group:
+            case Group.BRONZE | Group.SILVER_MARTS | Group.GOLD:
+                success, output = self.dbt.run(ENGINES[group], names, state.json())
+                assert success, output
+            case Group.SILVER_STAGING:
                 self.make_entities(ti.run_id, state, names)
-            case "audit":
+            case Group.AUDIT:
                 self.audited[ti.run_id] = audit.audit_run(ti, {"allow_rejected": True})
-            case "stage":
+            case Group.STAGE:
                 self.stage(ti, names)
-            case "publish":
+            case Group.PUBLISH:
                 with suppress(AirflowSkipException):  # a later run has published it all
                     publish.publish(ti, self.audited[ti.run_id])
 
@@ -161,17 +194,18 @@ class WarmPipeline:
 
     def stage(self, ti: Task, names: Sequence[str]) -> None:
         """Stage what differs of the gold tables, by the DAG's own statements, side by side as it does."""
-        ti.xcoms = {"audit": self.audited[ti.run_id]}
+        ti.xcoms = {Group.AUDIT: self.audited[ti.run_id]}
+        # SQL is not HTML: nothing to escape.
+        templates = Environment(loader=FileSystemLoader(SQL), undefined=StrictUndefined)  # noqa: S701
 
         def stage_table(table: GoldTable) -> None:
-            variables = {
-                "ti": ti,
-                "tag": tag,
-                "run_state": run_state,
-                "params": {"table": asdict(table), "audited_by": "audit"},
-            }
             trino: Any = TrinoHook(TRINO_CONNECTION)  # type: ignore[no-untyped-call]
-            trino.run([rendered(file, **variables).decode() for file in ("drop_staging.sql", "stage.sql")])
+            trino.run(
+                [
+                    templates.from_string(staging_statement(file, table, Group.AUDIT)).render(ti=ti, tag=tag)
+                    for file in STATEMENTS
+                ]
+            )
 
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(stage_table, [table for table in gold_tables() if table.name in names]))
@@ -184,20 +218,19 @@ class WarmPipeline:
         for layer in layers:
             for (name,) in trino.get_records(f"show tables from lake.{layer}"):
                 trino.run(f"drop table lake.{layer}.{name}")
-        create_audit_tables()
+        upgrade_store()
         with transaction() as cursor:
-            cursor.execute("select last_batch from audit.pipeline")
-            batches: Any = cursor.fetchone()
+            last_batch = read_pipeline(cursor).last_batch
             cursor.execute(
                 "select format('drop table %I.%I', schemaname, tablename) as statement from pg_tables"
                 " where schemaname in ('gold', 'staging', 'audit')"
             )
             for row in cursor.fetchall():
                 cursor.execute(row.statement)
-        create_audit_tables()
+        upgrade_store()
         with transaction() as cursor:
-            # What bronze keeps has the old batches: new ones go on from there.
-            cursor.execute("update audit.pipeline set last_batch = %s", (batches.last_batch,))
+            # Bronze keeps rows of the old batches: new ones continue from there.
+            cursor.execute("update audit.pipeline set last_batch = %s", (last_batch,))
 
 
 def in_environment(environment: dict[str, str]) -> dict[str, str]:
