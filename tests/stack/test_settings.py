@@ -65,7 +65,7 @@ def test_reference_lists_every_setting_with_its_default(
         )
     }
     assert listed.keys() == settings.model_fields.keys()
-    # The README describes an empty default in words, and folders depend on the user.
+    # The page describes an empty default in words, and folders depend on the user.
     spoken = {name for name, field in settings.model_fields.items() if field.default is None} | {
         "home",
         "cache",
