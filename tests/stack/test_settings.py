@@ -52,11 +52,11 @@ def test_what_the_stack_makes_is_ignored_by_git() -> None:
 
 
 @pytest.mark.parametrize(("prefix", "settings"), [("MEDALLION", PipelineSettings), ("STACK", Settings)])
-def test_readme_lists_every_setting_with_its_default(
+def test_reference_lists_every_setting_with_its_default(
     prefix: str, settings: type[BaseSettings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    readme = (ROOT / "README.md").read_text()
-    [table] = re.findall(rf"`{prefix}_<NAME>`[^|]*((?:\|.*\n)+)", readme)
+    reference = (ROOT / "docs" / "reference" / "settings.md").read_text()
+    [table] = re.findall(rf"`{prefix}_<NAME>`[^|]*((?:\|.*\n)+)", reference)
     listed = {
         name.lower(): default
         for names, defaults in re.findall(r"^\| (`.*?) \| (.*?) \|", table, re.MULTILINE)
@@ -65,7 +65,7 @@ def test_readme_lists_every_setting_with_its_default(
         )
     }
     assert listed.keys() == settings.model_fields.keys()
-    # The README describes an empty default in words, and folders depend on the user.
+    # The page describes an empty default in words, and folders depend on the user.
     spoken = {name for name, field in settings.model_fields.items() if field.default is None} | {
         "home",
         "cache",
