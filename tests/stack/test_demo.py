@@ -1,4 +1,4 @@
-"""The launcher on a source of each kind: nothing starts an engine, and PostgreSQL is real."""
+"""The launcher on each kind of source, with a real PostgreSQL and no other engine."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -69,7 +69,7 @@ def declare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[list[t
 
 @pytest.fixture
 def done(database: Query, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
-    """What was done to services, the shop and Airflow, in order."""
+    """Record the calls to services, the shop and Airflow, in order."""
     calls: list[tuple[Any, ...]] = []
     publications: list[tuple[Any, ...] | None] = [None]
 
