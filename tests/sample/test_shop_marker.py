@@ -36,7 +36,7 @@ def foreign(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Query]:
 
 
 def content(database: Query) -> str:
-    """Return the relations of users, their columns and triggers, and the rows of `orders`, as JSON."""
+    """Return the users' relations with their columns and rows, and all triggers and schemas, as JSON."""
     [(objects,)] = database(
         "select json_build_object('relations', (select json_agg(a::text order by a::text) from ("
         "select attrelid::regclass, attname, atttypid::regtype, xmin from pg_attribute"
@@ -45,7 +45,9 @@ def content(database: Query) -> str:
         " 'triggers', (select json_agg(tgname order by tgname) from pg_trigger),"
         " 'schemas', (select json_agg(nspname order by nspname) from pg_namespace where nspname !~ '^pg_'))"
     )
-    return json.dumps(objects)
+    tables = database("select oid::regclass::text from pg_class where oid >= 16384 and relkind in ('r', 'v')")
+    rows = {name: database(f"select t::text from {name} as t order by 1") for (name,) in sorted(tables)}
+    return json.dumps([objects, rows])
 
 
 FOREIGN = {
