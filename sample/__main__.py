@@ -28,6 +28,13 @@ def schema() -> None:
 
 
 @main.command()
+def state() -> None:
+    """Print the state of the database: filled, empty (the shop may be created or filled), or foreign."""
+    with shop.transaction() as cur:
+        click.echo(shop.state(cur))
+
+
+@main.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @replace_option
 def load(folder: Path, replace: bool) -> None:

@@ -177,3 +177,18 @@ def test_the_start_of_the_stack_marks_no_empty_schema(shop: Query, server: Serve
     query(server.url(database="shop"), STACK_SQL.read_text())
     assert sample("generate", "--orders", 5, "--replace").exit_code == 1
     assert shop("select count(*) from sales.orders") == [(0,)]
+
+
+def test_the_state_of_a_database_is_printed(foreign: Query) -> None:
+    def state() -> str:
+        return sample("state").output.strip()
+
+    assert state() == "empty"
+    assert sample("schema").exit_code == 0
+    assert state() == "empty"
+    assert sample("generate", "--orders", 5).exit_code == 0
+    assert state() == "filled"
+    foreign("drop table sales.orders")
+    assert state() == "empty"
+    foreign("create table sales.orders (order_id integer)")
+    assert state() == "foreign"
