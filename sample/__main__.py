@@ -1,4 +1,4 @@
-"""Command line of the reference shop: python -m sample."""
+"""Command line of the sample shop: python -m sample."""
 
 import logging
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ replace_option = click.option("--replace", is_flag=True, help="Empty the shop fi
 
 @click.group(context_settings={"show_default": True})
 def main() -> None:
-    """The reference shop: nine tables in the schema `sales` of the database that SOURCE_URL names."""
+    """Fill the sample shop and let it trade: nine tables, schema `sales`, in the database that SOURCE_URL names."""
 
 
 @main.command()
@@ -25,6 +25,13 @@ def schema() -> None:
     """Create the missing tables; change nothing else."""
     with shop.transaction() as cur:
         cur.execute(shop.sql("schema.sql"))
+
+
+@main.command()
+def state() -> None:
+    """Print the state of the database: filled, empty (the shop may be created or filled), or foreign."""
+    with shop.transaction() as cur:
+        click.echo(shop.state(cur))
 
 
 @main.command()

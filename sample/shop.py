@@ -111,9 +111,18 @@ def is_empty(cur: cursor) -> bool:
     return rows(cur, f"select not exists ({query})") == [(True,)]
 
 
+def state(cur: cursor) -> str:
+    """Return filled if this is the shop and has orders, empty if it may be filled, or foreign."""
+    if not is_shop(cur):
+        return "empty" if is_empty(cur) else "foreign"
+    if rows(cur, "select to_regclass('sales.orders')") == [(None,)]:
+        return "empty"
+    return "filled" if rows(cur, "select from sales.orders limit 1") else "empty"
+
+
 def require_shop(cur: cursor) -> None:
     """Raise click.ClickException unless this is the shop's database; it may be one that is still empty."""
-    if not is_shop(cur) and not is_empty(cur):
+    if state(cur) == "foreign":
         raise click.ClickException(
             f'The database "{cur.connection.info.dbname}" is not the sample shop: its tables lack the shop\'s marker. '
             "Nothing was changed. Name the shop's database in SOURCE_URL."

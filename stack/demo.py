@@ -7,13 +7,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import UTC
 from pathlib import Path
 
-import psycopg2
-
-from sample.shop import TABLES, is_empty, is_shop
 from stack import supervisor
 from stack.console import console
 from stack.environment import environment, public_environment
@@ -31,6 +28,7 @@ from stack.pipeline import (
 )
 from stack.settings import ROOT, Settings
 
+SHOP_TABLE = ("sales", "product_category_name_translation")  # no other source has it
 HAS_ROWS = (
     "The shop has rows already: OLIST is not loaded. Start over with `make clean`, or replace the shop's rows:\n"
     "`make load REPLACE=1 OLIST=…`, `make backfill FROM=… TO=…`, `make reconcile ALLOW_DELETES=1`."
@@ -44,35 +42,28 @@ def shop(settings: Settings, *arguments: str) -> None:
         raise StackError(f"The shop's command failed: sample {' '.join(arguments)}")
 
 
+def state(settings: Settings) -> str:
+    """Return the shop's answer about the source: filled, empty or foreign; foreign if the project has no shop."""
+    if not (ROOT / "sample").is_dir():
+        return "foreign"
+    command = [sys.executable, "-m", "sample", "state"]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment(settings), capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise StackError(done.stderr.strip().removeprefix("Error: "))
+    return done.stdout.strip()
+
+
 def reads_shop(settings: Settings) -> bool:
     """Return whether the dbt project reads the shop's tables, from a source that is the shop or may become it."""
-    if not {("sales", name) for name in TABLES} <= {(schema, name) for schema, name, _ in source_tables()}:
-        return False
-    with (
-        closing(psycopg2.connect(public_environment(settings)["SOURCE_URL"])) as connection,
-        connection.cursor() as cursor,
-    ):
-        return is_shop(cursor) or is_empty(cursor)
-
-
-def can_trade(settings: Settings) -> bool:
-    """Return whether the source is the shop and has orders to trade with."""
-    with (
-        closing(psycopg2.connect(public_environment(settings)["SOURCE_URL"])) as connection,
-        connection.cursor() as cursor,
-    ):
-        if not is_shop(cursor):
-            return False
-        try:
-            cursor.execute("select from sales.orders limit 1")
-        except psycopg2.errors.UndefinedTable:
-            return False
-        return cursor.rowcount == 1
+    declared = {(schema, table) for schema, table, _ in source_tables()}
+    return SHOP_TABLE in declared and state(settings) != "foreign"
 
 
 def set_trader(settings: Settings) -> None:
     """Start the trading shop or stop it, as STACK_SHOP says; it never trades in a source that is not the shop."""
-    if settings.shop == "on" and can_trade(settings):
+    if settings.shop == "on" and state(settings) == "filled":
         supervisor.start("shop", settings)
     else:
         supervisor.stop("shop", settings)

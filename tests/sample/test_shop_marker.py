@@ -36,7 +36,7 @@ def foreign(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Query]:
 
 
 def content(database: Query) -> str:
-    """Return the relations of users, their columns and triggers, and the rows of `orders`, as JSON."""
+    """Return the users' relations with their columns and rows, and all triggers and schemas, as JSON."""
     [(objects,)] = database(
         "select json_build_object('relations', (select json_agg(a::text order by a::text) from ("
         "select attrelid::regclass, attname, atttypid::regtype, xmin from pg_attribute"
@@ -45,7 +45,9 @@ def content(database: Query) -> str:
         " 'triggers', (select json_agg(tgname order by tgname) from pg_trigger),"
         " 'schemas', (select json_agg(nspname order by nspname) from pg_namespace where nspname !~ '^pg_'))"
     )
-    return json.dumps(objects)
+    tables = database("select oid::regclass::text from pg_class where oid >= 16384 and relkind in ('r', 'v')")
+    rows = {name: database(f"select t::text from {name} as t order by 1") for (name,) in sorted(tables)}
+    return json.dumps([objects, rows])
 
 
 FOREIGN = {
@@ -175,3 +177,18 @@ def test_the_start_of_the_stack_marks_no_empty_schema(shop: Query, server: Serve
     query(server.url(database="shop"), STACK_SQL.read_text())
     assert sample("generate", "--orders", 5, "--replace").exit_code == 1
     assert shop("select count(*) from sales.orders") == [(0,)]
+
+
+def test_the_state_of_a_database_is_printed(foreign: Query) -> None:
+    def state() -> str:
+        return sample("state").output.strip()
+
+    assert state() == "empty"
+    assert sample("schema").exit_code == 0
+    assert state() == "empty"
+    assert sample("generate", "--orders", 5).exit_code == 0
+    assert state() == "filled"
+    foreign("drop table sales.orders")
+    assert state() == "empty"
+    foreign("create table sales.orders (order_id integer)")
+    assert state() == "foreign"

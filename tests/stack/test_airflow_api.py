@@ -1,4 +1,4 @@
-"""The follower of a run, on answers of Airflow's API and logs of tasks that a test gives."""
+"""The follower of a run, with simulated answers of Airflow's API and logs of tasks."""
 
 import json
 from collections.abc import Callable, Iterator

@@ -70,12 +70,12 @@ def test_connections_differ_from_the_native_ones_only_in_the_host(
     names = {name for name in native if name.startswith("AIRFLOW_CONN_")}
     assert names == {name for name in airflow if name.startswith("AIRFLOW_CONN_")}
     for name in names:
-        ours, theirs = json.loads(native[name]), json.loads(VARIABLE.sub("secret", airflow[name]))
-        for connection in (ours, theirs):
+        native_one, container = json.loads(native[name]), json.loads(VARIABLE.sub("secret", airflow[name]))
+        for connection in (native_one, container):
             connection.pop("password", None)
             if connection["conn_type"] != "spark":
                 connection.pop("host")
-        assert ours == theirs
+        assert container == native_one
 
 
 def test_configuration_files_find_their_variables(compose: dict[str, Any], airflow: dict[str, Any]) -> None:
@@ -163,8 +163,8 @@ def test_thrift_server_starts_as_the_native_one(
         "ENV_STACK_THRIFT_PORT": str(settings.thrift_port),
     }
     words = (native[1] % {**options, "ENV_STACK_BIND_HOST": airflow["STACK_BIND_HOST"]}).split()
-    ours = " ".join(compose["services"]["thrift"]["command"][1:])
-    assert ours.replace("=", " ").split() == " ".join(words).replace("=", " ").split()
+    command = " ".join(compose["services"]["thrift"]["command"][1:])
+    assert command.replace("=", " ").split() == " ".join(words).replace("=", " ").split()
 
 
 def test_volumes_belong_to_the_user_of_the_image(compose: dict[str, Any]) -> None:

@@ -1,6 +1,8 @@
-"""The launcher on a source of each kind: nothing starts an engine, and PostgreSQL is real."""
+"""The launcher on each kind of source, with a real PostgreSQL and no other engine."""
 
 import json
+import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -41,6 +43,7 @@ def database(postgres: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Quer
         )
         monkeypatch.setattr(pipeline, "public_environment", lambda settings: {"GOLD_URL": url})
         monkeypatch.setattr(pipeline, "source_dsn", lambda settings: url)
+        monkeypatch.setattr(demo, "environment", lambda settings: {**os.environ, "SOURCE_URL": url})
         monkeypatch.setenv("SOURCE_URL", url)
         yield lambda statement, parameters=None: query(url, statement, parameters)
         cursor.execute("drop database crm with (force)")
@@ -69,7 +72,7 @@ def declare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[list[t
 
 @pytest.fixture
 def done(database: Query, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
-    """What was done to services, the shop and Airflow, in order."""
+    """Record the calls to services, the shop and Airflow, in order."""
     calls: list[tuple[Any, ...]] = []
     publications: list[tuple[Any, ...] | None] = [None]
 
@@ -185,6 +188,22 @@ def test_a_declared_table_that_is_missing_or_unreadable_is_named(
 def test_the_source_is_read_with_the_readers_login(settings: Settings) -> None:
     dsn = psycopg2.extensions.parse_dsn(pipeline.source_dsn(settings))
     assert (dsn["user"], dsn["dbname"], dsn["port"]) == ("source_reader", "shop", str(settings.postgres_port))
+
+
+def test_a_project_without_the_shop_runs_on_its_source(
+    settings: Settings, database: Query, declare: Any, done: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(demo, "ROOT", tmp_path)
+    declare(OWN_TABLES)
+    database(OWN_SQL)
+    demo.run(settings, None, 5)
+    assert [name for name, *_ in done] == ["up", "history", "stop"]
+
+
+def test_no_module_of_the_launcher_imports_the_shop() -> None:
+    for path in Path(demo.__file__).parent.glob("*.py"):
+        assert not re.search(r"^\s*(from|import) sample\b", path.read_text(), re.MULTILINE), path
 
 
 def test_the_rest_of_the_launcher_does_not_know_the_shop() -> None:

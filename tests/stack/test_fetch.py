@@ -149,9 +149,9 @@ def test_the_default_settings_ask_for_the_artifact_and_no_pom(
 ) -> None:
     """Trino's POM imports hundreds of others, which took minutes before the first byte."""
     url, requests = repository
-    ours = settings.ivy_settings.read_text()
+    text = settings.ivy_settings.read_text()
     here = settings.home / "ivysettings.xml"
-    here.write_text(ours.replace("<ibiblio ", f'<ibiblio root="{url}" '))
+    here.write_text(text.replace("<ibiblio ", f'<ibiblio root="{url}" '))
     assert fetch.maven("thing", settings.model_copy(update={"ivy_settings": here})).read_bytes() == CONTENT
     assert {path.removeprefix("/org/example/thing/1/") for path in requests} == {
         "thing-1.jar",
