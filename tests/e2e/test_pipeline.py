@@ -14,6 +14,8 @@ import pytest
 
 from oracle import ENTITIES, GOLD, Expected, canonical_key
 from oracle.model import MODELS
+from stack.airflow_api import AirflowApi
+from stack.pipeline import DAG
 
 from .conftest import NOTIFICATIONS, Stack
 
@@ -275,11 +277,22 @@ def test_old_gold_is_told(stack: Stack, first_run: str) -> None:
     assert re.search(r"^deadline of scheduled__\S+ failed$", told, re.MULTILINE)
 
 
-def test_empty_window_is_a_green_run(stack: Stack, first_run: str) -> None:
+def test_empty_window_is_a_green_run_whatever_its_conf_holds(stack: Stack, first_run: str) -> None:
     totals = "select sum(sales), sum(items) from gold.sales_by_category_month"
     before = stack.gold(totals)
     [(published,)] = stack.gold("select window_end from gold.publication")
-    stack.run("trigger", "--from", "2001-01-01", "--to", "2001-01-02")
+    # Names that the templates of tasks use: whoever may trigger a run could set them by its conf.
+    sql = "x; drop table lake.bronze.orders; --"
+    injected = {"name": sql, "key": [sql], "contract": {sql: sql}, "staging": sql, "batch": sql}
+    conf = dict.fromkeys(
+        ("table", "audited", "audited_by", "catalogs", "run", "tag", "env", "select"), injected
+    )
+    with AirflowApi(stack.settings) as airflow:
+        run = airflow.trigger(DAG, conf | {"window_start": "2001-01-01", "window_end": "2001-01-02"})
+        airflow.unpause(DAG)
+        airflow.follow(DAG, run)
+    sent = "select count(*) from system.runtime.queries where regexp_like(query, 'drop table lake.bronze.orders')"
+    assert stack.lake(f"{sent} and query not like '%runtime.queries%'") == [(0,)]
     assert stack.gold(totals) == before
     # A window of the past does not make the data look old.
     [(published_then,)] = stack.gold("select window_end from gold.publication")
