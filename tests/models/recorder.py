@@ -20,7 +20,7 @@ from dbt.cli.main import dbtRunner
 from dbt_common.clients.agate_helper import table_from_data
 
 Row = Mapping[str, Any]
-# What a test's statement returns.
+# The answer to the statement of a test.
 PASSED = {"as should_error": [{"failures": 0, "should_warn": False, "should_error": False}]}
 
 

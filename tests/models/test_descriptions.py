@@ -1,4 +1,4 @@
-"""Every macro and generic test of the product is described, with its arguments as they are."""
+"""Every macro and generic test of the product is described with the arguments that it has."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-{#- What incremental models select by: rows changed since the last publication, and the table as it was then. -#}
+{#- For incremental models: the rows that changed since the last publication, and the table in its state at that time. -#}
 
 {% macro compares_whole() -%}
     {%- set layers = {'none': [], 'gold': ['gold'], 'silver': ['silver', 'gold']} -%}
