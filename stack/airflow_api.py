@@ -154,7 +154,11 @@ class AirflowApi:
         while True:
             state = self.call("GET", path)["state"]
             if state == "queued":
-                ahead = [other["dag_run_id"] for other in self.active(dag) if other["state"] == "running"]
+                ahead = [
+                    other["dag_run_id"]
+                    for other in self.active(dag)
+                    if other["state"] == "running" and other["dag_run_id"] != run
+                ]
                 if ahead not in ([], waits_for):
                     waits_for = ahead
                     console.print(f"  waits for {', '.join(ahead)}")

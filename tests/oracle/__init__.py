@@ -1,6 +1,6 @@
-"""What the pipeline must produce, computed from the source's rows alone, in DuckDB.
+"""The tables that the pipeline must produce, computed by DuckDB from only the source's rows.
 
-Nothing here is shared with the pipeline: tests hold its tables against these.
+Nothing here is shared with the pipeline: tests compare its tables with these.
 """
 
 from .compare import canonical_key, compare

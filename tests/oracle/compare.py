@@ -38,9 +38,9 @@ def compare(
     key: int = 1,
     limit: int = 5,
 ) -> str:
-    """Return how `actual_rows` differ from `expected_rows`, in any order of rows; empty where they are equal.
+    """Return how `actual_rows` differ from `expected_rows`, in any order of rows; empty if they are equal.
 
-    The first `key` columns tell rows apart; `columns` gives the names to print; `limit` rows are shown of
+    The first `key` columns identify a row; `columns` gives the names to print; `limit` rows are shown of
     each kind (missing, extra, more than once, differing cells). Types count: 1 is not Decimal('1').
     """
     expected = [tuple(row) for row in expected_rows]

@@ -76,7 +76,7 @@ Shop = Callable[..., Expected]
 
 @pytest.fixture
 def shop() -> Shop:
-    """Build the expected tables of a shop: a keyword a table, with what its rows have else than in ROWS.
+    """Build the expected tables of a shop: a keyword a table, with the values in which its rows differ from ROWS.
 
     A table that is not named is empty; a row without `updated_at` has the first of 2018.
     """

@@ -1,4 +1,4 @@
-"""The nine source tables: their columns' types, what rejects a row and what flags it."""
+"""The nine source tables: the types of their columns, the rules that reject a row, and its flags."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field

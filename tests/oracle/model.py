@@ -59,7 +59,7 @@ class Expected:
         return self._table(table).fetchall()
 
     def diff(self, table: str, actual_rows: Iterable[Sequence[Any]]) -> str:
-        """How `actual_rows`, with the columns of `columns(table)`, differ from it; empty where equal."""
+        """How `actual_rows`, with the columns of `columns(table)`, differ from it; empty if equal."""
         key = len(ENTITIES[table].key) if table in ENTITIES else 2 if table in TWO_COLUMN_KEYS else 1
         return compare(self.rows(table), actual_rows, self.columns(table), key)
 
@@ -84,7 +84,7 @@ class Expected:
         return self._judged("unnest(flags)", "latest and rules = []")
 
     def ambiguous_keys(self) -> list[tuple[str, str]]:
-        """(entity, raw key as canonical JSON) of the winners that the source cannot tell from another row.
+        """(entity, raw key as canonical JSON) of the winners that another row at the source equals in rank.
 
         The other row has the same parsed key and the same `updated_at`, and differs elsewhere.
         """

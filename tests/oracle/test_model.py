@@ -1,4 +1,4 @@
-"""Facts, dimensions and gold tables of shops small enough to reckon by hand."""
+"""Facts, dimensions and gold tables of shops small enough to compute by hand."""
 
 from datetime import date, datetime
 from decimal import Decimal as D
@@ -19,7 +19,7 @@ def items(*amounts: tuple[int, str, str]) -> list[dict[str, str]]:
 @pytest.mark.parametrize(
     ("amounts", "payments", "shares"),
     [
-        # 10000 * 1000 / 3000 = 3333.3 each, one cent rests
+        # 10000 * 1000 / 3000 = 3333.3 each, one cent remains
         ([(1, "10", "0"), (2, "8", "2"), (3, "0", "10")], ["100"], ["33.33", "33.33", "33.34"]),
         # 5 * 100 / 300 = 1.7 and 5 * 200 / 300 = 3.3
         ([(1, "1", "0"), (2, "2", "0")], ["0.02", "0.03"], ["0.01", "0.04"]),
@@ -30,7 +30,7 @@ def items(*amounts: tuple[int, str, str]) -> list[dict[str, str]]:
         ([(1, "0", "0"), (2, "5", "0")], ["7"], ["0.00", "7.00"]),
         ([(1, "10", "0"), (2, "10", "0")], [], ["0.00", "0.00"]),
         ([(1, "10", "0"), (2, "10", "0")], ["0"], ["0.00", "0.00"]),
-        # amounts as large as they come: (10^18 - 1) / 2 cents, and one rests
+        # the largest amounts: (10^18 - 1) / 2 cents, and one remains
         (
             [(1, "4999999999999999.99", "0"), (2, "0", "4999999999999999.99")],
             ["9999999999999999.99"],
@@ -113,7 +113,7 @@ def test_dimensions(shop: Shop) -> None:
 
 @pytest.fixture
 def small_shop(shop: Shop) -> Any:
-    """Five orders: two of u1, a late one of u2, a canceled one, and one whose customer is not there."""
+    """Five orders: two of u1, a late one of u2, a canceled one, and one without a customer."""
     return shop(
         orders=[
             # taken 5 days
@@ -128,7 +128,7 @@ def small_shop(shop: Shop) -> Any:
                 "order_delivered_customer_date": "2018-01-20 00:00:01",
             },
             {"order_id": "o4", "customer_id": "c1", "order_status": "canceled"},
-            # its customer is not there; said to be delivered, no date
+            # without a customer; delivered, but without a date
             {"order_id": "o5", "customer_id": "c9", "order_delivered_customer_date": None,
              "order_purchase_timestamp": "2018-02-01 00:00:00"},
         ],

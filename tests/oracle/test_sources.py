@@ -1,4 +1,4 @@
-"""Both ways to read the source: CSV files and PostgreSQL; and what must hold on the real sample."""
+"""Both ways to read the source: CSV files and PostgreSQL; and the checks on the real sample."""
 
 from collections import defaultdict
 from contextlib import closing
@@ -67,7 +67,7 @@ def test_quirks_of_csv(folder: Path) -> None:
 
 
 def load(dsn: str, folder: Path) -> None:
-    """Make the schema `sales` from CSV files, as the shop has it."""
+    """Create the schema `sales` from CSV files, like the shop's."""
     with closing(psycopg2.connect(dsn)) as connection, connection, connection.cursor() as cursor:
         cursor.execute("drop schema if exists sales cascade; create schema sales")
         for entity in ENTITIES:

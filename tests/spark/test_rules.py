@@ -1,4 +1,4 @@
-"""What rejects a row and what flags it."""
+"""The rules that reject a row and those that flag it."""
 
 from typing import Any
 

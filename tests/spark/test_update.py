@@ -186,7 +186,7 @@ def test_story(pages: list[dict[str, dict[str, str]]], module_lake: Lake, story:
 def test_stories_end_as_a_rebuild_does(pages: Any, module_lake: Lake) -> None:
     before = module_lake.snapshots()
     module_lake.run("readings", batch=4, published=3, rebuild="silver")
-    # It found nothing to change, and so left every row alone; only its accounts are new.
+    # It found nothing to change, and so left every row unchanged; only its accounts are new.
     assert module_lake.snapshots() == before | {"entity_accounts": before["entity_accounts"] + 1}
     assert {batch for (batch,) in module_lake.rows("stg_readings", "_batch")} == {1, 2, 3}
 
@@ -245,7 +245,7 @@ def test_null_keys_stand_in_quarantine_each_for_itself(lake: Lake) -> None:
 
 
 def test_details(lake: Lake, spark: SparkSession) -> None:
-    """What the stories leave out, each with a device of its own."""
+    """Cases that the stories leave out, each with a device of its own."""
     lake.capture(
         "readings",
         version(batch=1, **reading(" raw", 1, "1,5")),
@@ -275,7 +275,7 @@ def test_details(lake: Lake, spark: SparkSession) -> None:
     assert lake.rows("quarantine", "key, superseded", "contains(key, 'twice')") == [
         ('["twice bad","1"]', False)
     ]
-    # Of each pair in bronze one counts as itself, the other as superseded; a rejected one stays rejected.
+    # One version of each pair in bronze counts as itself, the other as superseded; a rejected one stays rejected.
     assert lake.rows("entity_accounts", "read, current, superseded, quarantined") == [(10, 4, 2, 4)]
 
     # A version that bronze stamped with a newer batch decides again; the earliest extraction is kept.
@@ -451,7 +451,7 @@ def test_a_missing_column_is_named(lake: Lake, spark: SparkSession) -> None:
 
 
 def test_schemas_may_grow(lake: Lake, spark: SparkSession) -> None:
-    """A column that bronze gained stays out of silver, one that silver has beyond its declaration is left alone."""
+    """A new column of bronze stays out of silver; an undeclared column of silver is left unchanged."""
     lake.capture("readings", version(batch=1, **reading("a", 1)), version(batch=1, **reading("b", 1)))
     lake.run("readings", batch=1)
     spark.sql("alter table lake.bronze.readings add column `colour.of` string")

@@ -1,4 +1,4 @@
-"""What an entity of silver is, and which ones the project declares."""
+"""The declaration of an entity of silver, and how the project's are found."""
 
 import importlib
 import pkgutil

@@ -1,5 +1,5 @@
 -- updated_at as the loader gives it: orders their latest event, items and payments the purchase, reviews the
--- answer, and the day before the first purchase for reference rows and wherever there is none.
+-- answer, and the day before the first purchase for reference rows and if there is no such event.
 create temp table load_time as
 select coalesce(min(parse_timestamp(order_purchase_timestamp)) - interval 1 day, timestamp '1970-01-01') as day_before
 from csv.orders;

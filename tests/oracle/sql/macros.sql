@@ -1,4 +1,4 @@
--- Parsing: a text's type, or null where it has none.
+-- Parsing: a text's type, or null if it has none.
 create macro parse_text(value) as
     nullif(regexp_replace(value::varchar, '\A[\s\p{Z}\p{C}]+|[\s\p{Z}\p{C}]+\z', '', 'g'), '');
 

@@ -1,4 +1,4 @@
-{#- What dbt puts in the place of a generic test's `model`: its rows in scope, cut by the test's `where`. -#}
+{#- dbt puts this in the place of a generic test's `model`. -#}
 {% macro get_where_subquery(relation) -%}
     (
         select * from {{ relation }}

@@ -1,12 +1,12 @@
 {#-
-  What the run passes by the variable MEDALLION_RUN (see plugins/medallion/run_state.py), read as a model runs:
-  a new window forces no new parse. Without it, by hand, tests take all rows, and no model runs.
+  The run's context, the JSON that Airflow passes to every engine (see plugins/medallion/run/state.py), here in the
+  variable MEDALLION_RUN. It is read only while a model runs: a variable that is read while parsing makes dbt parse
+  every model again whenever its value changes. By hand there is none: tests take all rows, and no model runs.
 -#}
 {% macro run_context() -%}
     {%- set by_hand -%}
-        {"kind": null, "batch": 0, "published_batch": 0, "extract_from": null, "snapshots": {}, "compare_whole": "silver", "tested_rows": "all"}
+        {"kind": null, "batch": 0, "published_batch": 0, "extract_from": null, "snapshots": {}, "compare_whole": "silver", "tested_rows": "all", "lake_catalog": "lake", "gold_catalog": "postgres_gold", "target_file_bytes": 134217728}
     {%- endset -%}
-    {#- Not asked while dbt parses, which would parse again all models whenever a variable that they asked for changed. -#}
     {{ return(fromjson(env_var('MEDALLION_RUN', by_hand) if execute else by_hand)) }}
 {%- endmacro %}
 
@@ -14,7 +14,10 @@
     cast({{ run_context().batch }} as bigint)
 {%- endmacro %}
 
-{#- A predicate: the row is to be tested; hourly those written since the last publication, by hand all. -#}
+{% macro table_name(relation) -%}
+    {{ return(relation.schema ~ '.' ~ relation.identifier) }}
+{%- endmacro %}
+
 {% macro tested_rows() -%}
     {{ 'true' if run_context().tested_rows == 'all' else '_batch > ' ~ run_context().published_batch }}
 {%- endmacro %}

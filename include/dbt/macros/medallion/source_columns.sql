@@ -1,23 +1,22 @@
-{#- A source table's columns: which of them bronze takes, in which types, and how their values are made. -#}
+{#- The columns that bronze takes of a source table, their types, and how their values are converted. -#}
 
-{#- The columns that Trino shows of a source table, without those by whose names Iceberg, or a macro here, means another. -#}
+{#- Some names are reserved: Iceberg, or a macro here, means another column by them. -#}
 {% macro readable_columns(source_relation) -%}
     {%- set reserved = [
         '_file', '_pos', '_deleted', '_spec_id', '_partition', '_row_id', '_last_updated_sequence_number',
         '_commit_snapshot_id', '_change_type', '_change_ordinal',
         '_op', '_hash', '_extracted_at', '_batch', '_key', '_copy',
-        '_is_delete', '_shown_hash', '_latest_updated_at', '_finding',
+        '_is_delete', '_source_hash', '_source_version', '_bronze_version', '_latest_updated_at', '_finding',
     ] -%}
-    {%- set shown = adapter.get_columns_in_relation(source_relation) -%}
-    {% for column in shown | selectattr('name', 'in', reserved) %}
+    {%- set columns = adapter.get_columns_in_relation(source_relation) -%}
+    {% for column in columns | selectattr('name', 'in', reserved) %}
         {% do exceptions.warn(
-            source_relation.identifier ~ '.' ~ column.name ~ ' is left out: its name is reserved. Give it another one at the source'
+            'Rename ' ~ source_relation.identifier ~ '.' ~ column.name ~ ' at the source: its name is reserved, and bronze leaves it out'
         ) %}
     {% endfor %}
-    {{ return(shown | rejectattr('name', 'in', reserved) | list) }}
+    {{ return(columns | rejectattr('name', 'in', reserved) | list) }}
 {%- endmacro %}
 
-{#- The source's columns in types that Iceberg holds, then the bookkeeping columns that the YAML describes. -#}
 {% macro changelog_columns(source_columns) -%}
     {%- set columns = [] -%}
     {%- for column in source_columns -%}
@@ -30,20 +29,20 @@
     {{ return(columns + (model.columns.values() | selectattr('name', 'in', ['_op', '_hash', '_extracted_at', '_batch']) | list)) }}
 {%- endmacro %}
 
-{#- Raises a compiler error for a modelled column that the changelog lacks, as Trino shows none: it would be null. -#}
-{% macro check_modelled_columns(columns) -%}
+{#- A column that Trino does not show would be captured as null. -#}
+{% macro check_modelled_columns(source_relation, columns) -%}
     {%- for name in model.columns if name not in columns | map(attribute='name') | list -%}
         {{ exceptions.raise_compiler_error(
-            'Trino shows no ' ~ this.identifier ~ '.' ~ name ~ ' at the source: it is gone, or has a type that Trino cannot'
-            ~ ' read, such as numeric without a precision, or a reserved name. Nothing was written. Put it back, or give it'
-            ~ ' a type that Trino reads, such as numeric(18,2)'
+            'Trino shows no ' ~ source_relation.identifier ~ '.' ~ name ~ ' at the source. Put the column back, give it a type that'
+            ~ ' Trino can read, such as numeric(18,2) for a numeric without precision, or another name if its name is'
+            ~ ' reserved; write it in lower case in ' ~ model.original_file_path ~ "'s YAML. Nothing was written."
         ) }}
     {%- endfor -%}
 {%- endmacro %}
 
 {% macro iceberg_type(data_type) -%}
-    {%- set kept = ['boolean', 'integer', 'bigint', 'real', 'double', 'date', 'uuid'] -%}
-    {%- if data_type in kept or data_type.startswith('decimal') -%}
+    {%- set unchanged = ['boolean', 'integer', 'bigint', 'real', 'double', 'date', 'uuid'] -%}
+    {%- if data_type in unchanged or data_type.startswith('decimal') -%}
         {{ return(data_type) }}
     {%- elif data_type.startswith('timestamp') -%}
         {{ return('timestamp(6) with time zone' if data_type.endswith('time zone') else 'timestamp(6)') }}
@@ -53,64 +52,62 @@
     {{ return('varchar') }}
 {%- endmacro %}
 
-{#-
-  The source's columns as bronze holds them: name, quoted name, type in bronze, and how the value is made of the
-  source's, whose type may be one that bronze has no like of, or have changed since.
--#}
-{% macro bronze_columns(source_columns, data_types) -%}
+{% macro bronze_columns(source_relation, source_columns, data_types) -%}
     {%- set columns = [] -%}
     {%- for column in source_columns -%}
-        {%- set data_type = common_type(column, data_types[column.name]) -%}
+        {%- set data_type = common_type(source_relation, column, data_types[column.name]) -%}
+        {%- set name = quote_identifier(column.name) -%}
         {%- do columns.append({
             'name': column.name,
-            'quoted': adapter.quote(column.name),
+            'quoted': name,
             'data_type': data_type,
-            'value': as_text(column) if data_type == 'varchar' else 'cast(' ~ adapter.quote(column.name) ~ ' as ' ~ data_type ~ ')',
+            'value': as_text(column) if data_type == 'varchar' else 'cast(' ~ name ~ ' as ' ~ data_type ~ ')',
         }) -%}
     {%- endfor -%}
     {{ return(columns) }}
 {%- endmacro %}
 
 {#-
-  The type in bronze of a column that has `held` there, and may have another one at the source since: bronze's where
-  that takes every value; the source's, to which bronze's is widened, where Iceberg can. Raises a compiler error else.
+  A column's type at the source may have changed since bronze got it. Bronze's type stays if it takes every value;
+  it is widened to the source's if Iceberg can do that. Raises a compiler error otherwise.
 -#}
-{% macro common_type(column, held) -%}
-    {%- set shown = iceberg_type(column.data_type) -%}
+{% macro common_type(source_relation, column, bronze_type) -%}
+    {%- set source_type = iceberg_type(column.data_type) -%}
     {%- set wider = {'integer': 'bigint', 'real': 'double'} -%}
-    {#- Trino spells these otherwise than PostgreSQL: 1.25E1, and a zone's name. -#}
-    {%- set is_spelled_alike = shown not in ['real', 'double'] and not shown.endswith('time zone') -%}
-    {%- if held in (shown, wider.get(shown)) or (held == 'varchar' and is_spelled_alike) -%}
-        {{ return(held) }}
+    {#- Trino writes these differently from PostgreSQL: 1.25E1, and a zone's name. -#}
+    {%- set is_spelled_alike = source_type not in ['real', 'double'] and not source_type.endswith('time zone') -%}
+    {%- if bronze_type in (source_type, wider.get(source_type)) or (bronze_type == 'varchar' and is_spelled_alike) -%}
+        {{ return(bronze_type) }}
     {%- endif -%}
-    {%- if held.startswith('decimal') and shown.startswith('decimal') -%}
-        {%- set held_digits, held_places = fromjson('[' ~ held[8:-1] ~ ']') -%}
-        {%- set shown_digits, shown_places = fromjson('[' ~ shown[8:-1] ~ ']') -%}
-        {%- if shown_places <= held_places and shown_digits - shown_places <= held_digits - held_places -%}
-            {{ return(held) }}
+    {%- if bronze_type.startswith('decimal') and source_type.startswith('decimal') -%}
+        {%- set bronze_digits, bronze_places = fromjson('[' ~ bronze_type[8:-1] ~ ']') -%}
+        {%- set source_digits, source_places = fromjson('[' ~ source_type[8:-1] ~ ']') -%}
+        {%- if source_places <= bronze_places and source_digits - source_places <= bronze_digits - bronze_places -%}
+            {{ return(bronze_type) }}
         {%- endif -%}
-        {%- set widens = shown_places == held_places -%}
+        {%- set widens = source_places == bronze_places -%}
     {%- else -%}
-        {%- set widens = shown == wider.get(held) -%}
+        {%- set widens = source_type == wider.get(bronze_type) -%}
     {%- endif -%}
+    {%- set name = quote_identifier(column.name) -%}
     {%- if not widens -%}
         {{ exceptions.raise_compiler_error(
-            this.identifier ~ '.' ~ column.name ~ ' is ' ~ shown ~ ' at the source now, and ' ~ held ~ ' in ' ~ this
-            ~ ', which cannot hold it as it is. Nothing was written. Give what bronze has another name, add the column anew and'
-            ~ ' fill it, for versions that bronze has are not captured again: alter table ' ~ this ~ ' rename column '
-            ~ adapter.quote(column.name) ~ ' to …; alter table ' ~ this ~ ' add column ' ~ adapter.quote(column.name) ~ ' '
-            ~ shown ~ '; update ' ~ this ~ ' set ' ~ adapter.quote(column.name) ~ ' = cast(… as ' ~ shown ~ ')'
+            source_relation.identifier ~ '.' ~ column.name ~ ' is ' ~ source_type ~ ' at the source now, and ' ~ bronze_type
+            ~ ' in ' ~ this ~ ', which cannot hold it. Rename the column in bronze, add a new one and fill it, because'
+            ~ ' versions that bronze has are not captured again: alter table ' ~ this ~ ' rename column ' ~ name ~ ' to …;'
+            ~ ' alter table ' ~ this ~ ' add column ' ~ name ~ ' ' ~ source_type ~ '; update ' ~ this ~ ' set ' ~ name
+            ~ ' = cast(… as ' ~ source_type ~ '). Nothing was written.'
         ) }}
     {%- endif -%}
-    {{ log(this ~ ': widens ' ~ column.name ~ ' from ' ~ held ~ ' to ' ~ shown, info=true) }}
+    {{ log(this ~ ': widens ' ~ column.name ~ ' from ' ~ bronze_type ~ ' to ' ~ source_type, info=true) }}
     {% call statement('widen') %}
-        alter table {{ this }} alter column {{ adapter.quote(column.name) }} set data type {{ shown }}
+        alter table {{ this }} alter column {{ name }} set data type {{ source_type }}
     {% endcall %}
-    {{ return(shown) }}
+    {{ return(source_type) }}
 {%- endmacro %}
 
 {% macro as_text(column) -%}
-    {%- set name = adapter.quote(column.name) -%}
+    {%- set name = quote_identifier(column.name) -%}
     {%- if column.data_type == 'json' -%}
         json_format({{ name }})
     {%- elif column.data_type == 'varbinary' -%}

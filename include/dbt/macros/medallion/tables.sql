@@ -1,12 +1,11 @@
-{#- Creates the table where it is missing and adds the columns that it lacks; returns the type of each, by name. -#}
 {% macro ensure_table(columns) -%}
     {%- if not env_var('MEDALLION_RUN', '') -%}
         {{ exceptions.raise_compiler_error(
-            'A model is written by a run alone, under its lease and batch: trigger medallion_hourly, or `make rebuild`'
-            ' after a model changed. By hand dbt tests and documents.'
+            'Trigger medallion_hourly, or run `make rebuild` after a model changed: only a run writes a model, under its'
+            ' lease and batch. By hand dbt tests and documents.'
         ) }}
     {%- endif -%}
-    {#- Named `main`: the one statement that every model has, also where nothing is extracted. -#}
+    {#- Named `main`, which dbt requires of every model: if nothing is extracted, no other statement is sent. -#}
     {% call statement('main') %}{{ create_iceberg_table(columns) }}{% endcall %}
     {%- set data_types = {} -%}
     {%- for column in adapter.get_columns_in_relation(this) -%}
@@ -21,7 +20,7 @@
 {%- endmacro %}
 
 {% macro column_definition(column) -%}
-    {{ adapter.quote(column.name) }} {{ column.data_type }} comment '{{ column.description | trim | replace("'", "''") }}'
+    {{ quote_identifier(column.name) }} {{ column.data_type }} comment {{ text_literal(column.description | trim) }}
 {%- endmacro %}
 
 {% macro create_iceberg_table(columns) -%}
@@ -32,11 +31,11 @@
     create table if not exists {{ this }} (
         {% for column in columns %}{{ column_definition(column) }}{{ ',\n        ' if not loop.last }}{% endfor %}
     )
-    comment '{{ model.description | trim | replace("'", "''") }}'
+    comment {{ text_literal(model.description | trim) }}
     with (
         format = 'PARQUET',
         format_version = 2,
-        partitioning = array[{% for part in config.meta_get('partitioning', []) %}'{{ part }}'{{ ', ' if not loop.last }}{% endfor %}]
+        partitioning = array[{% for part in config.meta_get('partitioning', []) %}{{ text_literal(part) }}{{ ', ' if not loop.last }}{% endfor %}]
     )
 {%- endmacro %}
 
@@ -46,12 +45,12 @@
     )
     using iceberg
     {% if config.meta_get('partitioning') %}partitioned by ({{ config.meta_get('partitioning') | join(', ') }}){% endif %}
-    comment '{{ model.description | trim | replace("'", "''") }}'
+    comment {{ text_literal(model.description | trim) }}
     tblproperties (
         'format-version' = '2',
         'write.merge.mode' = 'merge-on-read',
         'write.parquet.compression-codec' = 'zstd',
-        'write.target-file-size-bytes' = '134217728'
+        'write.target-file-size-bytes' = '{{ run_context().target_file_bytes }}'
     )
 {%- endmacro %}
 
@@ -60,26 +59,26 @@
     using (
         {{ select_sql }}
     ) as incoming
-    on {% for key in config.require('unique_key') %}{{ 'and ' if not loop.first }}target.{{ key }} = incoming.{{ key }} {% endfor %}
+    on {% for key in quoted(config.require('unique_key')) %}{{ 'and ' if not loop.first }}target.{{ key }} = incoming.{{ key }} {% endfor %}
     {%- for bound in target_bounds %} and {{ bound }}{% endfor %}
 {%- endmacro %}
 
 {% macro updated_columns(columns) -%}
-    {%- set kept = config.require('unique_key') -%}
-    {{ return(columns | map(attribute='name') | reject('in', kept) | list) }}
+    {{ return(columns | map(attribute='name') | reject('in', config.require('unique_key')) | list) }}
 {%- endmacro %}
 
 {% macro row_differs(columns) -%}
-    {% for name in updated_columns(columns) | reject('equalto', '_batch') -%}
+    {% for name in quoted(updated_columns(columns) | reject('equalto', '_batch')) -%}
         {{ 'or ' if not loop.first }}target.{{ name }} is distinct from incoming.{{ name }}
     {% endfor %}
 {%- endmacro %}
 
 {% macro update_set(columns) -%}
-    update set {% for name in updated_columns(columns) %}{{ name }} = incoming.{{ name }}{{ ', ' if not loop.last }}{% endfor %}
+    update set {% for name in quoted(updated_columns(columns)) %}{{ name }} = incoming.{{ name }}{{ ', ' if not loop.last }}{% endfor %}
 {%- endmacro %}
 
 {% macro insert_row(columns) -%}
-    insert ({% for column in columns %}{{ adapter.quote(column.name) }}{{ ', ' if not loop.last }}{% endfor %})
-    values ({% for column in columns %}incoming.{{ adapter.quote(column.name) }}{{ ', ' if not loop.last }}{% endfor %})
+    {%- set names = columns | map(attribute='name') | list -%}
+    insert ({{ quoted(names) | join(', ') }})
+    values ({{ quoted(names, 'incoming') | join(', ') }})
 {%- endmacro %}

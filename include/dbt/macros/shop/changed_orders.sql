@@ -1,4 +1,4 @@
-{#- The orders of which the order itself, an item or a payment changed since the last publication. -#}
+{#- Orders of which the order itself, an item or a payment changed since the last publication. -#}
 {% macro changed_orders() -%}
     select order_id from {{ ref('stg_orders') }} where {{ is_changed() }}
     union

@@ -1,12 +1,12 @@
 {#-
-  CTEs that every gold table of sales starts from, one row per sale: a `fact_sales` row whose order is neither
-  canceled nor unavailable. With `categories` it has its product's `category`, with `customers` its customer's
-  `customer_unique_id` and `state`: each is a join, and lets more sales count as touched, so a table asks for what it
-  shows.
+  CTEs that every gold table of sales starts from. A sale is a `fact_sales` row whose order is neither canceled nor
+  unavailable. With `categories` a sale has its product's `category`, with `customers` its customer's
+  `customer_unique_id` and `state`. Each is a join, and lets more sales count as changed: ask only for the columns that
+  the table shows.
 
-  Gives `changed_sales`: the sales touched since the last publication, as they are now and as they were then, so
-  that the keys a sale left are known too; and `sales`: all of them now. With `reviews` a sale is touched by its
-  order's reviews, too.
+  The CTE `changed_sales` has the sales that changed since the last publication, in their current and their published
+  state, so that the keys that a sale left are included. `sales` has all sales in their current state. With `reviews` a
+  sale is changed by reviews of its order, too.
 -#}
 {% macro sales_ctes(categories=false, customers=false, reviews=false) -%}
 changed_orders as (
@@ -44,14 +44,14 @@ published_sales as (
     ) }}
 ),
 
-sales_then_and_now as (
+all_sales as (
     select * from sales
     union all
     select * from published_sales
 ),
 
 changed_sales as (
-    select * from sales_then_and_now
+    select * from all_sales
     {%- if not compares_whole() %}
     where
         order_id in (select order_id from changed_orders)
@@ -103,7 +103,7 @@ changed_sales as (
     where facts.order_status not in ('canceled', 'unavailable')
 {%- endmacro %}
 
-{#- What the valid reviews of an order add to an average; one review may be of several orders. -#}
+{#- Sum and count of an order's valid reviews; one review may belong to several orders. -#}
 {% macro reviews_per_order() -%}
     select order_id, sum(review_score) as score, count(*) as reviews
     from {{ ref('stg_order_reviews') }}

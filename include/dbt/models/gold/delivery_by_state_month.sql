@@ -14,14 +14,14 @@ published_deliveries as (
     {{ select_deliveries(as_published(ref('stg_orders')), as_published(ref('stg_customers'))) }}
 ),
 
-deliveries_then_and_now as (
+all_deliveries as (
     select * from deliveries
     union all
     select * from published_deliveries
 ),
 
 affected as (
-    select state, month from deliveries_then_and_now
+    select state, month from all_deliveries
     {%- if not compares_whole() %}
     where
         order_id in (select order_id from changed_orders)

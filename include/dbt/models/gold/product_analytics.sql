@@ -11,7 +11,7 @@ affected as (
     {{ unpublished_keys(['category']) }}
 ),
 
--- With the rows that are there: a product may have no sale any more.
+-- The table's own rows are candidates, too: a product may have no sale any more.
 candidates as (
     select product_id, category, order_id, price from sales
     where product_id is not null

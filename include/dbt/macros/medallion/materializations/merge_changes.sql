@@ -1,9 +1,9 @@
 {#-
-  Materialization `merge_changes`: one MERGE, one atomic commit, whatever the state before it.
+  Materialization `merge_changes`: one MERGE in one atomic commit, whatever state the table was in.
 
-  The model selects the rows that its changed keys should have now; a key that has none any more comes as a
-  row whose `_batch` is null (see `batch_if` and `with_deleted_keys`). Rows that differ are updated, missing ones
-  inserted, those with a null `_batch` deleted, equal ones left alone, so that a second run changes nothing.
+  The model selects the rows that its changed keys should have now. A key that has no row any more comes as a row
+  whose `_batch` is null (see `batch_if` and `with_deleted_keys`). Differing rows are updated, missing ones inserted,
+  those with a null `_batch` deleted, and equal ones left unchanged: a second run changes nothing.
 
   Configs: unique_key; partitioning (a list of transforms).
 -#}

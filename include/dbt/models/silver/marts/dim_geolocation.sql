@@ -32,7 +32,7 @@ coordinates as (
     group by geolocation_zip_code_prefix
 ),
 
--- The commonest value; of equally common ones the first by name.
+-- The commonest value; among equally common values the first by name.
 cities as (
     select
         geolocation_zip_code_prefix,

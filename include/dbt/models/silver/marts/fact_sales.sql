@@ -38,7 +38,7 @@ weighted as (
     where items.order_id in (select order_id from affected)
 ),
 
--- Whole cents; the floor of each share.
+-- Each share in whole cents, rounded down.
 floored as (
     select
         *,
@@ -49,7 +49,7 @@ floored as (
     from weighted
 ),
 
--- What the floors leave goes to the last item, so that an order's shares add up to its payments.
+-- The remaining cents go to the last item, so that an order's shares add up to its payments.
 shared as (
     select
         *,

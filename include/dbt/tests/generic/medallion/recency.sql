@@ -1,4 +1,4 @@
-{#- Some row of the whole table is younger than so many hours. -#}
+{#- Over the whole table: an hour without a change has no row in scope. -#}
 {% test recency(model, column_name, hours) %}
 {{ config(meta={'whole_table': true}) }}
 with recent as (

@@ -1,21 +1,22 @@
-{#- No two rows share the key: counted over the whole table, for the keys of the rows in scope. -#}
+{#- Counted over the whole table, for the keys of the rows in scope: of two rows with one key a run may change one. -#}
 {% test unique_key(model, columns) %}
 {{ config(meta={'whole_table': true}) }}
+{%- set keys = quoted(columns) | join(', ') %}
 with keyed as (
     select * from {{ model }}
 ),
 
 in_scope as (
-    select distinct {{ columns | join(', ') }}
+    select distinct {{ keys }}
     from keyed
     where {{ tested_rows() }}
 ),
 
 final as (
-    select {{ columns | join(', ') }}, count(*) as occurrences
+    select {{ keys }}, count(*) as occurrences
     from keyed
-    where ({{ columns | join(', ') }}) in (select {{ columns | join(', ') }} from in_scope)
-    group by {{ columns | join(', ') }}
+    where ({{ keys }}) in (select {{ keys }} from in_scope)
+    group by {{ keys }}
     having count(*) > 1
 )
 

@@ -1,0 +1,84 @@
+"""Runs dbt without an engine: every statement is recorded, and answered from a list."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest.mock import MagicMock, patch
+
+from dbt.adapters.base import BaseAdapter, Column
+from dbt.adapters.contracts.connection import AdapterResponse, ConnectionState
+from dbt.adapters.spark import SparkAdapter
+from dbt.adapters.spark.connections import SparkConnectionManager
+from dbt.adapters.trino import TrinoAdapter
+from dbt.adapters.trino.column import TrinoColumn
+from dbt.adapters.trino.connections import TrinoConnectionManager
+from dbt.cli.main import dbtRunner
+from dbt_common.clients.agate_helper import table_from_data
+
+Row = Mapping[str, Any]
+# The answer to the statement of a test.
+PASSED = {"as should_error": [{"failures": 0, "should_warn": False, "should_error": False}]}
+
+
+@dataclass
+class Recorder:
+    """A dbt project whose statements go nowhere.
+
+    `columns` maps `schema.table` to its columns, name and type; `answers` a part of a statement to the rows that it
+    returns. Any other statement returns no row.
+    """
+
+    project: Path
+    columns: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    answers: Mapping[str, Sequence[Row]] = field(default_factory=dict)
+    statements: list[str] = field(default_factory=list)
+
+    def dbt(self, *arguments: str, run: Row | None = None, target: str = "trino") -> Any:
+        """Invoke dbt on the project, with `run` as the run's context; return its result."""
+        self.statements.clear()
+        options = ["--project-dir", self.project, "--profiles-dir", self.project, "--target", target]
+        options += ["--target-path", self.project / "target" / target, "--log-path", self.project / "logs"]
+        with ExitStack() as stack:
+            if run:
+                stack.enter_context(patch.dict(os.environ, {"MEDALLION_RUN": json.dumps(run)}))
+            for manager in (SparkConnectionManager, TrinoConnectionManager):
+                stack.enter_context(patch.object(manager, "open", open_nothing))
+            for adapter in (BaseAdapter, *SparkAdapter.__mro__, *TrinoAdapter.__mro__):
+                for name, function in self.replacements().items():
+                    if name in vars(adapter):
+                        stack.enter_context(patch.object(adapter, name, function))
+            return dbtRunner().invoke(["--no-version-check", "--quiet", *map(str, [*arguments, *options])])
+
+    def replacements(self) -> dict[str, Any]:
+        """Methods of an adapter, without the engine."""
+
+        def execute(_: Any, sql: str, *_arguments: Any, **_options: Any) -> tuple[AdapterResponse, Any]:
+            self.statements.append(sql)
+            rows = next((rows for part, rows in (PASSED | dict(self.answers)).items() if part in sql), [])
+            names = list(rows[0]) if rows else []
+            return AdapterResponse("recorded"), table_from_data([dict(row) for row in rows], names)
+
+        def get_columns_in_relation(_: Any, relation: Any) -> list[Column]:
+            columns = self.columns.get(f"{relation.schema}.{relation.identifier}", {})
+            return [TrinoColumn(name, data_type) for name, data_type in columns.items()]
+
+        def list_schemas(*_: Any, **__: Any) -> list[str]:
+            return []
+
+        def create_schema(*_: Any) -> None:
+            pass
+
+        functions = (execute, get_columns_in_relation, list_schemas, create_schema)
+        for function in functions:
+            function._is_available_ = True  # type: ignore[attr-defined]  # dbt's mark of what macros may call
+        return {function.__name__: function for function in functions}
+
+
+def open_nothing(connection: Any) -> Any:
+    """Open a connection to no engine."""
+    connection.state, connection.handle = ConnectionState.OPEN, MagicMock()
+    return connection

@@ -1,0 +1,44 @@
+"""Every macro and generic test of the product is described with the arguments that it has."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+DBT = Path(__file__).parents[2] / "include" / "dbt"
+DEFINITION = re.compile(r"\{%-? (macro|test|materialization) (\w+)(?:\((.*?)\))?(.*?)-?%\}")
+
+
+def definitions(folder: str) -> dict[str, list[str]]:
+    """Macros, generic tests and materializations of a folder, by dbt's name -> their arguments."""
+    found: dict[str, list[str]] = {}
+    for kind in (f"macros/{folder}", f"tests/generic/{folder}"):
+        for path in (DBT / kind).rglob("*.sql"):
+            for word, name, arguments, rest in DEFINITION.findall(path.read_text()):
+                if word == "materialization":
+                    adapter = re.search(r"adapter='(\w+)'", rest)
+                    name = f"materialization_{name}_{adapter[1] if adapter else 'default'}"
+                if word == "test":
+                    name = f"test_{name}"
+                names = [
+                    argument.partition("=")[0].strip()
+                    for argument in arguments.split(",")
+                    if argument.strip()
+                ]
+                found[name] = names if word == "macro" else []
+    return found
+
+
+@pytest.mark.parametrize("folder", ["medallion", "shop"])
+def test_macros_are_described_as_they_are_defined(folder: str) -> None:
+    path = DBT / "macros" / folder / "_macros.yml"
+    if not path.exists():
+        pytest.skip("taken out")
+    described: list[dict[str, Any]] = yaml.safe_load(path.read_text())["macros"]
+    arguments = {macro["name"]: [each["name"] for each in macro.get("arguments", [])] for macro in described}
+    assert arguments == definitions(folder)
+    for macro in described:
+        assert macro["description"].strip()
+        assert all(each["description"] and each["type"] for each in macro.get("arguments", [])), macro["name"]
