@@ -73,7 +73,7 @@ def test_failing_test_of_any_layer_holds_back_the_publication(stack: Stack, firs
         airflow.unpause(DAG)
         tasks = [task["task_id"] for task in airflow.call("GET", f"/api/v2/dags/{DAG}/tasks")["tasks"]]
         for each in SPOILED:
-            with pytest.raises(StackError, match=rf"Task {re.escape(each.task)}:(.|\n)*{each.test}"):
+            with pytest.raises(StackError, match=rf"Task {re.escape(each.task)} failed: (.|\n)*{each.test}"):
                 airflow.follow(DAG, run)
             assert each.shown in log_of(stack, run, each.task)
             assert any(name.startswith(each.test) for name in failed_tests(stack, run, each.task))
@@ -133,7 +133,7 @@ def test_gold_goes_back_to_an_earlier_publication_and_on_again(stack: Stack, fir
     later = stack.published(*seen)
     assert later["sales_by_day"] != earlier["sales_by_day"]
 
-    assert "there is no publication by batch 999999" in stack.run("rollback", "999999", status=1)
+    assert "There is no publication by batch 999999" in stack.run("rollback", "999999", status=1)
     stack.run("rollback", str(batch))
     assert stack.published(*seen) == earlier
     stack.sample("live")
