@@ -24,14 +24,14 @@ RUN = {
 MOMENT = "timestamp(6) with time zone"
 BOOKKEEPING = {"_op": "varchar", "_hash": "varchar", "_extracted_at": MOMENT, "_batch": "bigint"}
 READINGS = {"id": "integer", "updated_at": MOMENT}
-LINES = {"order id": "integer", "select": "varchar", 'user\'s "note"': "varchar", "updated_at": MOMENT}
+LINES = {"line id": "integer", "select": "varchar", 'user\'s "note"': "varchar", "updated_at": MOMENT}
 COLUMNS = {
     "Main Office.Readings": READINGS,
     "field.readings": READINGS,
-    "Main Office.Bob's Order Lines": LINES,
+    "Main Office.Bob's Log Lines": LINES,
     "bronze.office_readings": READINGS | BOOKKEEPING,
     "bronze.field_readings": READINGS | BOOKKEEPING,
-    "bronze.order_lines": LINES | BOOKKEEPING,
+    "bronze.log_lines": LINES | BOOKKEEPING,
 }
 ANSWERS: dict[str, list[dict[str, Any]]] = {
     "with hours as": [{"hour": "2018-05-01 10:00:00", "row_count": 5000}],
@@ -66,12 +66,12 @@ def failure(project: Recorder, *arguments: str, run: dict[str, Any] | None) -> s
 
 @pytest.fixture(scope="module")
 def captured(project: Recorder) -> list[str]:
-    return statements(project, "run", "--select", "order_lines")
+    return statements(project, "run", "--select", "log_lines")
 
 
 @pytest.fixture(scope="module")
 def reconciled(project: Recorder) -> list[str]:
-    return statements(project, "run", "--select", "order_lines", kind="reconcile")
+    return statements(project, "run", "--select", "log_lines", kind="reconcile")
 
 
 def passed_through(found: list[str]) -> list[str]:
@@ -84,7 +84,7 @@ def test_every_statement_is_sql_of_its_engine(
     project: Recorder, captured: list[str], reconciled: list[str]
 ) -> None:
     trino = [*captured, *reconciled, *statements(project, "run", "--select", "gold")]
-    trino += statements(project, "test", "--select", "order_lines")
+    trino += statements(project, "test", "--select", "log_lines")
     spark = statements(project, "run", "--select", "dim_lines", target="spark")
     spark += statements(project, "test", "--select", "dim_lines", target="spark")
     for dialect, found in (("trino", trino), ("spark", spark)):
@@ -96,10 +96,10 @@ def test_every_statement_is_sql_of_its_engine(
 
 def test_names_of_a_source_table_and_its_columns_are_quoted(captured: list[str]) -> None:
     merge = captured[-1]
-    assert """select * from "postgres"."Main Office"."Bob's Order Lines\"""" in merge
-    assert 'partition by "order id", "select", updated_at' in merge
-    assert 'cast(array[cast("order id" as varchar), cast("select" as varchar)] as json)' in merge
-    assert """array['order id', 'select', 'user''s "note"', 'updated_at']""" in merge
+    assert """select * from "postgres"."Main Office"."Bob's Log Lines\"""" in merge
+    assert 'partition by "line id", "select", updated_at' in merge
+    assert 'cast(array[cast("line id" as varchar), cast("select" as varchar)] as json)' in merge
+    assert """array['line id', 'select', 'user''s "note"', 'updated_at']""" in merge
     assert 'cast("user\'s ""note""" as varchar)' in merge
     assert merge.count("mod(crc32(") == 2
 
@@ -118,8 +118,8 @@ def office(postgres_dsn: str) -> Iterator[Any]:
         cursor.execute(
             """
             create schema "Main Office";
-            create table "Main Office"."Bob's Order Lines" (updated_at timestamptz);
-            insert into "Main Office"."Bob's Order Lines" values ('2018-05-01 11:00:00+00'), ('infinity')
+            create table "Main Office"."Bob's Log Lines" (updated_at timestamptz);
+            insert into "Main Office"."Bob's Log Lines" values ('2018-05-01 11:00:00+00'), ('infinity')
             """
         )
         yield cursor
@@ -150,7 +150,7 @@ def test_findings_go_to_the_gold_catalog_by_their_columns(reconciled: list[str])
     [insert] = [statement for statement in reconciled if "audit.reconciliations" in statement]
     assert 'insert into "my-gold".audit.reconciliations (' in insert
     assert "batch, table_name, compared_at, missed, deleted, went_back" in insert
-    assert "'order_lines'" in insert
+    assert "'log_lines'" in insert
 
 
 def test_size_of_files_is_the_runs(project: Recorder) -> None:

@@ -1,22 +1,22 @@
 with lines as (
-    select * from {{ ref('stg_order_lines') }}
+    select * from {{ ref('stg_log_lines') }}
 ),
 
 affected as (
-    select `order id` from lines where {{ is_changed() }}
+    select `line id` from lines where {{ is_changed() }}
     union
-    {{ unpublished_keys(['order id']) }}
+    {{ unpublished_keys(['line id']) }}
 ),
 
 rebuilt as (
     select
-        `order id`,
+        `line id`,
         `group`
     from lines
 ),
 
 final as (
-    {{ with_deleted_keys('rebuilt', 'affected', ['order id']) }}
+    {{ with_deleted_keys('rebuilt', 'affected', ['line id']) }}
 )
 
 select * from final

@@ -1,1 +1,0 @@
-select * from {{ ref('order_lines') }}
