@@ -12,8 +12,7 @@ from medallion_spark.update import SETTINGS
 from stack.environment import environment
 from stack.settings import Settings
 
-# For some rows a query, generating and compiling code takes twice as long as interpreting.
-INTERPRETED = {"spark.sql.codegen.wholeStage": False, "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
+from .settings import INTERPRETED
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Runs the silver job again and again in one Spark session: a line of JSON in, a line with the outcome out.
+"""Run the silver job again and again in one Spark session: a line of JSON in, a line with the outcome out.
 
 Started by `pipeline.WarmPipeline`. In: {"entities", "run"}, the run's context as JSON. Out: "done", or the error.
 """
@@ -11,9 +11,9 @@ from pyspark.sql import SparkSession
 from medallion_spark.entity import declared_entities
 from medallion_spark.run import Run, RunContext
 from medallion_spark.update import SETTINGS, update_entities
-from spark.session import INTERPRETED
+from spark.settings import INTERPRETED
 
-with SparkSession.builder.appName("warm silver").config(map=SETTINGS | INTERPRETED).getOrCreate() as spark:
+with SparkSession.builder.appName("silver server").config(map=SETTINGS | INTERPRETED).getOrCreate() as spark:
     spark.sparkContext.setLogLevel("ERROR")
     entities = declared_entities()
     for line in sys.stdin:
