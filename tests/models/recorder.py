@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -9,17 +10,18 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock, patch
 
-from dbt.adapters.base import BaseAdapter, Column
+from dbt.adapters.base import BaseAdapter
 from dbt.adapters.contracts.connection import AdapterResponse, ConnectionState
 from dbt.adapters.spark import SparkAdapter
 from dbt.adapters.spark.connections import SparkConnectionManager
 from dbt.adapters.trino import TrinoAdapter
-from dbt.adapters.trino.column import TrinoColumn
 from dbt.adapters.trino.connections import TrinoConnectionManager
 from dbt.cli.main import dbtRunner
 from dbt_common.clients.agate_helper import table_from_data
 
 Row = Mapping[str, Any]
+# Trino's statement for the columns of a relation.
+COLUMN_LISTING = re.compile(r"table_schema = '(.*)'\s+and table_name = '(.*)'")
 # The answer to the statement of a test.
 PASSED = {"as should_error": [{"failures": 0, "should_warn": False, "should_error": False}]}
 
@@ -28,8 +30,8 @@ PASSED = {"as should_error": [{"failures": 0, "should_warn": False, "should_erro
 class Recorder:
     """A dbt project whose statements go nowhere.
 
-    `columns` maps `schema.table` to its columns, name and type; `answers` a part of a statement to the rows that it
-    returns. Any other statement returns no row.
+    `columns` maps `schema.table`, in lower case, to its columns, name and type; `answers` a part of a statement to the
+    rows that it returns. Any other statement returns no row. Statements that list columns are not recorded.
     """
 
     project: Path
@@ -57,14 +59,16 @@ class Recorder:
         """Methods of an adapter, without the engine."""
 
         def execute(_: Any, sql: str, *_arguments: Any, **_options: Any) -> tuple[AdapterResponse, Any]:
-            self.statements.append(sql)
-            rows = next((rows for part, rows in (PASSED | dict(self.answers)).items() if part in sql), [])
+            if listing := COLUMN_LISTING.search(sql):
+                columns = self.columns.get(".".join(listing.groups()), {})
+                rows: Sequence[Row] = [
+                    {"column_name": name, "data_type": data_type} for name, data_type in columns.items()
+                ]
+            else:
+                self.statements.append(sql)
+                rows = next((rows for part, rows in (PASSED | dict(self.answers)).items() if part in sql), [])
             names = list(rows[0]) if rows else []
             return AdapterResponse("recorded"), table_from_data([dict(row) for row in rows], names)
-
-        def get_columns_in_relation(_: Any, relation: Any) -> list[Column]:
-            columns = self.columns.get(f"{relation.schema}.{relation.identifier}", {})
-            return [TrinoColumn(name, data_type) for name, data_type in columns.items()]
 
         def list_schemas(*_: Any, **__: Any) -> list[str]:
             return []
@@ -72,7 +76,7 @@ class Recorder:
         def create_schema(*_: Any) -> None:
             pass
 
-        functions = (execute, get_columns_in_relation, list_schemas, create_schema)
+        functions = (execute, list_schemas, create_schema)
         for function in functions:
             function._is_available_ = True  # type: ignore[attr-defined]  # dbt's mark of what macros may call
         return {function.__name__: function for function in functions}
