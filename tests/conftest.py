@@ -1,4 +1,4 @@
-"""What tests of several folders use."""
+"""Fixtures that tests of several folders use."""
 
 from collections.abc import Iterator
 
@@ -9,12 +9,12 @@ from support.postgres import Server, postgres_server
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Server]:
-    """An empty PostgreSQL, which ends with the tests."""
+    """Start an empty PostgreSQL, yield it, and stop it after the tests."""
     with postgres_server() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def postgres_dsn(postgres: Server) -> str:
-    """The URL of its database `postgres` for the superuser."""
+    """Return the URL of the server's database `postgres` for the superuser."""
     return postgres.url()

@@ -1,12 +1,16 @@
-"""A sample of the Olist data set, beside the project: real orders, for the tests that find it there."""
+"""A sample of the Olist data set: real orders, for the tests that can use them.
 
+Its nine CSV files are in the folder that the environment variable OLIST names, or beside the project.
+"""
+
+import os
 from pathlib import Path
 
 import pytest
 
-FOLDER = Path(__file__).parents[3] / "shared" / "olist"
-needs_olist = pytest.mark.skipif(not FOLDER.is_dir(), reason=f"no sample of Olist in {FOLDER}")
-# Of its own description. Two of geolocation lie outside Brazil.
+FOLDER = Path(os.environ.get("OLIST") or Path(__file__).parents[3] / "shared" / "olist")
+needs_olist = pytest.mark.skipif(not FOLDER.is_dir(), reason=f"{FOLDER} has no sample of Olist: set OLIST")
+# Rows of each file, by the sample's own description. Two rows of geolocation are outside Brazil.
 ROWS = {
     "orders": 8_135,
     "order_items": 8_365,

@@ -19,7 +19,7 @@ RUN = Path(__file__).parents[2] / "stack" / "postgres" / "server"  # PostgreSQL 
 
 @dataclass(frozen=True)
 class Server:
-    """A running PostgreSQL that listens on a socket alone: superuser `postgres`, no passwords."""
+    """A running PostgreSQL that listens only on a socket: superuser `postgres`, no passwords."""
 
     folder: Path
 
@@ -28,18 +28,18 @@ class Server:
         return f"postgresql://{role}@/{database}?host={self.folder}"
 
     def run(self, program: str, *arguments: str) -> None:
-        """Run a PostgreSQL program on the data folder, ended if it takes over a minute."""
+        """Run a PostgreSQL program on the data folder; it is ended after a minute."""
         command: list[str | Path] = [RUN, POSTGRES_BIN / program, "-D", self.folder / "data", *arguments]
         subprocess.run(command, check=True, timeout=60, cwd="/", stdout=subprocess.DEVNULL)
 
     def start(self) -> None:
-        """Start the server and wait until it answers; its log is shown where it does not."""
+        """Start the server and wait until it answers. Raises SubprocessError, with the server's log, if it does not."""
         options = f"-k {self.folder} -c listen_addresses='' -c fsync=off"
         log = self.folder / "log"
         try:
             self.run("pg_ctl", "start", "-w", "-l", str(log), "-o", options)
         except subprocess.SubprocessError as error:
-            error.add_note(log.read_text() if log.exists() else "It wrote no log.")
+            error.add_note(log.read_text() if log.exists() else "The server wrote no log.")
             raise
 
     def stop(self) -> None:
@@ -49,24 +49,24 @@ class Server:
 
 @contextmanager
 def postgres_server() -> Iterator[Server]:
-    """Yield a new server, which is gone afterwards."""
-    # Not pytest's folder: a socket's path must be short.
+    """Start a new server, yield it, and remove it afterwards."""
+    # The path of a socket must be short: pytest's temporary folders are too deep.
     with tempfile.TemporaryDirectory(prefix="pg-") as folder:
         server = Server(Path(folder))
         if os.geteuid() == 0:
-            os.chown(folder, 65534, 65534)  # as in RUN
+            os.chown(folder, 65534, 65534)  # the user that RUN chooses
         server.run("initdb", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
         try:
             server.start()
             yield server
         finally:
-            # A test may have stopped it; one that started late is stopped, too.
+            # A test may have stopped the server. A server that started after the time limit is stopped, too.
             if (server.folder / "data" / "postmaster.pid").exists():
                 server.stop()
 
 
 def query(url: str, statement: str, parameters: Any = None) -> list[tuple[Any, ...]]:
-    """Run a statement in a transaction of its own, in UTC, and return its rows, if it has any."""
+    """Run a statement in a transaction of its own, in UTC, and return its rows; none if it returns none."""
     with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
         cursor.execute("set time zone 'UTC'")
         cursor.execute(statement, parameters)

@@ -1,4 +1,4 @@
-"""Waiting on a condition, with a limit."""
+"""Waiting for a condition, with a limit."""
 
 from collections.abc import Callable
 from operator import not_
@@ -9,10 +9,10 @@ from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 T = TypeVar("T")
 
 
-def wait_until(found: Callable[[], T], seconds: float = 1800, every: float = 0.5) -> T:
-    """Return what `found` finds, asked again and again, as soon as it is something.
+def wait_until(check: Callable[[], T], seconds: float = 1800, every: float = 0.5) -> T:
+    """Call `check` until its result is true, and return that result; `every`: seconds between two calls.
 
-    Raises tenacity.RetryError, with its last answer, once so many seconds have passed.
+    Raises tenacity.RetryError, which has the last result, if `check` is still false after `seconds`.
     """
     retrying = Retrying(retry=retry_if_result(not_), stop=stop_after_delay(seconds), wait=wait_fixed(every))
-    return retrying(found)
+    return retrying(check)
