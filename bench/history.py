@@ -1,10 +1,11 @@
-"""What an hour's changes cost over a short history and over a longer one: the seconds of each layer, and their ratio.
+"""Measure a run after a burst of changes, over a short and a longer history: seconds of each layer, and their ratio.
 
     python -m stack exec -- python bench/history.py --orders 25000 --times 4
 
-Fills an empty shop, publishes it, then makes runs after bursts of one size; then the same with --times as many orders
-in the lake. A layer takes from the start of its first task to the end of its last, by `audit.data_pipeline_runs`;
-medians over the runs. Needs a stack that runs and has never published, with SHOP=off.
+Fills an empty shop, publishes its history, and does runs after bursts of one size; then does the same with --times as
+many orders in the lake. The seconds of a layer are those from the start of its first task to the end of its last one,
+by `audit.data_pipeline_runs`; the table shows medians over the runs. Needs a running stack that has never published,
+with SHOP=off.
 """
 
 import argparse
@@ -17,12 +18,12 @@ from stack.pipeline import on_trino, publication, show, trigger
 from stack.settings import Settings
 
 RUNS = 3
-# As CSVs' rows, older than any watermark: a window has to ask for them.
-ALL = {"window_start": "2000-01-01", "window_end": "2100-01-01"}
+# Generated rows are older than the watermark, so that only a run over this window takes them.
+WHOLE_HISTORY = {"window_start": "2000-01-01", "window_end": "2100-01-01"}
 
 
 def measure(settings: Settings) -> dict[str, float]:
-    """Return the median seconds of each layer, and of the `run` as a whole, over runs after a burst each."""
+    """Do runs after a burst each; return the median seconds of each layer, and of the whole run as `run`."""
     for _ in range(RUNS):
         shop(settings, "live")
         trigger(settings, {})
@@ -41,26 +42,31 @@ def measure(settings: Settings) -> dict[str, float]:
 
 
 def main() -> None:
-    """Parse the command line, do it, print a table."""
+    """Parse the command line, measure both histories and print a table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--orders", type=int, default=25_000, help="of the short history (default: %(default)s)"
+        "--orders", type=int, default=25_000, help="orders of the short history (default: %(default)s)"
     )
-    parser.add_argument("--times", type=int, default=4, help="how much longer the other is")
+    parser.add_argument(
+        "--times",
+        type=int,
+        default=4,
+        help="how many times as long the other history is (default: %(default)s)",
+    )
     options = parser.parse_args()
     settings = Settings()
     if publication(settings):
-        raise StackError("This stack has published already: measure on an empty one.")
+        raise StackError("This stack has published already. Measure on an empty one.")
 
-    measured = []
+    results = []
     for seed, orders in (1, options.orders), (2, options.orders * (options.times - 1)):
-        # What a seed before made is gone from the shop, and stays in the lake: no run looks for it.
+        # --replace empties the shop. The first orders stay in the lake, because no window sees a delete.
         shop(settings, "generate", "--orders", str(orders), "--seed", str(seed), "--replace")
-        trigger(settings, ALL)
-        measured.append(measure(settings))
-    short, long = measured
+        trigger(settings, WHOLE_HISTORY)
+        results.append(measure(settings))
+    short, long = results
     show(
         f"Median seconds of {RUNS} runs after a burst each",
         ["layer", f"{options.orders:,} orders", f"{options.orders * options.times:,} orders", "ratio"],

@@ -1,12 +1,14 @@
-"""What small hourly commits make of a table of each layer, maintained once a day, and what reading it then costs.
+"""Measure tables of each layer after many small hourly commits with daily maintenance: their files and read times.
 
     python -m stack exec -- python bench/small_commits.py --commits 500
 
-Each layer's table starts with --rows rows and gets --commits commits of 20 new rows: bronze appends to its last
-partition, silver merges into 16 partitions, where it changes as many rows, gold appends and every fifth commit changes
-rows. After each 24 commits it is maintained, with a retention
-that is as short for commits of seconds as 168 hours are for hourly ones. Read times are medians over reads in turn
-with those of a table just written with the same rows: their ratio tells, not the seconds. Needs a stack that runs.
+The table of each layer starts with --rows rows and gets --commits commits of 20 new rows. Bronze appends them to its
+last partition. Silver merges them into 16 partitions and changes as many old rows. Gold appends them, and every fifth
+commit changes old rows. After each 24 commits the tables are maintained. Commits take seconds and not an hour here, so
+the retention is shortened likewise: --retention stands for the default of 168 hours.
+
+Read times are medians. Reads of the table alternate with reads of a fresh table of the same rows, written in one
+commit: compare the ratio of the two and not the seconds. Needs a running stack.
 """
 
 import argparse
@@ -40,42 +42,42 @@ DAY = 24
 ROWS_A_COMMIT = 20
 READS = 9
 PARTITIONED_BY = {"bronze": "part", "silver": "part", "gold": ""}
-CONTEXT = RunContext(0, 0, "none", "lake", TARGET_FILE_BYTES)
-PARTS = {"bronze": "id div 50000", "silver": "id % 16", "gold": "0"}
+RUN = RunContext(0, 0, "none", "lake", TARGET_FILE_BYTES)
+PARTITION_VALUES = {"bronze": "id div 50000", "silver": "id % 16", "gold": "0"}
 
 
-def name_of(layer: str, fresh: bool = False) -> str:
-    """The table of a layer, or the one just written with its rows."""
+def table_name(layer: str, fresh: bool = False) -> str:
+    """Return the name of a layer's table, or of the fresh table of the same rows."""
     return f"{layer}.small_commits{'_fresh' if fresh else ''}"
 
 
-def create(spark: SparkSession, layer: str, rows: str, fresh: bool = False) -> None:
-    """Write a table anew in one commit."""
-    spark.sql(f"drop table if exists lake.{name_of(layer, fresh)} purge")
+def create_table(spark: SparkSession, layer: str, rows: str, fresh: bool = False) -> None:
+    """Create a table, or recreate it, with `rows` (a query) in one commit."""
+    spark.sql(f"drop table if exists lake.{table_name(layer, fresh)} purge")
     partitioned = f"partitioned by ({PARTITIONED_BY[layer]})" if PARTITIONED_BY[layer] else ""
     spark.sql(
-        f"create table lake.{name_of(layer, fresh)} using iceberg {partitioned} tblproperties ("
+        f"create table lake.{table_name(layer, fresh)} using iceberg {partitioned} tblproperties ("
         " 'format-version' = '2', 'write.merge.mode' = 'merge-on-read', 'write.parquet.compression-codec' = 'zstd'"
         f") as {rows}"
     )
 
 
-def first_rows(layer: str, rows: int) -> str:
-    """The rows that the table starts with, in Spark's words."""
+def select_first_rows(layer: str, rows: int) -> str:
+    """Return the Spark SQL query of the rows that the table starts with."""
     return (
-        f"select id, {PARTS[layer]} as part, md5(cast(id as string)) as key,"
+        f"select id, {PARTITION_VALUES[layer]} as part, md5(cast(id as string)) as key,"
         " cast(id % 1000 as decimal(18, 2)) as amount, cast(0 as bigint) as _batch"
         f" from range({rows})"
     )
 
 
 def commit(layer: str, batch: int, rows: int) -> None:
-    """Commit what an hour brings."""
-    start, name = rows + batch * ROWS_A_COMMIT, name_of(layer)
+    """Commit an hour's changes."""
+    start, name = rows + batch * ROWS_A_COMMIT, table_name(layer)
     ids = range(start, start + ROWS_A_COMMIT)
     changed = f"between {batch * 7} and {batch * 7 + ROWS_A_COMMIT - 1}"
     if layer == "silver":
-        on_trino(f"""
+        run_on_trino(f"""
             merge into lake.{name} as target
             using (
                 select id, id % 16 as part, 'new' as key, 0 as amount
@@ -90,14 +92,16 @@ def commit(layer: str, batch: int, rows: int) -> None:
         return
     table = load_catalog("lake").load_table(name)
     part = rows // 50_000 if layer == "bronze" else 0
-    new = [{"id": each, "part": part, "key": "new", "amount": Decimal(0), "_batch": batch} for each in ids]
+    new = [
+        {"id": number, "part": part, "key": "new", "amount": Decimal(0), "_batch": batch} for number in ids
+    ]
     table.append(pa.Table.from_pylist(new, table.schema().as_arrow()))
     if layer == "gold" and batch % 5 == 0:
-        on_trino(f"update lake.{name} set _batch = {batch} where id {changed}")
+        run_on_trino(f"update lake.{name} set _batch = {batch} where id {changed}")
 
 
-def on_trino(statement: str) -> None:
-    """Run a statement to its end."""
+def run_on_trino(statement: str) -> None:
+    """Run a statement on Trino to its end."""
     hook: Any = TrinoHook(TRINO_CONNECTION)  # type: ignore[no-untyped-call]
     cursor = hook.get_conn().cursor()
     cursor.execute(statement)
@@ -105,50 +109,56 @@ def on_trino(statement: str) -> None:
 
 
 def maintain(spark: SparkSession) -> None:
-    """Do what the DAG medallion_maintenance does for our tables."""
-    ours = [name_of(layer) for layer in PARTITIONED_BY]
+    """Maintain the tables as the DAG medallion_maintenance does."""
+    names = [table_name(layer) for layer in PARTITIONED_BY]
     for table in maintenance.measure():
-        if table["name"] in ours:
+        if table["name"] in names:
             if table["compact"]:
                 compacted = CompactedTable(table["name"], table["sorted_by"], table["sort"])
-                compact(spark, CONTEXT, maintenance.MIN_INPUT_FILES, compacted)
+                compact(spark, RUN, maintenance.MIN_INPUT_FILES, compacted)
             maintenance.expire_table(load_catalog("lake").load_table(table["name"]), [], "bench")
 
 
-def read_seconds(layer: str) -> tuple[float, float]:
-    """The median seconds that Trino takes to read the whole table, and the fresh one, in turn."""
-    taken: dict[bool, list[float]] = {False: [], True: []}
+def measure_reads(layer: str) -> tuple[float, float]:
+    """Read the whole table and the fresh one in turn on Trino; return the median seconds of each."""
+    seconds: dict[bool, list[float]] = {False: [], True: []}
     for _ in range(READS):
-        for fresh, times in taken.items():
-            began = time.monotonic()
-            on_trino(f"select checksum(key), sum(amount), sum(_batch) from lake.{name_of(layer, fresh)}")
-            times.append(time.monotonic() - began)
-    return statistics.median(taken[False]), statistics.median(taken[True])
+        for fresh, times in seconds.items():
+            start = time.monotonic()
+            run_on_trino(
+                f"select checksum(key), sum(amount), sum(_batch) from lake.{table_name(layer, fresh)}"
+            )
+            times.append(time.monotonic() - start)
+    return statistics.median(seconds[False]), statistics.median(seconds[True])
 
 
-def measured(spark: SparkSession, layer: str) -> dict[str, Any]:
-    """What the table consists of, with the bytes of its metadata, and what it costs to read it."""
-    create(spark, layer, f"select * from lake.{name_of(layer)}", fresh=True)
-    table = load_catalog("lake").load_table(name_of(layer))
-    seconds, fresh = read_seconds(layer)
+def measure(spark: SparkSession, layer: str) -> dict[str, Any]:
+    """Return the figures of a layer's table: its files, the bytes of its metadata and its read times."""
+    create_table(spark, layer, f"select * from lake.{table_name(layer)}", fresh=True)
+    table = load_catalog("lake").load_table(table_name(layer))
+    seconds, fresh_seconds = measure_reads(layer)
     return {
         "layer": layer,
         **asdict(maintenance.measure_table(table)),
         "metadata_bytes": len(table.io.new_input(table.metadata_location)),
         "seconds": seconds,
-        "fresh_seconds": fresh,
-        "ratio": seconds / fresh,
+        "fresh_seconds": fresh_seconds,
+        "ratio": seconds / fresh_seconds,
     }
 
 
 def main() -> None:
-    """Parse the command line, do it, print a table."""
+    """Parse the command line, write and measure the tables, and print the figures."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--commits", type=int, default=500, help="per table (default: %(default)s)")
-    parser.add_argument("--rows", type=int, default=200_000, help="before the first (default: %(default)s)")
-    parser.add_argument("--retention", type=int, default=60, help="seconds that snapshots are kept")
+    parser.add_argument("--commits", type=int, default=500, help="commits per table (default: %(default)s)")
+    parser.add_argument(
+        "--rows", type=int, default=200_000, help="rows before the first commit (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--retention", type=int, default=60, help="seconds that snapshots are retained (default: %(default)s)"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures into FILE, too")
     options = parser.parse_args()
     os.environ["MEDALLION_SNAPSHOT_RETENTION"] = f"PT{options.retention}S"
@@ -158,7 +168,7 @@ def main() -> None:
     with builder.getOrCreate() as spark:
         spark.sparkContext.setLogLevel("ERROR")
         for layer in PARTITIONED_BY:
-            create(spark, layer, first_rows(layer, options.rows))
+            create_table(spark, layer, select_first_rows(layer, options.rows))
         for batch in range(options.commits):
             if batch and batch % DAY == 0:
                 maintain(spark)
@@ -168,18 +178,18 @@ def main() -> None:
         for when in ("before", "after"):
             if when == "after":
                 maintain(spark)
-            results += [{"maintenance": when, **measured(spark, layer)} for layer in PARTITIONED_BY]
+            results += [{"maintenance": when, **measure(spark, layer)} for layer in PARTITIONED_BY]
         for layer in PARTITIONED_BY:
             for fresh in (False, True):
-                spark.sql(f"drop table lake.{name_of(layer, fresh)} purge")
+                spark.sql(f"drop table lake.{table_name(layer, fresh)} purge")
     if options.json:
         options.json.write_text(json.dumps(results))
-    shown = Table(
-        *results[0], title=f"{options.commits} commits; the last maintenance is yet to come, and done"
-    )
+    table = Table(*results[0], title=f"{options.commits} commits, before and after the last maintenance")
     for result in results:
-        shown.add_row(*(f"{each:.2f}" if isinstance(each, float) else str(each) for each in result.values()))
-    Console(width=200).print(shown)
+        table.add_row(
+            *(f"{value:.2f}" if isinstance(value, float) else str(value) for value in result.values())
+        )
+    Console(width=200).print(table)
 
 
 if __name__ == "__main__":
