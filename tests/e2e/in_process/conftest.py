@@ -1,4 +1,4 @@
-"""The pipeline on warm engines. Its tests come last on the stack: they drop what the others left."""
+"""The pipeline without Airflow. These tests come last on the stack, because they drop the tables of earlier tests."""
 
 from collections.abc import Iterator
 
@@ -13,22 +13,23 @@ from stack.pipeline import DAG
 from support.waiting import wait_until
 
 from ..conftest import Stack
-from .pipeline import WarmPipeline, in_environment
+from .pipeline import InProcessPipeline, client_variables
 
 
 @pytest.fixture(scope="session")
-def pipeline(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmPipeline]:
-    """The tasks on warm engines, while Airflow rests. Nothing that other tests left is kept, nor is anything after."""
+def pipeline(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcessPipeline]:
+    """Stop Airflow and yield the pipeline, which runs its tasks in this process."""
     with AirflowApi(stack.settings) as airflow:
         wait_until(lambda: all(run["state"] != "running" for run in airflow.active(DAG)))
-    # The schedule begins no run, and Airflow takes no share of the processor.
+    # Without Airflow no scheduled run starts, and the engines have the whole processor.
     for service in AIRFLOW:
         supervisor.stop(service, stack.settings)
-    found = environment(stack.settings)
+    variables = environment(stack.settings)
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in in_environment(found).items():
+        for name, value in client_variables(variables).items():
             patch.setenv(name, value)
-        patch.setattr("pyiceberg.catalog._ENV_CONFIG", Config())  # read once, as it was imported
-        pipeline = WarmPipeline(found, stack.dbt, tmp_path_factory.mktemp("warm") / "silver.log")
+        # pyiceberg read the variables when it was imported.
+        patch.setattr("pyiceberg.catalog._ENV_CONFIG", Config())
+        pipeline = InProcessPipeline(variables, stack.dbt, tmp_path_factory.mktemp("spark") / "server.log")
         yield pipeline
         pipeline.close()

@@ -1,4 +1,4 @@
-"""The tasks of the hourly DAG on warm engines: the same models, jobs and SQL, without Airflow's own time."""
+"""The tasks of the hourly DAG in one process: the same models, jobs and SQL, without the time that Airflow takes."""
 
 import itertools
 import json
@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,52 +40,57 @@ from support.task_instance import Task
 
 from ..dbt_runner import Dbt
 
-SILVER_GROUPS = (Group.SILVER_MARTS, Group.GOLD)  # skipped by Airflow after skipped entities
+# If silver_staging was skipped, Airflow skips these groups, too.
+SKIPPED_WITH_STAGING = (Group.SILVER_MARTS, Group.GOLD)
 
 
-def graph() -> DAG:
-    """Return the tasks of a run as attempts are recorded here: one per bronze table, and one per later group."""
+@cache
+def task_graph() -> DAG:
+    """Return a DAG of the tasks whose attempts are recorded here: one per bronze table, and one per later group."""
     with DAG(HOURLY_DAG, schedule=None, tags=[DAG_TAG]) as dag:
         bronze = [task_id(Group.BRONZE, node["name"]) for node in model_nodes() if node["schema"] == BRONZE]
         builders = [
             BaseOperator(task_id=name)
             for name in (*bronze, Group.SILVER_STAGING, Group.SILVER_MARTS, Group.GOLD)
         ]
-        last = [BaseOperator(task_id=name) for name in (Group.AUDIT, Group.STAGE, Group.PUBLISH)]
-        builders >> last[0] >> last[1] >> last[2]  # type: ignore[operator]
+        audit_task, stage_task, publish_task = (
+            BaseOperator(task_id=name) for name in (Group.AUDIT, Group.STAGE, Group.PUBLISH)
+        )
+        builders >> audit_task >> stage_task >> publish_task
     return dag
 
 
 class GraphTask(Task):
-    """A task instance of `graph`; `begin` is in no graph, so any task stands for it."""
-
-    dag = None
+    """A task instance in `task_graph`. `begin` is not in the graph; it gets the operator of another task."""
 
     @property
     def task(self) -> Any:
         """Return the operator."""
-        GraphTask.dag = GraphTask.dag or graph()
-        known = self.task_id in GraphTask.dag.task_ids
-        return GraphTask.dag.get_task(self.task_id if known else Group.AUDIT)
+        graph = task_graph()
+        return graph.get_task(self.task_id if self.task_id in graph.task_ids else Group.AUDIT)
 
 
-def halves() -> dict[str, list[str]]:
-    """Return the entities in two parts, each a task here: a killed Spark job has built only some of them."""
+def entity_halves() -> dict[str, list[str]]:
+    """Return the entities in two halves. Each half is a task here, because a killed Spark job builds only some."""
     orders = [name for name in entities() if name.startswith("order")]
     return {"orders": orders, "reference": [name for name in entities() if name not in orders]}
 
 
-class WarmPipeline:
-    """Runs of the pipeline, one after the other; `environment` is that of the stack's processes."""
+class InProcessPipeline:
+    """Runs of the pipeline, one after the other.
+
+    audits: run -> result of its task `audit`. attempts: run -> how often it was started or cleared. idle: run -> the
+    halves of the entities that it skipped.
+    """
 
     def __init__(self, environment: dict[str, str], dbt: Dbt, log: Path) -> None:
-        """Start Spark, which writes into `log`."""
+        """Start Spark with the environment of the stack's processes; it writes into `log`."""
         self.dbt, self.log = dbt, log
-        self.audited: dict[str, dict[str, Any]] = {}
-        self.tries: Counter[str] = Counter()
-        self.idle: dict[str, set[str]] = {}  # run -> the halves of the entities that it skipped
+        self.audits: dict[str, audit.Audited] = {}
+        self.attempts: Counter[str] = Counter()
+        self.idle: dict[str, set[str]] = {}
         self.spark = subprocess.Popen(
-            [sys.executable, Path(__file__).with_name("silver_server.py")],
+            [sys.executable, Path(__file__).with_name("spark_server.py")],
             env=environment
             | {"PYTHONPATH": os.pathsep.join([str(ROOT / "include" / "spark_jobs"), str(ROOT / "tests")])},
             stdin=subprocess.PIPE,
@@ -94,29 +100,29 @@ class WarmPipeline:
         )
 
     def close(self) -> None:
-        """End Spark."""
+        """Stop Spark."""
         self.spark.kill()
         self.spark.wait()
 
-    def tasks(self, draw: random.Random) -> list[str]:
-        """Return the tasks of a run, those of a layer in any order."""
-        named: dict[str, list[str]] = {
+    def draw_tasks(self, rng: random.Random) -> list[str]:
+        """Return the tasks of a run, layer by layer; within a layer `rng` decides the order."""
+        names_by_group: dict[str, list[str]] = {
             Group.BRONZE: [],
-            Group.SILVER_STAGING: list(halves()),
+            Group.SILVER_STAGING: list(entity_halves()),
             Group.SILVER_MARTS: [],
             Group.GOLD: [],
         }
         for task in sorted(build_tasks().values()):
-            named[group_of(task)].append(model_of(task))
-        named |= {
+            names_by_group[group_of(task)].append(model_of(task))
+        names_by_group |= {
             Group.AUDIT: [""],
             Group.STAGE: [table.name for table in gold_tables()],
             Group.PUBLISH: [""],
         }
         return [
             f"{group}.{name}".rstrip(".")
-            for group, names in named.items()
-            for name in draw.sample(names, len(names))
+            for group, names in names_by_group.items()
+            for name in rng.sample(names, len(names))
         ]
 
     def run(
@@ -127,75 +133,75 @@ class WarmPipeline:
         tasks: Sequence[str] | None = None,
         rebuild: str = "none",
     ) -> None:
-        """Do a run; or only `tasks` of it: its first ones, as if it had been killed then, or those that were cleared.
+        """Do a run, or only `tasks` of it: its first tasks, as if it was killed after them, or cleared tasks.
 
-        Where it begins it leaves out the tables of bronze that have nothing for it.
+        The first attempt of a run that is no reconciliation skips bronze tables without work.
 
-        Raises AssertionError where a task fails, AirflowFailException where publishing has to begin anew.
+        Raises AssertionError if a task fails, AirflowFailException if the run cannot publish what it audited.
         """
-        self.tries[run_id] += 1
-        asked = self.tasks(random.Random(0)) if tasks is None else tasks
-        ti = GraphTask(run_id, try_number=self.tries[run_id])
-        # Every other run has ended: the lease is free.
+        self.attempts[run_id] += 1
+        chosen = self.draw_tasks(random.Random(0)) if tasks is None else tasks
+        ti = GraphTask(run_id, try_number=self.attempts[run_id])
+        # All other runs have ended, so that the lease is free.
         assert lease.try_lease(ti) is None
         if rebuild != "none":
             with transaction() as cursor:
                 request_rebuild(cursor, rebuild)
         record_window(ti, kind, window, window)
-        is_begun = ti.try_number > 1 or kind is RunKind.RECONCILE
-        quiet = [] if is_begun else skip_idle_tables(ti)
-        busy = [task for task in asked if task not in quiet]
-        for group, tasks_of_group in itertools.groupby(busy, group_of):
-            if group in SILVER_GROUPS and self.idle.get(run_id) == halves().keys():
-                continue  # Airflow skips the tasks after skipped ones
-            done = list(tasks_of_group)
-            with self.audited_tries(ti, done if group == Group.BRONZE else [group]):
-                self.do(ti, Group(group), [task.partition(".")[2] for task in done])
+        takes_all_tables = ti.try_number > 1 or kind is RunKind.RECONCILE
+        skipped = [] if takes_all_tables else skip_idle_tables(ti)
+        remaining = [task for task in chosen if task not in skipped]
+        for group, tasks_of_group in itertools.groupby(remaining, group_of):
+            if group in SKIPPED_WITH_STAGING and self.idle.get(run_id) == entity_halves().keys():
+                continue
+            task_ids = list(tasks_of_group)
+            with self.record_attempts(ti, task_ids if group == Group.BRONZE else [group]):
+                self.do_tasks(ti, Group(group), [task.partition(".")[2] for task in task_ids])
 
-    def do(self, ti: Task, group: Group, names: list[str]) -> None:
-        """Do tasks of a group."""
+    def do_tasks(self, ti: Task, group: Group, names: list[str]) -> None:
+        """Do the tasks of a group that have these names."""
         state = claim_run(ti)
         match group:
             case Group.BRONZE | Group.SILVER_MARTS | Group.GOLD:
                 success, output = self.dbt.run(ENGINES[group], names, state.json())
                 assert success, output
             case Group.SILVER_STAGING:
-                self.make_entities(ti.run_id, state, names)
+                self.build_entities(ti.run_id, state, names)
             case Group.AUDIT:
-                self.audited[ti.run_id] = audit.audit_run(ti, {"allow_rejected": True})
+                self.audits[ti.run_id] = audit.audit_run(ti, {"allow_rejected": True})
             case Group.STAGE:
                 self.stage(ti, names)
             case Group.PUBLISH:
-                with suppress(AirflowSkipException):  # a later run has published it all
-                    publish.publish(ti, self.audited[ti.run_id])
+                with suppress(AirflowSkipException):  # a later run has published these rows
+                    publish.publish(ti, self.audits[ti.run_id])
 
     @contextmanager
-    def audited_tries(self, ti: Task, task_ids: Sequence[str]) -> Iterator[None]:
-        """Tell the audit of tries, as Airflow does; publishing asks it what the tasks read."""
+    def record_attempts(self, ti: Task, task_ids: Sequence[str]) -> Iterator[None]:
+        """Record the start and the success of attempts, as in Airflow: `publish` reads them."""
         for ti.task_id in task_ids:
             AttemptListener().on_task_instance_running(None, ti)
         yield
         for ti.task_id in task_ids:
             close_attempt({"ti": ti})
 
-    def make_entities(self, run_id: str, state: RunState, names: Sequence[str]) -> None:
-        """Have those of the halves of the entities that have news made by the warm Spark."""
+    def build_entities(self, run_id: str, state: RunState, halves: Sequence[str]) -> None:
+        """Have Spark build those entities of the halves whose bronze tables have new rows."""
         assert self.spark.stdin and self.spark.stdout
-        news = {name: tables_with_new_rows(state, halves()[name]) for name in sorted(names)}
-        idle = {name for name, tables in news.items() if not tables}
-        self.idle[run_id] = self.idle.get(run_id, set()) - news.keys() | idle
-        if idle == news.keys():
+        changed = {half: tables_with_new_rows(state, entity_halves()[half]) for half in sorted(halves)}
+        idle = {half for half, tables in changed.items() if not tables}
+        self.idle[run_id] = self.idle.get(run_id, set()) - changed.keys() | idle
+        if idle == changed.keys():
             return
-        request = {"entities": list(itertools.chain(*news.values())), "run": state.json()}
+        request = {"entities": list(itertools.chain(*changed.values())), "run": state.json()}
         self.spark.stdin.write(json.dumps(request) + "\n")
         self.spark.stdin.flush()
         outcome = self.spark.stdout.readline()
         assert outcome == '"done"\n', outcome or self.log.read_text()[-3000:]
 
     def stage(self, ti: Task, names: Sequence[str]) -> None:
-        """Stage what differs of the gold tables, by the DAG's own statements, side by side as it does."""
-        ti.xcoms = {Group.AUDIT: self.audited[ti.run_id]}
-        # SQL is not HTML: nothing to escape.
+        """Stage the changes of gold tables by the statements of the DAG, several tables at a time."""
+        ti.xcoms = {Group.AUDIT: self.audits[ti.run_id]}
+        # Nothing is escaped, because SQL is not HTML.
         templates = Environment(loader=FileSystemLoader(SQL), undefined=StrictUndefined)  # noqa: S701
 
         def stage_table(table: GoldTable) -> None:
@@ -211,9 +217,9 @@ class WarmPipeline:
             list(pool.map(stage_table, [table for table in gold_tables() if table.name in names]))
 
     def forget(self, *layers: str) -> None:
-        """Drop what was published, and the lake's tables of the layers: as if nothing had ever been made of them."""
-        for told in (self.audited, self.idle, self.tries):
-            told.clear()
+        """Forget all runs: drop the published tables, the state and the lake's tables of the layers."""
+        for record in (self.audits, self.idle, self.attempts):
+            record.clear()
         trino: Any = TrinoHook(TRINO_CONNECTION)  # type: ignore[no-untyped-call]
         for layer in layers:
             for (name,) in trino.get_records(f"show tables from lake.{layer}"):
@@ -229,11 +235,11 @@ class WarmPipeline:
                 cursor.execute(row.statement)
         upgrade_store()
         with transaction() as cursor:
-            # Bronze keeps rows of the old batches: new ones continue from there.
+            # Bronze may still have rows of earlier batches. New batches must have higher numbers.
             cursor.execute("update audit.pipeline set last_batch = %s", (last_batch,))
 
 
-def in_environment(environment: dict[str, str]) -> dict[str, str]:
-    """Return what makes a process one of the stack's, as far as Airflow's connections and pyiceberg go."""
-    ours = ("AIRFLOW_CONN_", "PYICEBERG_", "PGSERVICEFILE")
-    return {name: value for name, value in environment.items() if name.startswith(ours)}
+def client_variables(environment: dict[str, str]) -> dict[str, str]:
+    """Return the variables by which Airflow's hooks and pyiceberg find the stack's engines."""
+    prefixes = ("AIRFLOW_CONN_", "PYICEBERG_", "PGSERVICEFILE")
+    return {name: value for name, value in environment.items() if name.startswith(prefixes)}

@@ -1,6 +1,7 @@
-"""Run the silver job again and again in one Spark session: a line of JSON in, a line with the outcome out.
+"""Build silver staging again and again in one Spark session.
 
-Started by `pipeline.WarmPipeline`. In: {"entities", "run"}, the run's context as JSON. Out: "done", or the error.
+`pipeline.InProcessPipeline` starts it. Each line of its input is JSON, {"entities", "run"}, the latter the run's
+context as JSON. For each line it prints a line of JSON: "done", or the error.
 """
 
 import json
@@ -22,6 +23,6 @@ with SparkSession.builder.appName("silver server").config(map=SETTINGS | INTERPR
             run = Run(spark, RunContext.from_json(request["run"]))
             update_entities(run, [entities[name] for name in request["entities"]])
             outcome = "done"
-        except Exception as error:  # noqa: BLE001, whatever it is fails the test
+        except Exception as error:  # noqa: BLE001, any error fails the test
             outcome = repr(error)
         print(json.dumps(outcome), flush=True)

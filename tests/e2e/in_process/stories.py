@@ -1,12 +1,13 @@
-"""What happens at a small shop, story by story: each case that the layers must converge over.
+"""Events at a small shop, story by story. After each case that they hold, the layers must converge.
 
-A story is a generator: between its steps other stories go on, and runs read what there is by then. Every row is
-written with the time of the shop's own clock, which a test moves, so that a sequence is the same each time.
+A story is a generator. Between two of its steps other stories go on, and runs read the rows that are there by then.
+A test moves the shop's clock, which gives every row its time, so that a sequence is the same each time.
 """
 
 import random
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import psycopg2
 
@@ -22,12 +23,12 @@ SELLERS = ("north", "south")
 
 
 class Shop:
-    """The tables of `sales`, with the clock (UTC) that their rows are written by."""
+    """The tables of `sales`, and the clock (UTC) that gives their rows the time."""
 
-    def __init__(self, url: str, draw: random.Random) -> None:
-        """Empty the shop at `url` and fill it with who trades there and what with."""
+    def __init__(self, url: str, rng: random.Random) -> None:
+        """Empty the shop at `url` and fill it with customers, sellers and products."""
         self.url = url
-        self.draw = draw
+        self.rng = rng
         self.clock = OPENING
         self.covered = OPENING  # end of the last run's window
         self.execute(sql("schema.sql"))
@@ -49,34 +50,34 @@ class Shop:
             self.put("geolocation", number, geolocation_zip_code_prefix="00001", geolocation_lat=f"-{number}.5",
                      geolocation_lng="-50.25", geolocation_city="rio", geolocation_state="RJ")  # fmt: skip
 
-    def execute(self, statement: str, values: object = None) -> None:
+    def execute(self, statement: str, values: Any = None) -> None:
         """Run a statement in a transaction of its own."""
         with psycopg2.connect(self.url) as connection, connection.cursor() as cursor:
             cursor.execute(statement, values)
 
     def tick(self) -> None:
         """Let some time pass: minutes, or more than an hour."""
-        self.clock += timedelta(minutes=self.draw.choice([1, 7, 20, 50, 130]))
+        self.clock += timedelta(minutes=self.rng.choice([1, 7, 20, 50, 130]))
 
     def put(self, table: str, *key: str | None, at: datetime | None = None, **values: str | None) -> None:
-        """Write the row with the natural key: what it was, with `values` changed, at the clock's time or `at`."""
+        """Write the row with the natural key, at the clock's time or `at`; old values that are not given stay."""
         names = dict(zip(TABLES[table], key, strict=True))
-        known = " and ".join(f"{name} is not distinct from %({name})s" for name in names)
-        # Not an update: it would move `updated_at` on where a story wants the same again.
+        has_key = " and ".join(f"{name} is not distinct from %({name})s" for name in names)
+        # The row is deleted and inserted, because an update to the same time would fire the trigger that changes it.
         self.execute(
             f"""
-            create temporary table kept on commit drop as select * from sales.{table} where {known};
-            delete from sales.{table} where {known};
-            insert into kept ({", ".join(names)})
-            select {", ".join(f"%({name})s" for name in names)} where not exists (select from kept);
-            update kept set {", ".join(f"{name} = %({name})s" for name in [*values, "updated_at"])};
-            insert into sales.{table} overriding system value select * from kept
+            create temporary table written on commit drop as select * from sales.{table} where {has_key};
+            delete from sales.{table} where {has_key};
+            insert into written ({", ".join(names)})
+            select {", ".join(f"%({name})s" for name in names)} where not exists (select from written);
+            update written set {", ".join(f"{name} = %({name})s" for name in [*values, "updated_at"])};
+            insert into sales.{table} overriding system value select * from written
             """,
             {**names, **values, "updated_at": at or self.clock},
         )
 
     def add(self, table: str, **values: str | None) -> None:
-        """Write one more row, whatever its key."""
+        """Write one more row, even if its key exists."""
         columns = ", ".join([*values, "updated_at"])
         self.execute(
             f"insert into sales.{table} ({columns}) values ({', '.join(['%s'] * (len(values) + 1))})",
@@ -90,10 +91,10 @@ class Shop:
             f"delete from sales.{table} where {' and '.join(f'{name} = %({name})s' for name in names)}", names
         )
 
-    def order(
+    def put_order(
         self, name: str, customer: str = "anna", at: datetime | None = None, **values: str | None
     ) -> None:
-        """Write an order, delivered in time unless `values` say otherwise."""
+        """Write an order; it was delivered in time unless `values` differ."""
         delivered = {
             "customer_id": customer, "order_status": "delivered", "order_purchase_timestamp": PURCHASED,
             "order_delivered_customer_date": "2026-01-05 22:00:00",
@@ -101,9 +102,11 @@ class Shop:
         }  # fmt: skip
         self.put("orders", name, at=at, **{**delivered, **values})
 
-    def item(self, order: str, number: str = "1", product: str = "lamp", price: str | None = "10.00") -> None:
+    def put_item(
+        self, order: str, number: str = "1", product: str = "lamp", price: str | None = "10.00"
+    ) -> None:
         """Write an item."""
-        seller = self.draw.choice(SELLERS)
+        seller = self.rng.choice(SELLERS)
         self.put(
             "order_items",
             order,
@@ -114,34 +117,36 @@ class Shop:
             freight_value="2.50",
         )
 
-    def pay(self, order: str, value: str | None, number: str = "1", at: datetime | None = None) -> None:
+    def put_payment(
+        self, order: str, value: str | None, number: str = "1", at: datetime | None = None
+    ) -> None:
         """Write a payment."""
         self.put("order_payments", order, number, at=at, payment_type="boleto", payment_value=value)
 
-    def review(self, order: str, score: str) -> None:
+    def put_review(self, order: str, score: str) -> None:
         """Write the order's review."""
         self.put("order_reviews", f"review of {order}", order, review_score=score)
 
     def sell(self, name: str, customer: str = "anna", product: str = "lamp") -> None:
         """Write an order with one item, and its payment."""
-        self.order(name, customer)
-        self.item(name, product=product)
-        self.pay(name, "12.50")
+        self.put_order(name, customer)
+        self.put_item(name, product=product)
+        self.put_payment(name, "12.50")
 
 
-def parts_in_any_order(shop: Shop) -> Iterator[None]:
+def parts_arrive_in_any_order(shop: Shop) -> Iterator[None]:
     parts: list[Callable[[], None]] = [
-        lambda: shop.order("parts", "dora"),
-        lambda: shop.item("parts", "1", "sofa", "30.01"),
-        lambda: shop.item("parts", "2", "lamp", "10.01"),
-        lambda: shop.pay("parts", "20.00", "1"),
-        lambda: shop.pay("parts", "25.03", "2"),
+        lambda: shop.put_order("parts", "dora"),
+        lambda: shop.put_item("parts", "1", "sofa", "30.01"),
+        lambda: shop.put_item("parts", "2", "lamp", "10.01"),
+        lambda: shop.put_payment("parts", "20.00", "1"),
+        lambda: shop.put_payment("parts", "25.03", "2"),
         lambda: shop.put("customers", "dora", customer_unique_id="dora!", customer_state="MG"),
         lambda: shop.put("products", "sofa", product_category_name="moveis"),
         lambda: shop.put("product_category_name_translation", "moveis", product_category_name_english="furniture"),
-        lambda: shop.review("parts", "4"),
+        lambda: shop.put_review("parts", "4"),
     ]  # fmt: skip
-    shop.draw.shuffle(parts)
+    shop.rng.shuffle(parts)
     for part in parts:
         part()
         yield
@@ -167,7 +172,7 @@ def customer_changes_state(shop: Shop) -> Iterator[None]:
     yield
 
 
-def canceled_after_publication(shop: Shop) -> Iterator[None]:
+def order_is_canceled_after_publication(shop: Shop) -> Iterator[None]:
     shop.sell("canceled", "clara", "book")
     yield
     shop.put("orders", "canceled", order_status="canceled", order_delivered_customer_date=None)
@@ -185,18 +190,18 @@ def row_turns_invalid_and_valid(shop: Shop) -> Iterator[None]:
     shop.sell("turned")
     yield
     shop.put("order_items", "turned", "1", price="a lot")
-    shop.pay("turned", "-1")
+    shop.put_payment("turned", "-1")
     yield
     shop.put("order_items", "turned", "1", price="7.77")
     yield
-    shop.pay("turned", "9.99")
+    shop.put_payment("turned", "9.99")
     shop.put("orders", "turned", order_status="lost")
     yield
     shop.put("orders", "turned", order_status="shipped")
     yield
 
 
-def two_changes_at_one_time(shop: Shop) -> Iterator[None]:
+def two_changes_have_one_time(shop: Shop) -> Iterator[None]:
     shop.sell("twice")
     at = shop.clock
     yield
@@ -206,11 +211,12 @@ def two_changes_at_one_time(shop: Shop) -> Iterator[None]:
     yield
 
 
-def late_commit(shop: Shop) -> Iterator[None]:
+def order_is_committed_late(shop: Shop) -> Iterator[None]:
     shop.sell("late")
     sold = shop.clock
     yield
-    # Within the lookback of the run that reads next; an `updated_at` that goes back is reported, and no more.
+    # The time is within the lookback of the next run, but not before the sale: a version whose `updated_at` goes back
+    # would only be reported.
     at = max(sold, shop.covered - timedelta(minutes=10))
     shop.put("orders", "late", order_status="unavailable", at=at)
     yield
@@ -227,7 +233,7 @@ def purchase_date_is_corrected(shop: Shop) -> Iterator[None]:
     yield
 
 
-def null_keys(shop: Shop) -> Iterator[None]:
+def keys_are_null(shop: Shop) -> Iterator[None]:
     for number in range(3):
         shop.add("order_items", order_id=None, order_item_id="1", price=f"{number}", freight_value="1")
         shop.add("customers", customer_id=None, customer_state="SP")
@@ -235,7 +241,7 @@ def null_keys(shop: Shop) -> Iterator[None]:
         yield
 
 
-def duplicates(shop: Shop) -> Iterator[None]:
+def rows_are_duplicated(shop: Shop) -> Iterator[None]:
     shop.sell("double")
     for number in range(2):
         shop.add("order_items", order_id="double", order_item_id="1", product_id="lamp", seller_id="north",
@@ -250,9 +256,9 @@ def duplicates(shop: Shop) -> Iterator[None]:
     yield
 
 
-def deleted(shop: Shop) -> Iterator[None]:
+def rows_are_deleted(shop: Shop) -> Iterator[None]:
     shop.sell("deleted", "clara")
-    shop.item("deleted", "2", "book", "5.00")
+    shop.put_item("deleted", "2", "book", "5.00")
     yield
     shop.delete("order_items", "deleted", "2")
     yield
@@ -263,38 +269,38 @@ def deleted(shop: Shop) -> Iterator[None]:
     yield
 
 
-def deleted_and_restored(shop: Shop) -> Iterator[None]:
+def order_is_deleted_and_restored(shop: Shop) -> Iterator[None]:
     shop.sell("restored")
     at = shop.clock
     yield
     shop.delete("orders", "restored")
     yield
-    shop.order("restored", at=at)  # from a backup
+    shop.put_order("restored", at=at)  # as from a backup
     yield
 
 
-def long_transaction(shop: Shop) -> Iterator[None]:
+def payment_is_committed_very_late(shop: Shop) -> Iterator[None]:
     shop.sell("slow")
     sold = shop.clock
     yield
-    # No window that is still to come reaches back so far, unless it was sold since.
-    shop.pay("slow", "3.00", at=max(sold, shop.covered - timedelta(hours=3)))
+    # No later window reaches back this far, unless the order was sold since.
+    shop.put_payment("slow", "3.00", at=max(sold, shop.covered - timedelta(hours=3)))
     yield
 
 
 STORIES: tuple[Story, ...] = (
-    parts_in_any_order,
+    parts_arrive_in_any_order,
     product_changes_category,
     customer_changes_state,
-    canceled_after_publication,
+    order_is_canceled_after_publication,
     item_moves_to_another_product,
     row_turns_invalid_and_valid,
-    two_changes_at_one_time,
-    late_commit,
+    two_changes_have_one_time,
+    order_is_committed_late,
     purchase_date_is_corrected,
-    null_keys,
-    duplicates,
-    deleted,
-    deleted_and_restored,
-    long_transaction,
+    keys_are_null,
+    rows_are_duplicated,
+    rows_are_deleted,
+    order_is_deleted_and_restored,
+    payment_is_committed_very_late,
 )

@@ -1,9 +1,8 @@
-"""Every injected anomaly is reported as what it is, kind by kind; and every row version is accounted for."""
+"""Every injected anomaly is reported under its rule, kind by kind, and every row version is accounted for."""
 
 import json
 from collections import Counter
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,14 +14,14 @@ from oracle.model import MODELS
 from sample.shop import TABLES
 
 from ..conftest import Stack
-from .pipeline import WarmPipeline
+from .pipeline import InProcessPipeline
 
 Injected = list[dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def injected(stack: Stack, pipeline: WarmPipeline, tmp_path_factory: pytest.TempPathFactory) -> Injected:
-    """A shop with every kind of anomaly, and its history in one run. What was done to which row."""
+def injected(stack: Stack, pipeline: InProcessPipeline, tmp_path_factory: pytest.TempPathFactory) -> Injected:
+    """Fill the shop with every kind of anomaly, run its history, and return the generator's record of each anomaly."""
     manifest = tmp_path_factory.mktemp("manifest") / "bad.jsonl"
     pipeline.forget("bronze", "silver", "gold")
     stack.run(
@@ -30,107 +29,111 @@ def injected(stack: Stack, pipeline: WarmPipeline, tmp_path_factory: pytest.Temp
         *("--anomalies", "all", "--manifest", str(manifest)),
     )
     pipeline.run("history", RunKind.RANGED, Window(datetime(2000, 1, 1, tzinfo=UTC), datetime.now(UTC)))
-    return read(manifest)
-
-
-def read(manifest: Path) -> Injected:
     return [json.loads(line) for line in manifest.read_text().splitlines()]
 
 
-def told(injected: Injected, outcome: str) -> Counter[tuple[str, str, str]]:
-    """(entity, key, rule) of the rows with the outcome, and how often."""
+def count_injected(injected: Injected, outcome: str) -> Counter[tuple[str, str, str]]:
+    """Return how often each (entity, key, rule) was injected with the outcome."""
     return Counter(
-        (row["entity"], key_text(row["key"]), row["rule"]) for row in injected if row["outcome"] == outcome
+        (row["entity"], format_key(row["key"]), row["rule"]) for row in injected if row["outcome"] == outcome
     )
 
 
-def key_text(key: list[str | int | None]) -> str:
+def format_key(key: list[str | int | None]) -> str:
+    """Return a key of the generator's record as silver writes it."""
     return canonical_key(json.dumps([None if part is None else str(part) for part in key]))
 
 
-def found(stack: Stack, statement: str) -> Counter[tuple[str, str, str]]:
-    return Counter((entity, canonical_key(key), rule) for entity, key, rule in stack.lake(statement))
+def count_reported(stack: Stack, statement: str) -> Counter[tuple[str, str, str]]:
+    """Return how often a statement on the lake returns each (entity, key, rule)."""
+    return Counter((entity, canonical_key(key), rule) for entity, key, rule in stack.query_trino(statement))
 
 
-def test_quarantine_holds_what_was_injected_and_no_more(stack: Stack, injected: Injected) -> None:
-    reported = found(
+def test_quarantine_has_exactly_the_injected_rows(stack: Stack, injected: Injected) -> None:
+    reported = count_reported(
         stack,
         "select entity, key, rule from silver.quarantine cross join unnest(rules) as broken (rule)"
         " where not superseded",
     )
-    assert reported == told(injected, "quarantined")
+    assert reported == count_injected(injected, "quarantined")
     assert {row["kind"] for row in injected if row["outcome"] == "quarantined"} == {
         "missing", "blank", "unparsable", "huge", "negative", "out_of_range", "unknown",
     }  # fmt: skip
 
 
-def test_flags_are_what_was_injected_and_no_more(stack: Stack, injected: Injected) -> None:
+def test_flags_are_exactly_the_injected_ones(stack: Stack, injected: Injected) -> None:
     reported: Counter[tuple[str, str, str]] = Counter()
     for entity in ENTITIES:
-        reported += found(
+        reported += count_reported(
             stack,
             f"select '{entity}', _raw_key, flag from silver.stg_{entity}"
             " cross join unnest(_flags) as flags (flag) where _state = 'current'",
         )
-    assert reported == told(injected, "flagged")
+    assert reported == count_injected(injected, "flagged")
 
 
-def test_accounts_add_up_to_what_was_injected(stack: Stack, injected: Injected) -> None:
+def test_accounts_add_up_to_the_injected_rows(stack: Stack, injected: Injected) -> None:
     outcomes = Counter((row["entity"], row["outcome"]) for row in injected)
     copies = Counter(row["entity"] for row in injected if row["kind"] == "duplicate")
-    for entity, read, current, deleted, superseded, quarantined in stack.audit(
+    for entity, read, current, deleted, superseded, quarantined in stack.query_audit(
         "select entity, read, current, deleted, superseded, quarantined from audit.entity_accounts"
     ):
-        [(rows,)] = stack.rows("SOURCE_URL", f"select count(*) from sales.{entity}")
-        # The same row twice is one version.
+        [(rows,)] = stack.query_source(f"select count(*) from sales.{entity}")
+        # Identical copies of a row are one version.
         assert read == rows - copies[entity], entity
         assert (deleted, superseded) == (0, outcomes[entity, "superseded"]), entity
         assert quarantined == outcomes[entity, "quarantined"], entity
         assert current == read - superseded - quarantined, entity
 
 
-def test_new_columns_are_captured_as_they_were_injected_and_no_more(stack: Stack, injected: Injected) -> None:
+def test_new_columns_are_captured_for_exactly_the_injected_rows(stack: Stack, injected: Injected) -> None:
     new = [row for row in injected if row["kind"] == "new_column"]
     assert {row["entity"] for row in new} == {"orders", "products"}
     for entity, column in {(row["entity"], row["column"]) for row in new}:
-        captured = stack.lake(
+        captured = stack.query_trino(
             f"select {TABLES[entity][0]} from bronze.{entity} where {column} is not null order by 1"
         )
         assert captured == sorted(tuple(row["key"]) for row in new if row["entity"] == entity)
 
 
-def test_corrected_row_leaves_quarantine(stack: Stack, pipeline: WarmPipeline, injected: Injected) -> None:
+def test_corrected_row_leaves_quarantine(
+    stack: Stack, pipeline: InProcessPipeline, injected: Injected
+) -> None:
     bad = next(row for row in injected if row["kind"] == "negative" and row["column"] == "price")
     order, item = bad["key"]
     key = f"order_id = '{order}' and cast(order_item_id as varchar) = '{item}'"
-    assert stack.lake(f"select price from silver.stg_order_items where {key} and _state = 'current'") == []
-    stack.rows("SOURCE_URL", f"update sales.order_items set price = '7.00' where {key}")
-    pipeline.run("mended", RunKind.MANUAL)
-    states = stack.lake(
+    assert (
+        stack.query_trino(f"select price from silver.stg_order_items where {key} and _state = 'current'")
+        == []
+    )
+    stack.query_source(f"update sales.order_items set price = '7.00' where {key}")
+    pipeline.run("fixed", RunKind.MANUAL)
+    states = stack.query_trino(
         f"select superseded from silver.quarantine where entity = 'order_items' and key like '%{order}%{item}%'"
     )
     assert states == [(True,)]
-    [(price,)] = stack.lake(f"select price from silver.stg_order_items where {key} and _state = 'current'")
+    [(price,)] = stack.query_trino(
+        f"select price from silver.stg_order_items where {key} and _state = 'current'"
+    )
     assert str(price) == "7.00"
-    assert stack.differences() == {}
+    assert stack.find_differences() == {}
 
 
-def test_tables_that_are_new_or_that_bi_lost_are_published_whole(
-    stack: Stack, pipeline: WarmPipeline, injected: Injected
+def test_new_and_lost_tables_are_published_whole(
+    stack: Stack, pipeline: InProcessPipeline, injected: Injected
 ) -> None:
-    """As after two models were added, and after somebody dropped a table that BI reads, by a run with little news."""
-    stack.lake("drop table gold.sales_by_day")
-    stack.lake("drop table silver.dim_sellers")
+    """Two tables look as if their models were new, and BI's tables were dropped; the run itself has one changed row."""
+    stack.query_trino("drop table gold.sales_by_day")
+    stack.query_trino("drop table silver.dim_sellers")
     with transaction() as cursor:
         cursor.execute("drop table gold.sales_by_day, gold.seller_analytics")
         cursor.execute(
             "update audit.pipeline set published_snapshots = published_snapshots"
             " - array['gold.sales_by_day', 'silver.dim_sellers']"
         )
-    stack.rows(
-        "SOURCE_URL",
+    stack.query_source(
         "update sales.orders set order_status = 'canceled' where order_id = ("
         " select max(order_id) from sales.orders where order_status = 'delivered')",
     )
     pipeline.run("deployed", RunKind.MANUAL)
-    assert stack.differences(*MODELS) == {}
+    assert stack.find_differences(*MODELS) == {}

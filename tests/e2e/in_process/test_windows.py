@@ -1,4 +1,4 @@
-"""Windows in any order, repeated, overlapping, cut off anywhere: the layers end as a rebuild from bronze makes them."""
+"""Windows in any order, repeated, overlapping or cut off anywhere lead to the same tables as a rebuild from bronze."""
 
 import itertools
 import random
@@ -15,27 +15,34 @@ from oracle.model import MODELS
 from sample.shop import TABLES
 
 from ..conftest import Stack
-from .pipeline import WarmPipeline
+from .pipeline import InProcessPipeline
 from .stories import OPENING, STORIES, Shop, Story
 
-# What tells of runs, and not of the source.
+# Columns that depend on the runs and not only on the source.
 BOOKKEEPING = ("_batch",)
-# What windows cannot see: changed under a time that they had passed, and longer ago than the lookback.
+# Table -> keys whose changes no window can see: their time is behind the windows by more than the lookback.
 BEHIND_WINDOWS = {"orders": {"restored"}, "order_payments": {"slow", "twice"}}
-# By default five that share the stories, by hand fifty that tell all of them; with the runs to a step.
-# The five were chosen of 4,000 each: every story has a publication between its steps; among the runs are one of a past
-# hour and one of a rebuild that are cut off in bronze, one cut off in silver, a model cleared alone, a range, and
+# Each sequence has a seed, its stories, and the share of their steps that a run follows. The default five sequences
+# share the stories; each of the fifty long ones plays all stories. The five seeds were chosen out of 4,000 each, so
+# that a run publishes between the steps of every story, and that the runs include: one of a past hour and one of a
+# rebuild that are cut off in bronze, one that is cut off in silver, a single model that is cleared, a range, and
 # reconciliations between deletes.
 SEQUENCES = [
-    *((seed, STORIES[first::5], 0.2) for first, seed in enumerate([3957, 1202, 1471, 1524, 3078])),
-    *(pytest.param(seed, STORIES, 0.08, marks=pytest.mark.long) for seed in range(50)),
+    *(
+        pytest.param(seed, STORIES[first::5], 0.2, id=f"seed_{seed}")
+        for first, seed in enumerate([3957, 1202, 1471, 1524, 3078])
+    ),
+    *(
+        pytest.param(seed, STORIES, 0.08, id=f"all_stories_seed_{seed}", marks=pytest.mark.long)
+        for seed in range(50)
+    ),
 ]
 HOUR = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a run was asked for."""
+class PlannedRun:
+    """A run, by its kind and its requested window."""
 
     run_id: str
     kind: RunKind
@@ -43,163 +50,165 @@ class Asked:
     rebuild: str = "none"
 
 
-class Sequence:
-    """Runs of all kinds while stories go on at the shop, as a seed decides."""
+class RunSequence:
+    """Runs of all kinds while stories go on at the shop. A seed decides their order.
+
+    run_share: the share of the stories' steps that a run follows. unfinished: run -> the tasks that it was cut off
+    before.
+    """
 
     def __init__(
-        self, stack: Stack, pipeline: WarmPipeline, shop: Shop, draw: random.Random, runs_to_steps: float
+        self, stack: Stack, pipeline: InProcessPipeline, shop: Shop, rng: random.Random, run_share: float
     ) -> None:
-        """Begin with a shop that has no order, and nothing in the lake."""
+        """Begin with a shop that has no orders, and an empty lake."""
         self.stack, self.pipeline, self.shop = stack, pipeline, shop
-        self.draw, self.runs_to_steps = draw, runs_to_steps
+        self.rng, self.run_share = rng, run_share
         self.numbers = itertools.count()
-        self.made: list[Asked] = []
-        self.unfinished: dict[Asked, list[str]] = {}
+        self.runs: list[PlannedRun] = []
+        self.unfinished: dict[PlannedRun, list[str]] = {}
 
-    def live(self, told: tuple[Story, ...]) -> None:
-        """Let the stories come to their end, with runs in between."""
-        stories = [story(self.shop) for story in told]
-        while stories:
+    def play(self, stories: tuple[Story, ...]) -> None:
+        """Play the stories to their end, with runs in between."""
+        playing = [story(self.shop) for story in stories]
+        while playing:
             self.shop.tick()
-            story = self.draw.choice(stories)
+            story = self.rng.choice(playing)
             if next(story, story) is story:
-                stories.remove(story)
-            if self.draw.random() < self.runs_to_steps:
+                playing.remove(story)
+            if self.rng.random() < self.run_share:
                 self.shop.tick()
-                self.draw.choice([self.whole, self.whole, self.cut_off, self.cleared, self.reconcile])()
+                self.rng.choice([self.run_whole, self.run_whole, self.cut_off, self.clear, self.reconcile])()
 
-    def ask(self) -> Asked:
-        """Draw an hour, everything since the watermark, any range of the shop's past, or a rebuild."""
+    def plan_run(self) -> PlannedRun:
+        """Draw a run of the last hour, of a past hour, of any range of the shop's past, or of a rebuild."""
         past = int((self.shop.clock - OPENING) / HOUR)
-        first, last = sorted(self.draw.choices(range(past + 1), k=2))
+        first, last = sorted(self.rng.choices(range(past + 1), k=2))
         start, end = OPENING + first * HOUR, min(OPENING + (last + 1) * HOUR, self.shop.clock)
-        kind, window = self.draw.choice([
+        kind, window = self.rng.choice([
             (RunKind.SCHEDULED, Window(self.shop.clock - HOUR, self.shop.clock)),
             (RunKind.SCHEDULED, Window(self.shop.clock - HOUR, self.shop.clock)),
             (RunKind.BACKFILL, Window(start, min(start + HOUR, self.shop.clock))),
             (RunKind.RANGED, Window(start, end)),
             (RunKind.REBUILD, None),
         ])  # fmt: skip
-        rebuild = self.draw.choice(["gold", "silver"]) if kind is RunKind.REBUILD else "none"
-        asked = Asked(f"{kind}_{next(self.numbers)}", kind, window, rebuild)
-        self.made.append(asked)
-        return asked
+        rebuild = self.rng.choice(["gold", "silver"]) if kind is RunKind.REBUILD else "none"
+        run = PlannedRun(f"{kind}_{next(self.numbers)}", kind, window, rebuild)
+        self.runs.append(run)
+        return run
 
-    def run(self, asked: Asked, tasks: list[str], how: str = "whole") -> None:
-        """Do tasks of a run; where publishing refuses what was audited long ago, from the audit on once more.
+    def do_tasks(self, run: PlannedRun, tasks: list[str], mode: str = "whole") -> None:
+        """Do tasks of a run; `mode`: whole, cut off or cleared.
 
-        Where its models have not read what another run left, it is refused, and left to that one or the next.
+        If `publish` refuses an audit that is too old, repeat the run from its task `audit`. If it refuses a cleared
+        run because its models have not read the rows of another run, leave the rows to that run or to the next one.
         """
-        window = asked.window and f"{asked.window.start:%d %H:%M} to {asked.window.end:%d %H:%M}"
-        print(
-            f"{asked.run_id} {how}, {window}, {asked.rebuild}: {len(tasks)} tasks, {tasks[0]} to {tasks[-1]}"
-        )
+        window = run.window and f"{run.window.start:%d %H:%M} to {run.window.end:%d %H:%M}"
+        print(f"{run.run_id} {mode}, {window}, {run.rebuild}: {len(tasks)} tasks, {tasks[0]} to {tasks[-1]}")
         while tasks:
             try:
-                self.pipeline.run(asked.run_id, asked.kind, asked.window, tasks, asked.rebuild)
-            except AirflowFailException as refused:
-                print(refused)
-                again = "clear its task `audit`" in str(refused)
-                assert again or (how == "cleared" and "has not published" in str(refused))
-                tasks = self.pipeline.tasks(self.draw)
-                tasks = tasks[tasks.index("audit") :] if again else []
+                self.pipeline.run(run.run_id, run.kind, run.window, tasks, run.rebuild)
+            except AirflowFailException as error:
+                print(error)
+                must_audit = "clear its task `audit`" in str(error)
+                assert must_audit or (mode == "cleared" and "has not published" in str(error))
+                tasks = self.pipeline.draw_tasks(self.rng)
+                tasks = tasks[tasks.index("audit") :] if must_audit else []
             else:
                 tasks = []
-        if asked.window:
-            self.shop.covered = max(self.shop.covered, asked.window.end)
+        if run.window:
+            self.shop.covered = max(self.shop.covered, run.window.end)
 
-    def whole(self) -> None:
-        """Do a run from its beginning to its end."""
-        self.run(self.ask(), self.pipeline.tasks(self.draw))
+    def run_whole(self) -> None:
+        """Do a new run from its beginning to its end."""
+        self.do_tasks(self.plan_run(), self.pipeline.draw_tasks(self.rng))
 
     def cut_off(self) -> None:
-        """Do the first tasks of a run."""
-        tasks = self.pipeline.tasks(self.draw)
-        cut = self.draw.randrange(1, len(tasks))
-        asked = self.ask()
-        self.unfinished[asked] = tasks[cut:]
-        self.run(asked, tasks[:cut], "cut off")
+        """Do only the first tasks of a new run."""
+        tasks = self.pipeline.draw_tasks(self.rng)
+        cut = self.rng.randrange(1, len(tasks))
+        run = self.plan_run()
+        self.unfinished[run] = tasks[cut:]
+        self.do_tasks(run, tasks[:cut], "cut off")
 
-    def cleared(self) -> None:
-        """Do what an earlier run was cut off before; or of one that is done all, some last tasks, or one alone."""
-        if self.unfinished and self.draw.random() < 0.5:
-            asked = self.draw.choice(list(self.unfinished))
-            self.run(asked, self.unfinished.pop(asked), "cleared")
-        elif done := [each for each in self.made if each.run_id in self.pipeline.audited]:
-            tasks = self.pipeline.tasks(self.draw)
-            first = self.draw.randrange(len(tasks))
-            cleared = self.draw.choice([tasks, tasks[first:], tasks[first : first + 1]])
-            self.run(self.draw.choice(done), cleared, "cleared")
+    def clear(self) -> None:
+        """Do the missing tasks of a run that was cut off, or repeat all tasks, some last tasks or one of a done run."""
+        if self.unfinished and self.rng.random() < 0.5:
+            run = self.rng.choice(list(self.unfinished))
+            self.do_tasks(run, self.unfinished.pop(run), "cleared")
+        elif audited := [run for run in self.runs if run.run_id in self.pipeline.audits]:
+            tasks = self.pipeline.draw_tasks(self.rng)
+            first = self.rng.randrange(len(tasks))
+            cleared = self.rng.choice([tasks, tasks[first:], tasks[first : first + 1]])
+            self.do_tasks(self.rng.choice(audited), cleared, "cleared")
         else:
-            self.whole()
+            self.run_whole()
 
     def reconcile(self) -> None:
-        """Find what no window saw; the next run takes it on."""
-        asked = Asked(f"reconcile_{next(self.numbers)}", RunKind.RECONCILE, None)
-        self.run(asked, [task for task in self.pipeline.tasks(self.draw) if task.startswith("bronze.")])
-        for table, keys in self.missed().items():
+        """Reconcile bronze. It may lack only changes that windows cannot see; the next run publishes them."""
+        run = PlannedRun(f"reconcile_{next(self.numbers)}", RunKind.RECONCILE, None)
+        bronze = [task for task in self.pipeline.draw_tasks(self.rng) if task.startswith("bronze.")]
+        self.do_tasks(run, bronze)
+        for table, keys in self.read_missed().items():
             assert keys <= BEHIND_WINDOWS.get(table, set()), f"no window captured {table} {keys}"
 
-    def missed(self) -> dict[str, set[str]]:
-        """Return what the last reconciliation found that windows had passed by: table -> the first of the key."""
-        found = self.stack.audit(
+    def read_missed(self) -> dict[str, set[str]]:
+        """Return the rows that the last reconciliation reported as missed: table -> first columns of their keys."""
+        tables = self.stack.query_audit(
             "select table_name from audit.reconciliations"
             " where missed > 0 and batch = (select max(batch) from audit.reconciliations)"
         )
         return {
             table: {
                 key
-                for (key,) in self.stack.lake(
+                for (key,) in self.stack.query_trino(
                     f"select {TABLES[table][0]} from reconciled.{table} where _finding = 'missed'"
                 )
             }
-            for (table,) in found
+            for (table,) in tables
         }
 
 
-def state(stack: Stack) -> dict[str, Counter[str]]:
-    """Return all that is made of bronze, as row -> how often: silver and gold in the lake, gold in PostgreSQL."""
-    lake = stack.lake(
+def count_rows(stack: Stack) -> dict[str, Counter[str]]:
+    """Return the tables that are built from bronze, as row -> how often: silver and gold, and gold in PostgreSQL."""
+    lake = stack.query_trino(
         "select table_schema || '.' || table_name, array_agg(column_name order by column_name)"
         " from information_schema.columns where table_schema in ('silver', 'gold')"
         f" and column_name not in ({', '.join(map(repr, BOOKKEEPING))}) group by 1"
     )
-    # One table tells of runs.
+    # The accounts are about runs.
     columns_of = {table: columns for table, columns in lake if table != "silver.entity_accounts"}
+    statements = [f"select {', '.join(columns)} from {table}" for table, columns in columns_of.items()]
     with ThreadPoolExecutor(4) as pool:
-        found = pool.map(
-            stack.lake, [f"select {', '.join(columns)} from {table}" for table, columns in columns_of.items()]
-        )
-        rows = dict(zip(columns_of, found, strict=True))
-    rows |= {f"published {table}": held for table, held in stack.published().items()}
-    # A quarantine that never had a row may not be there.
-    return {table: Counter(map(repr, held)) for table, held in rows.items() if held}
+        tables = dict(zip(columns_of, pool.map(stack.query_trino, statements), strict=True))
+    tables |= {f"published {table}": rows for table, rows in stack.read_published().items()}
+    # A quarantine that never had a row may not exist.
+    return {table: Counter(map(repr, rows)) for table, rows in tables.items() if rows}
 
 
-@pytest.mark.parametrize(("seed", "stories", "runs_to_steps"), SEQUENCES)
+@pytest.mark.parametrize(("seed", "stories", "run_share"), SEQUENCES)
 def test_any_sequence_of_runs_converges(
-    stack: Stack, pipeline: WarmPipeline, seed: int, stories: tuple[Story, ...], runs_to_steps: float
+    stack: Stack, pipeline: InProcessPipeline, seed: int, stories: tuple[Story, ...], run_share: float
 ) -> None:
-    draw = random.Random(seed)
+    rng = random.Random(seed)
     pipeline.forget("bronze", "silver", "gold")
-    shop = Shop(stack.urls["SOURCE_URL"], draw)
-    sequence = Sequence(stack, pipeline, shop, draw, runs_to_steps)
-    sequence.live(stories)
+    shop = Shop(stack.urls["SOURCE_URL"], rng)
+    sequence = RunSequence(stack, pipeline, shop, rng, run_share)
+    sequence.play(stories)
     shop.tick()
     sequence.reconcile()
-    kind, start = draw.choice([(RunKind.SCHEDULED, shop.clock - HOUR), (RunKind.RANGED, OPENING)])
-    sequence.run(Asked("last", kind, Window(start, shop.clock)), pipeline.tasks(draw))
+    kind, start = rng.choice([(RunKind.SCHEDULED, shop.clock - HOUR), (RunKind.RANGED, OPENING)])
+    sequence.do_tasks(PlannedRun("last", kind, Window(start, shop.clock)), pipeline.draw_tasks(rng))
 
-    assert stack.differences(*MODELS) == {}
+    assert stack.find_differences(*MODELS) == {}
 
-    converged = state(stack)
+    converged = count_rows(stack)
     pipeline.forget("silver", "gold")
     pipeline.run("rebuilt", RunKind.REBUILD, rebuild="silver")
-    rebuilt = state(stack)
+    rebuilt = count_rows(stack)
     assert converged.keys() == rebuilt.keys()
     different = {
-        table: (sorted(held - rebuilt[table], key=repr), sorted(rebuilt[table] - held, key=repr))
-        for table, held in converged.items()
-        if held != rebuilt[table]
+        table: (sorted(rows - rebuilt[table], key=repr), sorted(rebuilt[table] - rows, key=repr))
+        for table, rows in converged.items()
+        if rows != rebuilt[table]
     }
     assert different == {}
