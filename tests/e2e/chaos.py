@@ -1,4 +1,4 @@
-"""kill -9 of each component at each moment of a run, which must finish by its retries and publish the right gold.
+"""Kill each component in each layer of a run. The run must finish by its retries and publish the right gold.
 
 make chaos        48 kills over 8 runs, on a stack of its own; prints one table, and logs to .stack/test/log/chaos.log
 """
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 import psycopg2
@@ -25,12 +25,12 @@ from stack.errors import StackError
 from stack.pipeline import DAG, show
 from support.waiting import wait_until
 
-from .conftest import Stack, filled, own_stack
+from .conftest import Stack, fill_shop, start_stack
 
 log = logging.getLogger("chaos")
 
-MOMENTS = ("bronze", "silver_staging", "silver_marts", "gold", "stage", "publish")
-# What is in the command line of each.
+LAYERS = ("bronze", "silver_staging", "silver_marts", "gold", "stage", "publish")
+# Component -> a part of its command line.
 COMPONENTS = {
     "trino": "io.trino.server.TrinoServer",
     "spark driver": "build_entities.py --run",
@@ -41,58 +41,76 @@ COMPONENTS = {
     "dag-processor": "/airflow dag-processor",
     "api-server": "airflow api_server",
 }
-STARTED_BY_OTHERS = ("trino", "spark driver", "task")
+# The parent of their processes is a launcher, the scheduler or a task, and not the supervisor.
+NOT_SUPERVISED = ("trino", "spark driver", "task")
 DONE = ("success", "skipped")
 POLL_SECONDS = 0.1
 RUN_SECONDS = 1800
 
 
 class StuckError(Exception):
-    """A run can't go on; the message says what failed."""
+    """A run cannot go on; the message names the tasks that failed."""
+
+
+class TaskInstance(NamedTuple):
+    """A task instance in Airflow's database."""
+
+    task: str
+    state: str
+    id: str
+    attempt: int
 
 
 @dataclass
 class Kill:
-    """One kill, and what came of it."""
+    """A kill of a component while a layer runs, and its outcome.
+
+    task: the task that was running. processes: number of killed processes; 0 if the component did not run.
+    killed_at: on the monotonic clock. attempts: the most that a task of the layer took. seconds: from the kill until
+    the layer was done.
+    """
 
     component: str
-    moment: str
-    task: str = ""  # that was running
-    killed: int = 0  # processes
-    at: float = 0.0  # on the monotonic clock
-    tries: int = 0  # the most that a task of the layer took
-    seconds: float = 0.0  # from the kill until the layer was done
+    layer: str
+    task: str = ""
+    processes: int = 0
+    killed_at: float = 0.0
+    attempts: int = 0
+    seconds: float = 0.0
 
 
 @dataclass
 class Run:
-    """A run with its kills. `equal`: its gold is what the source says."""
+    """A run with its kills.
+
+    differences: gold table -> its differences from the source. leftovers: statements and drivers that the run left
+    on the engines.
+    """
 
     kills: list[Kill]
     run_id: str = ""
     state: str = ""
     differences: dict[str, str] = field(default_factory=dict)
-    left: list[str] = field(default_factory=list)  # statements and drivers that the run left on engines
+    leftovers: list[str] = field(default_factory=list)
 
     @property
-    def equal(self) -> bool:
-        """Whether it ended as if nothing had been killed."""
-        return self.state == "success" and not self.differences and not self.left
+    def has_recovered(self) -> bool:
+        """Return whether the run ended as it does without kills."""
+        return self.state == "success" and not self.differences and not self.leftovers
 
 
-def processes(stack: Stack, component: str, task_instance: str) -> list[psutil.Process]:
-    """Return what is to be killed of a component; none where it does not run at that moment."""
-    word = COMPONENTS[component].format(task_instance=task_instance)
-    found = []
+def find_processes(stack: Stack, component: str, task_instance: str) -> list[psutil.Process]:
+    """Return the processes of a component to kill; none if it is not running now."""
+    pattern = COMPONENTS[component].format(task_instance=task_instance)
+    processes = []
     for process in supervisor.stack_processes(stack.settings):
         with suppress(psutil.Error):
-            words = process.cmdline()
-            # Of a service its first process: what that started has to cope.
-            if word in " ".join(words) and (
-                component in STARTED_BY_OTHERS or "supervisord" in " ".join(process.parent().cmdline())
+            # A supervised service loses only its first process; its children must cope with that.
+            if pattern in " ".join(process.cmdline()) and (
+                component in NOT_SUPERVISED or "supervisord" in " ".join(process.parent().cmdline())
             ):
-                found.append(process)
-    return found
+                processes.append(process)
+    return processes
 
 
 @retry(
@@ -101,8 +119,8 @@ def processes(stack: Stack, component: str, task_instance: str) -> list[psutil.P
     wait=wait_fixed(POLL_SECONDS),
     reraise=True,
 )
-def task_instances(stack: Stack, run_id: str) -> list[tuple[str, str, str, int]]:
-    """Return (task id, state, id, try number) of a run, from Airflow's database, waiting where that is down."""
+def read_task_instances(stack: Stack, run_id: str) -> list[TaskInstance]:
+    """Return the task instances of a run; wait while Airflow's database is down."""
     password = credentials(stack.settings.home / "secrets.env")["AIRFLOW_DB_PASSWORD"]
     with psycopg2.connect(
         host="127.0.0.1", port=stack.settings.postgres_port, user="airflow", password=password
@@ -112,181 +130,190 @@ def task_instances(stack: Stack, run_id: str) -> list[tuple[str, str, str, int]]
             "select task_id, coalesce(state, ''), id::text, try_number from task_instance where run_id = %s",
             (run_id,),
         )
-        return cursor.fetchall()
+        return [TaskInstance(*row) for row in cursor.fetchall()]
 
 
-def of_layer(rows: Sequence[tuple[str, str, str, int]], layer: str) -> list[tuple[str, str, str, int]]:
+def select_layer(instances: Sequence[TaskInstance], layer: str) -> list[TaskInstance]:
     """Return the task instances of a layer."""
-    return [row for row in rows if row[0].partition(".")[0] == layer]
+    return [instance for instance in instances if instance.task.partition(".")[0] == layer]
 
 
-def is_done(rows: Sequence[tuple[str, str, str, int]]) -> bool:
-    """Whether the task instances, of a layer, are there and have all ended well."""
-    return bool(rows) and all(state in DONE for _, state, *_ in rows)
+def is_done(instances: Sequence[TaskInstance]) -> bool:
+    """Return whether there are task instances, and all of them succeeded or were skipped."""
+    return bool(instances) and all(instance.state in DONE for instance in instances)
 
 
-def wait_for(stack: Stack, run: Run, seen: Callable[[list[tuple[str, str, str, int]]], Any]) -> Any:
-    """Return what `seen` finds among the run's task instances, as soon as it is something.
+def wait_for(stack: Stack, run: Run, check: Callable[[list[TaskInstance]], Any]) -> Any:
+    """Pass the run's task instances to `check` until its result is true, and return that result.
 
-    Raises StuckError where the run can't go on, tenacity.RetryError after half an hour.
+    Raises StuckError if a task failed, tenacity.RetryError after half an hour.
     """
 
-    def found() -> Any:
-        rows = task_instances(stack, run.run_id)
-        if result := seen(rows):
+    def poll() -> Any:
+        instances = read_task_instances(stack, run.run_id)
+        if result := check(instances):
             return result
-        if broken := [task for task, state, *_ in rows if state in ("failed", "upstream_failed")]:
-            raise StuckError(f"{', '.join(broken)} failed")
+        failed = [instance.task for instance in instances if instance.state in ("failed", "upstream_failed")]
+        if failed:
+            raise StuckError(f"{', '.join(failed)} failed")
         return None
 
-    return wait_until(found, RUN_SECONDS, POLL_SECONDS)
+    return wait_until(poll, RUN_SECONDS, POLL_SECONDS)
 
 
 def strike(stack: Stack, run: Run, kill: Kill) -> None:
-    """Wait for the moment, and kill."""
+    """Wait until the component runs during the kill's layer, and kill it."""
 
-    def victims(rows: list[tuple[str, str, str, int]]) -> Any:
-        layer = of_layer(rows, kill.moment)
-        for task, state, identity, _ in layer:
-            if state == "running" and (found := processes(stack, kill.component, identity)):
-                return task, found
-        # It was not there while the layer ran.
+    def find_victims(instances: list[TaskInstance]) -> tuple[str, list[psutil.Process]] | None:
+        layer = select_layer(instances, kill.layer)
+        for instance in layer:
+            if instance.state == "running" and (
+                processes := find_processes(stack, kill.component, instance.id)
+            ):
+                return instance.task, processes
+        # If the layer is done, the component did not run in it.
         return ("", []) if is_done(layer) else None
 
-    kill.task, found = wait_for(stack, run, victims)
-    for process in found:
+    kill.task, victims = wait_for(stack, run, find_victims)
+    for process in victims:
         with suppress(psutil.NoSuchProcess):
             process.kill()
-    kill.killed, kill.at = len(found), time.monotonic()
+    kill.processes, kill.killed_at = len(victims), time.monotonic()
     log.info(
-        "%s: killed %s (%d) while %s ran", run.run_id, kill.component, kill.killed, kill.task or "nothing"
+        "%s: killed %s (%d) while %s ran", run.run_id, kill.component, kill.processes, kill.task or "nothing"
     )
 
 
-def recover(stack: Stack, run: Run, kills: Sequence[Kill]) -> None:
-    """Wait until the layer is done in which all of `kills` were."""
-    moment = kills[0].moment
+def await_recovery(stack: Stack, run: Run, kills: Sequence[Kill]) -> None:
+    """Wait until the layer that all of `kills` struck is done, and record how long it took."""
+    layer = kills[0].layer
 
-    def done(rows: list[tuple[str, str, str, int]]) -> Any:
-        layer = of_layer(rows, moment)
-        return is_done(layer) and layer
+    def select_done(instances: list[TaskInstance]) -> list[TaskInstance]:
+        selected = select_layer(instances, layer)
+        return selected if is_done(selected) else []
 
-    tries = max(tries for *_, tries in wait_for(stack, run, done))
+    attempts = max(instance.attempt for instance in wait_for(stack, run, select_done))
     for kill in kills:
-        kill.tries, kill.seconds = tries, time.monotonic() - kill.at
-        log.info("%s: %s done after %.1f s, %d tries", run.run_id, moment, kill.seconds, tries)
+        kill.attempts, kill.seconds = attempts, time.monotonic() - kill.killed_at
+        log.info("%s: %s done after %.1f s, %d attempts", run.run_id, layer, kill.seconds, attempts)
 
 
-def endure(stack: Stack, kills: Sequence[Kill]) -> Run:
-    """Change the shop, make a run, kill as it goes, and hold what it published against the source."""
+def run_with_kills(stack: Stack, kills: Sequence[Kill]) -> Run:
+    """Change the shop, trigger a run, kill components meanwhile, and compare the published gold with the source."""
     run = Run(list(kills))
-    stack.sample("live")
+    stack.run_sample("live")
     with AirflowApi(stack.settings) as airflow:
         airflow.unpause(DAG)
         run.run_id = airflow.trigger(DAG, {})
     try:
-        for _, group in itertools.groupby(run.kills, lambda kill: kill.moment):
-            of_moment = list(group)
-            for kill in of_moment:
+        for _, group in itertools.groupby(run.kills, lambda kill: kill.layer):
+            kills_of_layer = list(group)
+            for kill in kills_of_layer:
                 strike(stack, run, kill)
-            recover(stack, run, of_moment)
+            await_recovery(stack, run, kills_of_layer)
         wait_for(
-            stack, run, lambda rows: dict((task, state) for task, state, *_ in rows).get("end") == "success"
+            stack,
+            run,
+            lambda instances: any(
+                instance.task == "end" and instance.state == "success" for instance in instances
+            ),
         )
-        run.state = ended(stack, run.run_id)
+        run.state = await_end(stack, run.run_id)
     except (StuckError, RetryError) as error:
         log.error("%s does not go on: %s", run.run_id, error)
         run.state = str(error)
         return run
-    stack.run("up")  # what was killed last may be starting yet
-    run.differences = stack.differences()
+    stack.run("up")  # the component that was killed last may still be starting
+    run.differences = stack.find_differences()
     for table, difference in run.differences.items():
         log.error("%s: gold.%s differs: %s", run.run_id, table, difference)
-    run.left = [
-        query
-        for (query,) in stack.lake(
+    run.leftovers = [
+        statement
+        for (statement,) in stack.query_trino(
             "select query from system.runtime.queries where state not in ('FINISHED', 'FAILED')"
             " and query like '/* medallion medallion_%'"
         )
-    ] + [" ".join(process.cmdline()) for process in processes(stack, "spark driver", "")]
-    for each in run.left:
-        log.error("%s: left: %s", run.run_id, each)
+    ] + [" ".join(process.cmdline()) for process in find_processes(stack, "spark driver", "")]
+    for leftover in run.leftovers:
+        log.error("%s: left: %s", run.run_id, leftover)
     return run
 
 
-def ended(stack: Stack, run_id: str) -> str:
-    """Return how a run ended, waiting for it and all others, and for the api-server where that was killed.
+def await_end(stack: Stack, run_id: str) -> str:
+    """Wait until a run and all others of its DAG have ended, and return the run's state.
 
-    Raises tenacity.RetryError after half an hour.
+    The api-server may still be starting after a kill. Raises tenacity.RetryError after half an hour.
     """
 
-    def state() -> str:
+    def read_state() -> str:
         with suppress(StackError), AirflowApi(stack.settings) as airflow:
-            found = str(airflow.call("GET", f"/api/v2/dags/{DAG}/dagRuns/{run_id}")["state"])
-            if found in ("success", "failed") and not airflow.active(DAG):
-                return found
+            state = str(airflow.call("GET", f"/api/v2/dags/{DAG}/dagRuns/{run_id}")["state"])
+            if state in ("success", "failed") and not airflow.active(DAG):
+                return state
         return ""
 
-    return wait_until(state, RUN_SECONDS)
+    return wait_until(read_state, RUN_SECONDS)
 
 
-def all_kills() -> Iterator[list[Kill]]:
-    """Return eight runs' kills: each component at each moment."""
+def plan_kills() -> Iterator[list[Kill]]:
+    """Yield the kills of eight runs, which strike each component in each layer."""
     for shift in range(len(COMPONENTS)):
         yield [
-            Kill(list(COMPONENTS)[(shift + position) % len(COMPONENTS)], moment)
-            for position, moment in enumerate(MOMENTS)
+            Kill(list(COMPONENTS)[(shift + position) % len(COMPONENTS)], layer)
+            for position, layer in enumerate(LAYERS)
         ]
 
 
 def show_kills(runs: Sequence[Run]) -> None:
-    """Print the table."""
+    """Print a table with a row for each kill."""
     rows = [
         (
             kill.component,
-            kill.moment,
-            kill.task or "(does not run then)",
-            kill.tries,
+            kill.layer,
+            kill.task or "(component does not run)",
+            kill.attempts,
             f"{kill.seconds:.1f}",
-            "yes" if run.equal else f"NO: {run.state}, {len(run.differences)} differ, {len(run.left)} left",
+            "yes"
+            if run.has_recovered
+            else f"NO: {run.state}, {len(run.differences)} differ, {len(run.leftovers)} left",
         )
         for run in runs
         for kill in run.kills
     ]
-    columns = ["component", "moment", "killed while it ran", "tries", "seconds to recover", "gold equal"]
+    columns = ["component", "layer", "killed during", "attempts", "seconds to recover", "gold equal"]
     show("Kills", columns, rows)
 
 
 def main() -> int:
-    """Make the runs; return 0 where every kill struck, and every run ended with the right gold."""
-    parser = argparse.ArgumentParser(description="Kill each component at each moment of a run.")
+    """Do the runs; return 0 if every kill struck, and every run recovered and published the right gold."""
+    parser = argparse.ArgumentParser(description="Kill each component in each layer of a run.")
     parser.add_argument("--first", type=int, default=0, help="how many of the eight runs to leave out")
     parser.add_argument("--runs", type=int, default=len(COMPONENTS), help="how many runs, of six kills each")
     options = parser.parse_args()
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     runs = []
-    with own_stack(quiet=True) as stack:
+    with start_stack(quiet=True) as stack:
         logging.basicConfig(
             filename=stack.settings.home / "log" / "chaos.log",
             level=logging.INFO,
             format="%(asctime)s %(levelname)s %(message)s",
-            force=True,  # an import has chosen stderr
+            force=True,  # an imported module has set up logging to stderr
         )
-        logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each question to Airflow
-        filled(stack)
+        logging.getLogger("httpx").setLevel(logging.WARNING)  # below, it logs each request to Airflow
+        fill_shop(stack)
         stack.run("run")
-        for kills in itertools.islice(all_kills(), options.first, options.first + options.runs):
-            runs.append(endure(stack, kills))
-        before = stack.published()
+        for kills in itertools.islice(plan_kills(), options.first, options.first + options.runs):
+            runs.append(run_with_kills(stack, kills))
+        before = stack.read_published()
         stack.run("trigger", "--rebuild", "silver")
-        rebuilt = stack.published()
+        rebuilt = stack.read_published()
     show_kills(runs)
     print("gold equals the rebuild from bronze" if rebuilt == before else "GOLD DIFFERS FROM THE REBUILD")
-    # A Spark driver runs in one layer alone.
+    # A Spark driver runs in one layer only; each other component must have been killed in all.
     missed = [
-        kill for run in runs for kill in run.kills if not kill.killed and kill.component != "spark driver"
+        kill for run in runs for kill in run.kills if not kill.processes and kill.component != "spark driver"
     ]
-    return 0 if all(run.equal for run in runs) and rebuilt == before and not missed else 1
+    return 0 if all(run.has_recovered for run in runs) and rebuilt == before and not missed else 1
 
 
 if __name__ == "__main__":

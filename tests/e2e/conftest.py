@@ -1,4 +1,4 @@
-"""A stack of the tests' own, beside the one you may have running: other ports, another folder."""
+"""The stack of these tests, in a folder and on ports of its own: a stack that you run meanwhile is left in peace."""
 
 import json
 import os
@@ -13,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
 
-import psycopg2
 import pytest
 import trino
 from pyhive import hive
@@ -25,16 +24,17 @@ from stack.bootstrap import HOME
 from stack.environment import environment, public_environment
 from stack.settings import ROOT, Settings
 from support import olist
+from support.postgres import query
 
 from .dbt_runner import Dbt
 
-MINUTES = 30
+COMMAND_MINUTES = 30
 NOTIFICATIONS = "notifications.txt"
 
 
 @dataclass(frozen=True)
 class Stack:
-    """A running stack; `environment` tells its commands which."""
+    """A running stack. Its commands run in `environment`, which names its folder and ports."""
 
     settings: Settings
     environment: dict[str, str]
@@ -50,64 +50,67 @@ class Stack:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=MINUTES * 60,
+            timeout=COMMAND_MINUTES * 60,
             check=False,
         )
         if not self.quiet or done.returncode != status:
-            print(done.stdout)  # pytest shows it where the test fails
+            print(done.stdout)  # pytest shows it if the test fails
         assert done.returncode == status, f"{command[2:]} ended with {done.returncode}"
         return done.stdout
 
     @cached_property
     def dbt(self) -> Dbt:
-        """dbt in this process, on the stack's engines."""
+        """Return dbt in this process, on the stack's engines."""
         return Dbt(environment(self.settings), self.settings.home / "dbt-of-tests")
 
-    def capture(self, *tables: str, fails: bool = False, **run: Any) -> str:
-        """Run the bronze models of tables as a run's tasks do, told `run` of it; return what dbt said."""
-        told = {
+    def run_bronze(self, *tables: str, fails: bool = False, **run: Any) -> str:
+        """Run the bronze models of tables as a run's tasks do; return dbt's output.
+
+        `run`: the run's context, as far as it differs from that of a first run.
+        """
+        context = {
             "published_batch": 0,
             "snapshots": {},
             "compare_whole": "none",
             "tested_rows": "changed",
+            "lake_catalog": "lake",
+            "gold_catalog": "postgres_gold",
+            "target_file_bytes": 128 * 1024**2,
         } | run
-        success, said = self.dbt.run("trino", [f"bronze.{table}" for table in tables], json.dumps(told))
-        assert success is not fails, said
-        return said
+        success, output = self.dbt.run("trino", [f"bronze.{table}" for table in tables], json.dumps(context))
+        assert success is not fails, output
+        return output
 
     def draw_batch(self) -> int:
-        """Return the number of a batch that no run has."""
-        self.lake(
+        """Return the number of a new batch, which no run has."""
+        self.query_trino(
             "call postgres_gold.system.execute('update audit.pipeline set last_batch = last_batch + 1')"
         )
-        [(batch,)] = self.audit("select last_batch from audit.pipeline")
+        [(batch,)] = self.query_audit("select last_batch from audit.pipeline")
         return int(batch)
 
     @cached_property
     def urls(self) -> dict[str, str]:
-        """What `make env` prints."""
+        """Return the variables that `make env` prints."""
         return public_environment(self.settings)
 
-    def rows(self, url: str, statement: str) -> list[tuple[Any, ...]]:
-        """Return the rows of a statement on a PostgreSQL of `urls`, in UTC."""
-        with psycopg2.connect(self.urls[url], options="-c timezone=UTC") as connection:
-            cursor = connection.cursor()
-            cursor.execute(statement)
-            return cursor.fetchall() if cursor.description else []
+    def query_source(self, statement: str) -> list[tuple[Any, ...]]:
+        """Run a statement on the source and return its rows, in UTC."""
+        return query(self.urls["SOURCE_URL"], statement)
 
-    def gold(self, statement: str) -> list[tuple[Any, ...]]:
-        """Return the rows of a statement as a BI tool would read them."""
-        return self.rows("GOLD_URL", statement)
+    def query_gold(self, statement: str) -> list[tuple[Any, ...]]:
+        """Return the rows of a statement on PostgreSQL, read by the role of BI tools, in UTC."""
+        return query(self.urls["GOLD_URL"], statement)
 
-    def lake(self, statement: str) -> list[tuple[Any, ...]]:
-        """Return the rows of a statement on Trino, in UTC."""
+    def query_trino(self, statement: str) -> list[tuple[Any, ...]]:
+        """Run a statement on Trino and return its rows, in UTC."""
         with trino.dbapi.Connection(
             "127.0.0.1", self.settings.trino_port, "tests", catalog="lake", timezone="UTC"
         ) as connection:
             return [tuple(row) for row in connection.cursor().execute(statement).fetchall()]
 
-    def spark(self, statement: str) -> list[tuple[Any, ...]]:
-        """Return the rows of a statement on the Spark Thrift server."""
+    def query_spark(self, statement: str) -> list[tuple[Any, ...]]:
+        """Run a statement on the Spark Thrift server and return its rows."""
         with closing(hive.Connection("127.0.0.1", self.settings.thrift_port)) as connection:
             cursor = connection.cursor()
             cursor.execute(statement)
@@ -115,70 +118,76 @@ class Stack:
 
     @cached_property
     def catalog(self) -> SqlCatalog:
-        """The lake's catalog in pyiceberg."""
-        found = environment(self.settings)
-        os.environ["PGSERVICEFILE"] = found["PGSERVICEFILE"]
+        """Return the lake's catalog in pyiceberg."""
+        variables = environment(self.settings)
+        os.environ["PGSERVICEFILE"] = variables["PGSERVICEFILE"]
         return SqlCatalog(
             "lake",
-            uri=found["PYICEBERG_CATALOG__LAKE__URI"],
-            warehouse=found["PYICEBERG_CATALOG__LAKE__WAREHOUSE"],
+            uri=variables["PYICEBERG_CATALOG__LAKE__URI"],
+            warehouse=variables["PYICEBERG_CATALOG__LAKE__WAREHOUSE"],
             init_catalog_tables="false",
             pool_pre_ping="true",  # tests kill PostgreSQL
         )
 
-    def expected(self) -> Expected:
-        """Return what the source says now must come of it."""
+    def compute_expected(self) -> Expected:
+        """Return the tables that the pipeline must produce from the source's present rows."""
         return expected_from_source(self.urls["SOURCE_URL"])
 
-    def differences(self, *silver: str, expected: Expected | None = None) -> dict[str, str]:
-        """Return how gold, as BI reads it, and tables of silver differ from `expected`: table -> differences."""
-        expected = expected or self.expected()
+    def find_differences(self, *silver: str, expected: Expected | None = None) -> dict[str, str]:
+        """Return the differences of each table that is not as `expected`: gold, as BI reads it, and the given silver.
 
-        def selected(schema: str, table: str) -> str:
+        Without `expected` the tables are compared with the source's present rows.
+        """
+        expected = expected or self.compute_expected()
+
+        def select(schema: str, table: str) -> str:
             return f"select {', '.join(expected.columns(table))} from {schema}.{table}"
 
-        found = {table: expected.diff(table, self.gold(selected("gold", table))) for table in GOLD} | {
-            table: expected.diff(table, self.lake(selected("silver", table))) for table in silver
+        differences = {
+            table: expected.diff(table, self.query_gold(select("gold", table))) for table in GOLD
+        } | {table: expected.diff(table, self.query_trino(select("silver", table))) for table in silver}
+        return {table: difference for table, difference in differences.items() if difference}
+
+    def read_published(self, *tables: str) -> dict[str, list[tuple[Any, ...]]]:
+        """Return the sorted rows of published tables as BI reads them, of all gold tables if none is given."""
+        return {
+            table: sorted(self.query_gold(f"select * from gold.{table}"), key=repr)
+            for table in tables or GOLD
         }
-        return {table: difference for table, difference in found.items() if difference}
 
-    def published(self, *tables: str) -> dict[str, list[tuple[Any, ...]]]:
-        """Return what BI sees of tables, all of gold unless named, in a fixed order."""
-        return {table: sorted(self.gold(f"select * from gold.{table}"), key=repr) for table in tables or GOLD}
-
-    def sample(self, *arguments: str) -> None:
+    def run_sample(self, *arguments: str) -> None:
         """Run `python -m sample ARGUMENTS` on the stack's shop."""
         self.run("exec", "--", "python", "-m", "sample", *arguments)
 
-    def audit(self, statement: str) -> list[tuple[Any, ...]]:
-        """Return the rows of a statement on the audit, which BI may not read."""
-        return self.lake(f"select * from table(postgres_gold.system.query(query => '{statement}'))")
+    def query_audit(self, statement: str) -> list[tuple[Any, ...]]:
+        """Return the rows of a statement on the schema `audit`. Trino reads it, as the role of BI tools may not."""
+        return self.query_trino(f"select * from table(postgres_gold.system.query(query => '{statement}'))")
 
 
-def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on, all different."""
-    with ExitStack() as held:
-        servers = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+def find_free_ports(count: int) -> list[int]:
+    """Return different ports that no process listens on."""
+    with ExitStack() as open_sockets:
+        servers = [open_sockets.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
         return [server.getsockname()[1] for server in servers]
 
 
 @contextmanager
-def own_stack(quiet: bool = False) -> Iterator[Stack]:
-    """A stack with nothing in it, which ends with the block, to the last process; its logs stay until the next one."""
+def start_stack(quiet: bool = False) -> Iterator[Stack]:
+    """Start an empty stack, yield it, and stop all its processes; its logs stay until the next start."""
     home = HOME / "test"
     names = list(Settings().ports)
-    settings = Settings(home=home, shop="off", **dict(zip(names, free_ports(len(names)), strict=True)))
+    settings = Settings(home=home, shop="off", **dict(zip(names, find_free_ports(len(names)), strict=True)))
     chosen = {f"STACK_{name.upper()}": str(value) for name, value in settings if value is not None}
-    told = {"path": str(home / NOTIFICATIONS), "text": "{{ ti.task_id }} of {{ run_id }} failed"}
+    notifier = {"path": str(home / NOTIFICATIONS), "text": "{{ ti.task_id }} of {{ run_id }} failed"}
     chosen |= {
         "MEDALLION_NOTIFIER": "tests.e2e.notifier.FileNotifier",
-        "MEDALLION_NOTIFIER_ARGUMENTS": json.dumps(told),
-        "MEDALLION_MAX_GOLD_AGE": "PT30S",  # which the first run of the schedule exceeds from its start
-        # The schedule has just had its turn: for an hour none comes between a test's steps.
+        "MEDALLION_NOTIFIER_ARGUMENTS": json.dumps(notifier),
+        "MEDALLION_MAX_GOLD_AGE": "PT30S",  # the first scheduled run is older than this when it starts
+        # The last scheduled hour has just ended, so that no scheduled run starts within the next hour.
         "MEDALLION_SCHEDULE": f"{(datetime.now(UTC) - timedelta(minutes=1)).minute} * * * *",
     }
     stack = Stack(settings, {**os.environ, **chosen}, quiet)
-    stack.run("down")  # what tests that were killed left
+    stack.run("down")  # tests that were killed may have left processes
     shutil.rmtree(home, ignore_errors=True)
     stack.run("up")
     yield stack
@@ -186,29 +195,32 @@ def own_stack(quiet: bool = False) -> Iterator[Stack]:
     assert supervisor.stack_processes(settings) == []
 
 
-def filled(stack: Stack) -> Expected:
-    """Fill the shop, from Olist's CSVs where they are, else generated; return what must come of it."""
+def fill_shop(stack: Stack) -> Expected:
+    """Fill the shop and return the tables that the pipeline must produce from its rows.
+
+    The rows are those of Olist's CSV files, or generated ones if there are no such files.
+    """
     if olist.FOLDER.is_dir():
-        stack.sample("load", str(olist.FOLDER))
+        stack.run_sample("load", str(olist.FOLDER))
         return expected_from_csv(olist.FOLDER)
-    stack.sample("generate", "--orders", "3000", "--anomalies", "all")
-    return stack.expected()
+    stack.run_sample("generate", "--orders", "3000", "--anomalies", "all")
+    return stack.compute_expected()
 
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
-    """The stack of these tests."""
-    with own_stack() as stack:
+    """Yield the stack that all tests share."""
+    with start_stack() as stack:
         yield stack
 
 
 @pytest.fixture(scope="session")
 def history(stack: Stack) -> Expected:
-    """The shop is filled. What must come of it."""
-    return filled(stack)
+    """Fill the shop and return the tables that its history must produce."""
+    return fill_shop(stack)
 
 
 @pytest.fixture(scope="session")
 def first_run(stack: Stack, history: Expected) -> str:
-    """What `make run` printed: the history in one run, then a burst of changes in another."""
+    """Publish the shop's history in one run and a burst of changes in another; return the output of `make run`."""
     return stack.run("run")

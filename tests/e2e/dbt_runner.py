@@ -11,35 +11,38 @@ from dbt.contracts.graph.manifest import Manifest
 
 from medallion.settings import DBT_PROJECT
 
-# What makes a process one of the stack's, as far as dbt goes.
+# Variables by which include/dbt/profiles.yml finds the engines.
 ENGINES = ("TRINO_", "THRIFT_")
 
 
 class Dbt:
-    """dbt on the engines that `environment`, of the stack's processes, names; what it writes goes into `folder`."""
+    """dbt on the engines that `environment` names, the environment of the stack's processes; writes into `folder`."""
 
     def __init__(self, environment: dict[str, str], folder: Path) -> None:
-        """Nothing is parsed before it is asked for."""
+        """Take the engines' variables. The first run parses the project."""
         self.environment = {name: value for name, value in environment.items() if name.startswith(ENGINES)}
         self.folder = folder
 
     @cached_property
     def manifests(self) -> dict[str, Manifest]:
-        """The project as each engine has it."""
+        """Return the parsed project of each engine."""
         return {engine: self._invoke(engine, None, "parse")[0].result for engine in ("trino", "spark")}
 
-    def run(self, engine: str, selected: list[str], told: str) -> tuple[bool, str]:
-        """Run models as a run's tasks do, `told` of the run; return whether all went well, and what dbt said."""
-        with mock.patch.dict(os.environ, {"MEDALLION_RUN": told}):
-            done, said = self._invoke(engine, self.manifests[engine], "run", "--select", *selected)
-        return done.success, said
+    def run(self, engine: str, selected: list[str], context: str) -> tuple[bool, str]:
+        """Run models as a run's tasks do; return whether all succeeded, and dbt's output.
+
+        `context`: the run's context as JSON, as in MEDALLION_RUN.
+        """
+        with mock.patch.dict(os.environ, {"MEDALLION_RUN": context}):
+            done, output = self._invoke(engine, self.manifests[engine], "run", "--select", *selected)
+        return done.success, output
 
     def _invoke(self, engine: str, manifest: Manifest | None, *arguments: str) -> tuple[Any, str]:
-        said = []
+        messages = []
 
         def listen(event: Any) -> None:
             if event.info.level != "debug":
-                said.append(event.info.msg)
+                messages.append(event.info.msg)
 
         with mock.patch.dict(os.environ, self.environment):
             done = dbtRunner(manifest=manifest, callbacks=[listen]).invoke([
@@ -49,4 +52,4 @@ class Dbt:
             ])  # fmt: skip
         if done.exception:
             raise done.exception
-        return done, "\n".join(said)
+        return done, "\n".join(messages)

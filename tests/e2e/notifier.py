@@ -1,4 +1,4 @@
-"""A notifier as users write one, by which the tests' stack tells of failures."""
+"""A notifier like those that users write. The tests' stack is configured with it."""
 
 from pathlib import Path
 
@@ -15,6 +15,6 @@ class FileNotifier(BaseNotifier):
         self.path, self.text = path, text
 
     def notify(self, context: Context) -> None:
-        """Write the text, rendered for the task that failed, or the deadline."""
+        """Write the text, rendered for the failed task or the missed deadline."""
         with Path(self.path).open("a") as file:
             print(self.text, file=file)

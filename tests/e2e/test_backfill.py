@@ -1,4 +1,4 @@
-"""Backfills hour by hour, in either direction and beside the schedule, end as the source says; so does their range."""
+"""Backfills hour by hour, in either direction and beside the schedule, lead to the tables that the source demands."""
 
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -13,21 +13,19 @@ from support.waiting import wait_until
 from .conftest import NOTIFICATIONS, Stack
 
 
-def hours_of_the_past(stack: Stack, count: int) -> list[datetime]:
-    """The bounds of so many of the schedule's hours, from the middle of the source's changes on."""
-    [(hour,)] = stack.rows(
-        "SOURCE_URL",
+def find_past_hours(stack: Stack, count: int) -> list[datetime]:
+    """Return the bounds of `count` scheduled hours, of which the first is in the middle of the source's changes."""
+    [(hour,)] = stack.query_source(
         "select date_trunc('hour', percentile_disc(0.5) within group (order by updated_at)) from sales.orders",
     )
     minute, *_ = stack.environment["MEDALLION_SCHEDULE"].split()
     return [hour + timedelta(hours=number, minutes=int(minute)) for number in range(count + 1)]
 
 
-def correct(stack: Stack, moments: list[datetime], **values: str) -> None:
+def change_orders(stack: Stack, moments: list[datetime], **values: str) -> None:
     """Change an older, delivered order at each of the moments."""
     assignments = ", ".join(f"\"{name}\" = '{value}'" for name, value in values.items())
-    stack.rows(
-        "SOURCE_URL",
+    stack.query_source(
         "alter table sales.orders disable trigger user;"
         f" update sales.orders set {assignments}, updated_at = moment from ("
         "   select order_id, row_number() over (order by order_id) as number from sales.orders"
@@ -40,22 +38,21 @@ def correct(stack: Stack, moments: list[datetime], **values: str) -> None:
     )
 
 
-def arguments(hours: list[datetime]) -> list[str]:
+def range_options(hours: list[datetime]) -> list[str]:
+    """Return the options for the whole range of the hours."""
     return ["--from", f"{hours[0]:%Y-%m-%dT%H:%M:%S}", "--to", f"{hours[-1]:%Y-%m-%dT%H:%M:%S}"]
 
 
-def test_backfill_beside_the_schedule_is_as_the_range_in_one_run(stack: Stack, first_run: str) -> None:
-    """The source got columns, too, of types and names that no engine likes: bronze keeps them, nothing else minds."""
-    stack.rows(
-        "SOURCE_URL",
+def test_backfill_beside_the_schedule_equals_one_run_over_its_range(stack: Stack, first_run: str) -> None:
+    """The source also gets columns with difficult types and names: bronze captures them, and no later layer fails."""
+    stack.query_source(
         'alter table sales.orders add column channel text, add column "order" jsonb, add column "A Blob" bytea,'
         " add column copy text, add column _deleted text, add column _batch text",
     )
-    hours = hours_of_the_past(stack, 6)
+    hours = find_past_hours(stack, 6)
     moment = hours[2] + timedelta(minutes=5)
-    # One of an order's items: its other rows stay as they are.
-    stack.rows(
-        "SOURCE_URL",
+    # One item of an order changes, and its other rows stay unchanged.
+    stack.query_source(
         "alter table sales.order_items disable trigger user;"
         " update sales.order_items set seller_id = (select max(seller_id) from sales.sellers),"
         f" updated_at = '{moment}' where order_item_id = '1' and order_id = ("
@@ -63,7 +60,7 @@ def test_backfill_beside_the_schedule_is_as_the_range_in_one_run(stack: Stack, f
         f"  having count(*) = 2 and max(updated_at) < '{hours[0]}' order by 1 limit 1);"
         " alter table sales.order_items enable trigger user",
     )
-    app = {
+    values = {
         "channel": "app",
         "order": '{"a": [1]}',
         "A Blob": r"\xCAFE",
@@ -71,57 +68,57 @@ def test_backfill_beside_the_schedule_is_as_the_range_in_one_run(stack: Stack, f
         "_deleted": "no",
         "_batch": "x",
     }
-    correct(stack, [moment], order_status="canceled", **app)
+    change_orders(stack, [moment], order_status="canceled", **values)
     with AirflowApi(stack.settings) as airflow:
         runs = f"/api/v2/dags/{DAG}/dagRuns"
-        # A run that is cleared while its first task skips the others would do nothing: Airflow skips them all the same.
+        # Airflow skips the tasks of a run that is cleared while its first task skips them. Wait until no run is active.
         wait_until(lambda: not airflow.active(DAG))
-        # The schedule's last run, once more: what it finds has changed in its hour.
+        # Change a row in the hour of the last scheduled run, and repeat that run.
         [scheduled] = airflow.call("GET", f"{runs}?run_type=scheduled&order_by=-logical_date&limit=1")[
             "dag_runs"
         ]
         run = f"{runs}/{scheduled['dag_run_id']}"
         last_hour = datetime.fromisoformat(scheduled["data_interval_end"])
-        correct(stack, [last_hour - timedelta(minutes=5)], order_status="canceled", channel="shop")
+        change_orders(stack, [last_hour - timedelta(minutes=5)], order_status="canceled", channel="shop")
         airflow.call("POST", f"{run}/clear", {"dry_run": False})
-        stack.run("backfill", *arguments(hours))
+        stack.run("backfill", *range_options(hours))
         wait_until(lambda: airflow.call("GET", run)["state"] == "success")
         backfilled = airflow.call("GET", f"{runs}?run_type=backfill&order_by=start_date")["dag_runs"]
-        # Side by side, and in turn: whoever came first, the schedule waited for one hour of the past at most.
-        ended = airflow.call("GET", run)["end_date"]
-        assert backfilled[0]["start_date"] < ended < backfilled[2]["start_date"]
-    assert stack.differences(*MODELS) == {}
-    # It leaves nothing to the next run to read again, though cleared.
-    [(batch, read)] = stack.audit(
+        # They took turns: whichever run came first, the scheduled one waited for one backfilled hour at most.
+        scheduled_end = airflow.call("GET", run)["end_date"]
+        assert backfilled[0]["start_date"] < scheduled_end < backfilled[2]["start_date"]
+    assert stack.find_differences(*MODELS) == {}
+    # The cleared run leaves no rows that the next run must read again.
+    [(batch, read_batch)] = stack.query_audit(
         "select batch, published_batch from audit.publications"
         f" where run_id = ''{scheduled['dag_run_id']}'' order by batch desc limit 1"
     )
-    assert batch == read
-    assert stack.lake(
+    assert batch == read_batch
+    assert stack.query_trino(
         'select distinct channel, "order", "a blob", copy from bronze.orders where channel is not null order by 1'
     ) == [("app", '{"a":[1]}', "cafe", "first"), ("shop", None, None, None)]
-    # Iceberg has this name for itself.
-    assert stack.lake("show columns from bronze.orders like '!_deleted' escape '!'") == []
-    windows = stack.audit(
+    # The name is reserved in Iceberg, so that bronze has no such column.
+    assert stack.query_trino("show columns from bronze.orders like '!_deleted' escape '!'") == []
+    windows = stack.query_audit(
         "select window_start, window_end from audit.runs where kind = ''backfill'' order by 1"
     )
     assert windows == list(pairwise(hours))
 
-    before = stack.published()
-    stack.run("trigger", *arguments(hours))
-    assert stack.published() == before
+    before = stack.read_published()
+    stack.run("trigger", *range_options(hours))
+    assert stack.read_published() == before
 
-    # Each waited for longer than a run takes, and nobody was woken.
-    told = stack.settings.home / NOTIFICATIONS
-    assert "of backfill" not in (told.read_text() if told.exists() else "")
+    # Backfilled runs wait for a long time, but no notification about them is sent.
+    notifications = stack.settings.home / NOTIFICATIONS
+    assert "of backfill" not in (notifications.read_text() if notifications.exists() else "")
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("direction", [[], ["--run-backwards"]], ids=["forward", "backwards"])
-def test_two_days_by_airflow_itself(stack: Stack, first_run: str, direction: list[str]) -> None:
-    """In every fourth hour something changed; the hours between, as at night, have nothing but what is read again."""
-    hours = hours_of_the_past(stack, 48)
-    correct(stack, [hour + timedelta(minutes=5) for hour in hours[:-1:4]], order_status="canceled")
+def test_two_days_backfilled_by_airflow_itself(stack: Stack, first_run: str, direction: list[str]) -> None:
+    """Something changed in every fourth hour. The other hours have only rows of the lookback, as at night."""
+    hours = find_past_hours(stack, 48)
+    change_orders(stack, [hour + timedelta(minutes=5) for hour in hours[:-1:4]], order_status="canceled")
     stack.run(
         *("exec", "--", "airflow", "backfill", "create", "--dag-id", DAG, *direction),
         *("--from-date", hours[0].isoformat(), "--to-date", hours[-2].isoformat()),
@@ -130,11 +127,11 @@ def test_two_days_by_airflow_itself(stack: Stack, first_run: str, direction: lis
     with AirflowApi(stack.settings) as airflow:
         path = f"/api/v2/backfills?dag_id={DAG}"
         wait_until(
-            lambda: all(each["completed_at"] for each in airflow.call("GET", path)["backfills"]),
+            lambda: all(backfill["completed_at"] for backfill in airflow.call("GET", path)["backfills"]),
             seconds=4 * 3600,
         )
-    assert stack.differences(*MODELS) == {}
+    assert stack.find_differences(*MODELS) == {}
 
-    before = stack.published()
-    stack.run("trigger", *arguments(hours))
-    assert stack.published() == before
+    before = stack.read_published()
+    stack.run("trigger", *range_options(hours))
+    assert stack.read_published() == before

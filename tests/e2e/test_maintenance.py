@@ -1,4 +1,4 @@
-"""Maintenance on the real engines: what it removes, what it must not, and that no row changes."""
+"""Maintenance on the real engines: it removes old snapshots and stray files, and changes no row."""
 
 import json
 import os
@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from medallion import maintenance
+from medallion.run.state import TARGET_FILE_BYTES
 from medallion.settings import settings
 from stack.airflow_api import AirflowApi
 from stack.environment import environment
@@ -29,52 +30,47 @@ DAYS = 24 * 3600
 
 @pytest.fixture
 def table(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A table of 6 commits in one partition, one of them an update; our code finds the stack's Trino."""
+    """Create a table of six commits in one partition, one of them an update; connect our code to the stack's Trino."""
     name = "AIRFLOW_CONN_MEDALLION_TRINO"
     monkeypatch.setenv(name, environment(stack.settings)[name])
-    stack.lake(f"drop table if exists {TABLE}")
-    stack.lake(
+    stack.query_trino(f"drop table if exists {TABLE}")
+    stack.query_trino(
         f"create table {TABLE} (id bigint, at timestamp(6), _batch bigint)"
         " with (format_version = 2, partitioning = array['month(at)'])"
     )
     for batch in range(5):
-        stack.lake(
+        stack.query_trino(
             f"insert into {TABLE} values ({batch}, timestamp '2018-01-0{batch + 1} 00:00:00', {batch})"
         )
-    stack.lake(f"update {TABLE} set _batch = 5 where id = 2")
+    stack.query_trino(f"update {TABLE} set _batch = 5 where id = 2")
     yield TABLE
-    stack.lake(f"drop table {TABLE}")
+    stack.query_trino(f"drop table {TABLE}")
 
 
 ROWS = [(0, 0), (1, 1), (2, 5), (3, 3), (4, 4)]
 
 
-def rows(stack: Stack, table: str) -> list[tuple[Any, ...]]:
-    return stack.lake(f"select id, _batch from {table} order by id")
+def read_rows(stack: Stack, table: str) -> list[tuple[Any, ...]]:
+    return stack.query_trino(f"select id, _batch from {table} order by id")
 
 
-def snapshots(stack: Stack, table: str) -> list[int]:
-    """The ids of the snapshots, in the order of their commits."""
-    found = sorted(
-        stack.catalog.load_table(table).metadata.snapshots, key=lambda each: each.sequence_number or 0
-    )
-    return [each.snapshot_id for each in found]
+def read_snapshots(stack: Stack, table: str) -> list[int]:
+    """Return the ids of the snapshots, in the order of their commits."""
+    snapshots = stack.catalog.load_table(table).metadata.snapshots
+    return [
+        snapshot.snapshot_id
+        for snapshot in sorted(snapshots, key=lambda snapshot: snapshot.sequence_number or 0)
+    ]
 
 
-def compact_command(stack: Stack, table: str) -> list[str]:
+def compact_command(table: str) -> list[str]:
+    """Return the arguments of `python -m stack` that compact the table as the task does."""
     tables = json.dumps([{"name": table, "sorted_by": [], "sort": False}])
     context = {"batch": 0, "published_batch": 0, "rebuild": "none", "lake_catalog": "lake"}
-    run = json.dumps(context | {"target_file_bytes": maintenance.TARGET_BYTES})
+    run = json.dumps(context | {"target_file_bytes": TARGET_FILE_BYTES})
     options = ["--run", run, "--tables", tables, "--min-input-files", "5"]
-    return [
-        "exec",
-        "--",
-        "spark-submit",
-        "--master",
-        "local[2]",
-        "include/spark_jobs/compact_tables.py",
-        *options,
-    ]
+    script = "include/spark_jobs/compact_tables.py"
+    return ["exec", "--", "spark-submit", "--master", "local[2]", script, *options]
 
 
 def expire(
@@ -85,44 +81,44 @@ def expire(
 
 
 def test_compaction_changes_no_row_and_leaves_one_file(stack: Stack, table: str) -> None:
-    before = maintenance.figures(stack.catalog.load_table(table))
+    before = maintenance.measure_table(stack.catalog.load_table(table))
     assert (before.data_files, before.delete_files) == (6, 1)
-    stack.run(*compact_command(stack, table))
-    after = maintenance.figures(stack.catalog.load_table(table))
+    stack.run(*compact_command(table))
+    after = maintenance.measure_table(stack.catalog.load_table(table))
     assert (after.data_files, after.delete_files) == (1, 0)
-    assert rows(stack, table) == ROWS
+    assert read_rows(stack, table) == ROWS
 
 
-def test_compaction_that_was_killed_is_done_by_the_next(stack: Stack, table: str) -> None:
+def test_next_compaction_completes_one_that_was_killed(stack: Stack, table: str) -> None:
     folder = Path(stack.catalog.load_table(table).location().removeprefix("file://"))
     before = set(folder.rglob("*.parquet"))
-    command = [sys.executable, "-m", "stack", *compact_command(stack, table)]
+    command = [sys.executable, "-m", "stack", *compact_command(table)]
     with subprocess.Popen(command, cwd=ROOT, env=stack.environment) as killed:
-        # It writes its first file.
+        # Kill it when it has written its first file.
         wait_until(lambda: set(folder.rglob("*.parquet")) - before, every=0.01)
         killed.kill()
-    assert rows(stack, table) == ROWS
-    stack.run(*compact_command(stack, table))
-    assert rows(stack, table) == ROWS
-    assert maintenance.figures(stack.catalog.load_table(table)).data_files == 1
+    assert read_rows(stack, table) == ROWS
+    stack.run(*compact_command(table))
+    assert read_rows(stack, table) == ROWS
+    assert maintenance.measure_table(stack.catalog.load_table(table)).data_files == 1
 
 
 def test_snapshots_past_their_time_expire(stack: Stack, table: str, monkeypatch: pytest.MonkeyPatch) -> None:
     time.sleep(2)
-    stack.lake(f"insert into {table} values (9, timestamp '2018-01-09 00:00:00', 9)")
-    *_, last = snapshots(stack, table)
+    stack.query_trino(f"insert into {table} values (9, timestamp '2018-01-09 00:00:00', 9)")
+    *_, last = read_snapshots(stack, table)
     expire(stack, table, [], timedelta(seconds=1), monkeypatch)
-    assert snapshots(stack, table) == [last]
-    assert rows(stack, table) == [*ROWS, (9, 9)]
+    assert read_snapshots(stack, table) == [last]
+    assert read_rows(stack, table) == [*ROWS, (9, 9)]
 
 
 def test_snapshots_younger_than_the_limit_stay(
     stack: Stack, table: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, *_ = before = snapshots(stack, table)
+    first, *_ = before = read_snapshots(stack, table)
     expire(stack, table, [], timedelta(hours=1), monkeypatch)
-    assert snapshots(stack, table) == before
-    assert stack.lake(f"select count(*) from {table} for version as of {first}") == [(0,)]
+    assert read_snapshots(stack, table) == before
+    assert stack.query_trino(f"select count(*) from {table} for version as of {first}") == [(0,)]
 
 
 def test_published_snapshot_and_later_ones_stay_however_old(
@@ -131,21 +127,21 @@ def test_published_snapshot_and_later_ones_stay_however_old(
     monkeypatch.setattr(maintenance, "CLOCK_MARGIN", timedelta(seconds=2))
     time.sleep(4)
     for batch in (6, 7):
-        stack.lake(f"insert into {table} values ({batch}, timestamp '2018-01-10 00:00:00', {batch})")
-    *_, published, last = snapshots(stack, table)
+        stack.query_trino(f"insert into {table} values ({batch}, timestamp '2018-01-10 00:00:00', {batch})")
+    *_, published, last = read_snapshots(stack, table)
     time.sleep(2)
     expire(stack, table, [published, last], timedelta(seconds=1), monkeypatch)
-    assert snapshots(stack, table) == [published, last]
-    assert rows(stack, f"{table} for version as of {published}") == [*ROWS, (6, 6)]
+    assert read_snapshots(stack, table) == [published, last]
+    assert read_rows(stack, f"{table} for version as of {published}") == [*ROWS, (6, 6)]
 
 
-def test_stray_files_go_once_they_are_old_and_no_link_is_followed(
+def test_old_stray_files_are_removed_and_no_link_is_followed(
     stack: Stack, table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = Path(stack.catalog.load_table(table).location().removeprefix("file://")) / "data"
     old, young, outside = folder / "old.parquet", folder / "young.parquet", tmp_path / "outside.parquet"
     for path in (old, young, outside):
-        path.write_text("of a writer that was killed")
+        path.write_text("left by a writer that was killed")
     (folder / "elsewhere").symlink_to(tmp_path)
     (folder / "alias.parquet").symlink_to(outside)
     age = time.time() - 8 * DAYS
@@ -155,47 +151,50 @@ def test_stray_files_go_once_they_are_old_and_no_link_is_followed(
     expire(stack, table, [], timedelta(hours=168), monkeypatch)
     assert not old.exists()
     assert young.exists() and outside.exists()
-    assert rows(stack, table) == ROWS
+    assert read_rows(stack, table) == ROWS
 
 
 @pytest.mark.long
 def test_small_commits_leave_files_and_metadata_bounded(stack: Stack, tmp_path: Path) -> None:
-    found = tmp_path / "figures.json"
-    options = ["--commits", "500", "--rows", "2000", "--json", str(found)]
+    report = tmp_path / "figures.json"
+    options = ["--commits", "500", "--rows", "2000", "--json", str(report)]
     stack.run("exec", "--", "python", "bench/small_commits.py", *options)
-    results = json.loads(found.read_text())
-    assert [(each["maintenance"], each["layer"]) for each in results] == [
+    results = json.loads(report.read_text())
+    assert [(result["maintenance"], result["layer"]) for result in results] == [
         (when, layer) for when in ("before", "after") for layer in ("bronze", "silver", "gold")
     ]
-    for each in results:
-        # A day's commits are 24 at most; fewer than five are left alone.
-        assert each["most_small_files"] < (5 if each["maintenance"] == "after" else 24 + 5)
-        assert each["manifests"] < 10 + (0 if each["maintenance"] == "after" else 2 * 24)
+    for result in results:
+        # Before maintenance the files of up to 24 commits come on top; it leaves fewer than five small files unchanged.
+        is_maintained = result["maintenance"] == "after"
+        assert result["most_small_files"] < (5 if is_maintained else 24 + 5)
+        assert result["manifests"] < (10 if is_maintained else 10 + 2 * 24)
 
 
-def test_daily_run_leaves_gold_and_the_publication_as_they_are(stack: Stack, first_run: str) -> None:
-    before = stack.published()
+def test_daily_run_changes_neither_facts_nor_the_publication(stack: Stack, first_run: str) -> None:
+    before = stack.read_published()
     facts = "select count(*), checksum(order_id), checksum(payment_value), checksum(_batch) from silver.fact_sales"
-    [held] = stack.lake(facts)
+    [figures] = stack.query_trino(facts)
     stack.run("maintain")
     with AirflowApi(stack.settings) as airflow:
-        # The schedule's own run, which Airflow makes as the DAG is unpaused.
-        for left in airflow.active(MAINTENANCE_DAG):
-            airflow.follow(MAINTENANCE_DAG, left["dag_run_id"])
-    assert stack.lake(facts) == [held]
-    assert stack.published() == before
+        # Airflow creates the scheduled run, too, because `make maintain` unpauses the DAG.
+        for run in airflow.active(MAINTENANCE_DAG):
+            airflow.follow(MAINTENANCE_DAG, run["dag_run_id"])
+    assert stack.query_trino(facts) == [figures]
+    assert stack.read_published() == before
 
     order = [("order_purchase_timestamp", "ascending"), ("customer_id", "ascending")]
     for scanned in stack.catalog.load_table("silver.fact_sales").scan().plan_files():
         path = scanned.file.file_path.removeprefix("file:")
-        found = pq.ParquetFile(path).read(columns=[name for name, _ in order])
-        assert found == found.sort_by(order), path
-    [(published,)] = stack.audit("select published_snapshots::text from audit.pipeline")
+        sorted_columns = pq.ParquetFile(path).read(columns=[name for name, _ in order])
+        assert sorted_columns == sorted_columns.sort_by(order), path
+    [(published,)] = stack.query_audit("select published_snapshots::text from audit.pipeline")
     for name, snapshot in json.loads(published).items():
-        assert stack.lake(f"select count(*) >= 0 from {name} for version as of {snapshot}") == [(True,)]
-    assert stack.audit("select lease_run_id from audit.pipeline") == [(None,)]
-    told = stack.audit(
+        assert stack.query_trino(f"select count(*) >= 0 from {name} for version as of {snapshot}") == [
+            (True,)
+        ]
+    assert stack.query_audit("select lease_run_id from audit.pipeline") == [(None,)]
+    tasks = stack.query_audit(
         "select task_id from audit.data_pipeline_runs"
         " where dag_id = ''medallion_maintenance'' and status = ''success'' group by 1 order by 1"
     )
-    assert told == [("compact",), ("end",), ("expire",), ("measure",)]
+    assert tasks == [("compact",), ("end",), ("expire",), ("measure",)]

@@ -1,7 +1,7 @@
-"""What hourly windows can't see: rows that are gone at the source, and versions that came with an old `updated_at`.
+"""Reconciliation: it finds rows that are gone at the source, and versions with a time that windows have passed.
 
-The tests build on one another, in the order they stand here: first the mode of the bronze models by itself, one dbt
-command a step, then the DAG, against a shop that keeps trading.
+The tests build on one another, in the order of this file. The first ones run the bronze models without Airflow, one
+dbt command for each step; the others run the DAG, while the shop keeps trading.
 """
 
 import re
@@ -22,81 +22,75 @@ from support.waiting import wait_until
 
 from .conftest import Stack
 
-# Of these the mode is tried by hand.
-TRIED = ("sellers", "order_items", "product_category_name_translation")
-# Keys as they should be: the generated shop has others, too.
+# Tables that the tests without Airflow change and compare.
+COMPARED = ("sellers", "order_items", "product_category_name_translation")
+# A well-formed key. The generated shop has others, too.
 ID = "^[0-9a-f]{32}$"
-DELETE = "max_by(_op, row(updated_at, _batch, _op = 'delete', _hash)) = 'delete'"
-
-
-def at_source(stack: Stack, statement: str) -> list[tuple[Any, ...]]:
-    return stack.rows("SOURCE_URL", statement)
+IS_DELETED = "max_by(_op, row(updated_at, _batch, _op = 'delete', _hash)) = 'delete'"
 
 
 @pytest.fixture(scope="module")
-def quiet(stack: Stack, first_run: str) -> None:
-    """No hourly run comes between; the next `trigger` lets them run again."""
+def paused(stack: Stack, first_run: str) -> None:
+    """Pause the hourly DAG, so that no run of it comes between; the next `trigger` unpauses it."""
     with AirflowApi(stack.settings) as airflow:
         wait_until(lambda: not airflow.active(DAG))
-        pause(airflow)
+        pause_hourly(airflow)
 
 
-def pause(airflow: AirflowApi) -> None:
+def pause_hourly(airflow: AirflowApi) -> None:
     airflow.call("PATCH", f"/api/v2/dags/{DAG}", {"is_paused": True})
 
 
-def by_hand(
+def reconcile(
     stack: Stack, *tables: str, max_deleted_share: float = 0.2, fails: bool = False
 ) -> tuple[int, str]:
-    """Reconcile tables as a run's tasks do, in several pieces, as a batch of its own; return it, and what dbt said."""
+    """Reconcile tables as a run's tasks do, in several buckets and a new batch; return the batch and dbt's output."""
     batch = stack.draw_batch()
-    said = stack.capture(
+    output = stack.run_bronze(
         *tables, kind="reconcile", batch=batch, chunk_rows=2_000,
         extract_from="2000-01-01 00:00:00", extract_to="2100-01-01 00:00:00",
         max_deleted_share=max_deleted_share, max_deleted_from=10, fails=fails,
     )  # fmt: skip
-    return batch, said
+    return batch, output
 
 
-def found(stack: Stack, batch: int) -> dict[str, tuple[int, int, int]]:
-    """Table -> missed, deleted, went back, as the audit has it."""
-    rows = stack.audit(
+def read_findings(stack: Stack, batch: int) -> dict[str, tuple[int, int, int]]:
+    """Return what a reconciliation recorded in the audit: table -> rows that were missed, were deleted, went back."""
+    rows = stack.query_audit(
         f"select table_name, missed, deleted, went_back from audit.reconciliations where batch = {batch}"
     )
-    return {table: tuple(figures) for table, *figures in rows}  # type: ignore[misc]
+    return {table: tuple(figures) for table, *figures in rows}
 
 
-def versions(stack: Stack, table: str, condition: str) -> list[tuple[Any, ...]]:
-    """(_op, _batch) of versions in bronze, in the order in which they came to decide."""
-    return stack.lake(f"select _op, _batch from bronze.{table} where {condition} order by updated_at, _batch")
+def read_versions(stack: Stack, table: str, condition: str) -> list[tuple[Any, ...]]:
+    """Return (_op, _batch) of versions in bronze; the last one decides."""
+    return stack.query_trino(
+        f"select _op, _batch from bronze.{table} where {condition} order by updated_at, _batch"
+    )
 
 
-def test_each_kind_of_difference_is_found_and_mended_once(stack: Stack, quiet: None) -> None:
-    [(seller,)] = at_source(
-        stack,
+def test_each_kind_of_difference_is_found_and_fixed_once(stack: Stack, paused: None) -> None:
+    [(seller,)] = stack.query_source(
         f"select seller_id from sales.sellers where seller_id ~ '{ID}'"
         " group by 1 having count(*) = 1 order by 1 limit 1",
     )
-    at_source(stack, "create table sales.kept as select * from sales.sellers where false")
-    at_source(
-        stack,
-        f"with gone as (delete from sales.sellers where seller_id = '{seller}' returning *)"
-        " insert into sales.kept select * from gone",
+    stack.query_source("create table sales.backup as select * from sales.sellers where false")
+    stack.query_source(
+        f"with deleted as (delete from sales.sellers where seller_id = '{seller}' returning *)"
+        " insert into sales.backup select * from deleted",
     )
-    # Rows that no key tells apart, two of one key, and keys that differ by how a null is written.
-    at_source(
-        stack,
+    # Rows without a key, two rows of one key, and keys that differ only by null and the text `null`.
+    stack.query_source(
         "insert into sales.order_items (order_id, order_item_id, price, updated_at) values"
         " (null, null, '1', '2017-01-01Z'), (null, '99', '1', '2017-01-01Z'), (null, '99', '2', '2017-01-02Z'),"
         " ('null', '99', '1', '2017-01-01Z'), ('null', null, '1', '2017-01-01Z')",
     )
-    # Changed under the old time, as a database may whose trigger is off; and gone back.
+    # Two rows change and keep their time, as in a database whose trigger is off. The time of three rows goes back.
     categories = (
         "select distinct product_category_name from sales.product_category_name_translation"
         " where product_category_name ~ '^[a-z_]+$' order by 1"
     )
-    at_source(
-        stack,
+    stack.query_source(
         "alter table sales.product_category_name_translation disable trigger user;"
         " update sales.product_category_name_translation set product_category_name_english = 'renamed'"
         f" where product_category_name in ({categories} limit 2);"
@@ -104,92 +98,98 @@ def test_each_kind_of_difference_is_found_and_mended_once(stack: Stack, quiet: N
         f" where product_category_name in ({categories} offset 5 limit 3);"
         " alter table sales.product_category_name_translation enable trigger user",
     )
-    batch, _ = by_hand(stack, *TRIED)
-    assert found(stack, batch) == {
+    batch, _ = reconcile(stack, *COMPARED)
+    assert read_findings(stack, batch) == {
         "sellers": (0, 1, 0),
         "order_items": (4, 0, 0),
         "product_category_name_translation": (2, 0, 3),
     }
-    [upsert, delete] = versions(stack, "sellers", f"seller_id = '{seller}'")
+    [upsert, delete] = read_versions(stack, "sellers", f"seller_id = '{seller}'")
     assert upsert[0] == "upsert" and delete == ("delete", batch)
-    [(ended,)] = stack.lake(
+    [(times,)] = stack.query_trino(
         f"select count(distinct updated_at) from bronze.sellers where seller_id = '{seller}'"
     )
-    assert ended == 1
-    # Only the winner of a key is looked at.
-    assert stack.lake(
+    assert times == 1
+    # If two rows have one key, only the newer one is compared.
+    assert stack.query_trino(
         "select price from bronze.order_items where order_id is null and order_item_id = '99'"
     ) == [("2",)]
-    assert stack.lake(
+    assert stack.query_trino(
         f"select count(*) from bronze.product_category_name_translation where _batch = {batch}"
     ) == [(2,)]
     keys = "select product_category_name from reconciled.product_category_name_translation"
-    assert stack.lake(f"{keys} where _finding = 'went_back' order by 1") == at_source(
-        stack, f"{categories} offset 5 limit 3"
+    assert stack.query_trino(f"{keys} where _finding = 'went_back' order by 1") == stack.query_source(
+        f"{categories} offset 5 limit 3"
     )
 
-    again, _ = by_hand(stack, *TRIED)
-    assert found(stack, again) == {
+    again, _ = reconcile(stack, *COMPARED)
+    assert read_findings(stack, again) == {
         "sellers": (0, 0, 0),
         "order_items": (0, 0, 0),
         "product_category_name_translation": (0, 0, 3),
     }
-    for table in TRIED:
-        assert stack.lake(f"select count(*) from bronze.{table} where _batch = {again}") == [(0,)]
+    for table in COMPARED:
+        assert stack.query_trino(f"select count(*) from bronze.{table} where _batch = {again}") == [(0,)]
 
-    # What decided once, decides again when it is back, under the time it had: the same versions, stamped.
-    at_source(stack, "insert into sales.sellers select * from sales.kept; drop table sales.kept")
-    at_source(
-        stack,
+    # Rows that come back with their old time decide again: their versions in bronze get the new batch.
+    stack.query_source("insert into sales.sellers select * from sales.backup; drop table sales.backup")
+    stack.query_source(
         "delete from sales.order_items where order_item_id = '99'"
         " or order_item_id is null and (order_id is null or order_id = 'null')",
     )
-    restored, _ = by_hand(stack, *TRIED[:2])
-    assert found(stack, restored) == {"sellers": (1, 0, 0), "order_items": (0, 4, 0)}
-    assert versions(stack, "sellers", f"seller_id = '{seller}'") == [("delete", batch), ("upsert", restored)]
-    assert versions(stack, "order_items", "order_id is null and order_item_id is null") == [
+    restored, _ = reconcile(stack, *COMPARED[:2])
+    assert read_findings(stack, restored) == {"sellers": (1, 0, 0), "order_items": (0, 4, 0)}
+    assert read_versions(stack, "sellers", f"seller_id = '{seller}'") == [
+        ("delete", batch),
+        ("upsert", restored),
+    ]
+    assert read_versions(stack, "order_items", "order_id is null and order_item_id is null") == [
         ("upsert", batch),
         ("delete", restored),
     ]
 
-    at_source(stack, f"delete from sales.sellers where seller_id = '{seller}'")
-    gone, _ = by_hand(stack, "sellers")
-    assert found(stack, gone) == {"sellers": (0, 1, 0)}
-    assert versions(stack, "sellers", f"seller_id = '{seller}'") == [("upsert", restored), ("delete", gone)]
+    stack.query_source(f"delete from sales.sellers where seller_id = '{seller}'")
+    ended, _ = reconcile(stack, "sellers")
+    assert read_findings(stack, ended) == {"sellers": (0, 1, 0)}
+    assert read_versions(stack, "sellers", f"seller_id = '{seller}'") == [
+        ("upsert", restored),
+        ("delete", ended),
+    ]
 
 
-def test_source_caught_while_it_is_reloaded_ends_nothing(stack: Stack, quiet: None) -> None:
-    [(rows,)] = at_source(
-        stack, "select count(*) from (select distinct seller_id from sales.sellers) as keys"
+def test_nothing_is_deleted_while_the_source_is_being_reloaded(stack: Stack, paused: None) -> None:
+    [(rows,)] = stack.query_source(
+        "select count(*) from (select distinct seller_id from sales.sellers) as keys"
     )
-    at_source(stack, "create table sales.kept as select * from sales.sellers; delete from sales.sellers")
+    stack.query_source("create table sales.backup as select * from sales.sellers; delete from sales.sellers")
     try:
-        stopped, said = by_hand(stack, "sellers", fails=True)
-        assert f"sellers: {rows} of {rows} rows are gone at the source, more than 20%" in said
-        assert "MEDALLION_MAX_DELETED_SHARE" in said and "allow_deletes" in said
-        assert stack.lake(f"select count(*) from bronze.sellers where _batch = {stopped}") == [(0,)]
-        allowed, _ = by_hand(stack, "sellers", max_deleted_share=1)
-        assert stack.lake(f"select count(*) from bronze.sellers where _batch = {allowed}") == [(rows,)]
+        stopped, output = reconcile(stack, "sellers", fails=True)
+        assert f"sellers: {rows} of {rows} rows are gone at the source, more than 20%" in output
+        assert "MEDALLION_MAX_DELETED_SHARE" in output and "allow_deletes" in output
+        assert stack.query_trino(f"select count(*) from bronze.sellers where _batch = {stopped}") == [(0,)]
+        allowed, _ = reconcile(stack, "sellers", max_deleted_share=1)
+        assert stack.query_trino(f"select count(*) from bronze.sellers where _batch = {allowed}") == [(rows,)]
     finally:
-        at_source(stack, "insert into sales.sellers select * from sales.kept; drop table sales.kept")
+        stack.query_source("insert into sales.sellers select * from sales.backup; drop table sales.backup")
 
 
-def test_time_that_no_window_reaches_stops_its_table_and_is_told(stack: Stack, quiet: None) -> None:
-    at_source(
-        stack,
+def test_time_that_no_window_reaches_fails_its_table(stack: Stack, paused: None) -> None:
+    stack.query_source(
         "insert into sales.sellers (seller_id, updated_at)"
         " values ('eternal', 'infinity'), ('ancient', '0001-12-31 23:06:32+00 BC')",
     )
     try:
-        _, said = by_hand(stack, "sellers", fails=True)
+        _, output = reconcile(stack, "sellers", fails=True)
     finally:
-        at_source(stack, "delete from sales.sellers where seller_id in ('eternal', 'ancient')")
-    assert "The source has 2 rows in sales.sellers whose updated_at is not within the years 1 to 9999" in said
+        stack.query_source("delete from sales.sellers where seller_id in ('eternal', 'ancient')")
+    assert (
+        "The source has 2 rows in sales.sellers whose updated_at is not within the years 1 to 9999" in output
+    )
 
 
 @contextmanager
-def trading(stack: Stack) -> Iterator[None]:
-    """Meanwhile the shop trades and deletes, and rows are written anew under the time they had, as by a reload."""
+def keep_trading(stack: Stack) -> Iterator[None]:
+    """Let the shop trade and delete meanwhile, and rewrite rows under their old time, as a reload does."""
     stop = Event()
 
     def trade() -> None:
@@ -212,9 +212,9 @@ def trading(stack: Stack) -> Iterator[None]:
         trader.result()
 
 
-def test_no_live_row_is_deleted_while_the_shop_trades(stack: Stack, quiet: None) -> None:
-    """The run is the schedule's own, which Airflow makes as the DAG is unpaused."""
-    with trading(stack), AirflowApi(stack.settings) as airflow:
+def test_no_live_row_is_deleted_while_the_shop_trades(stack: Stack, paused: None) -> None:
+    """The run is the scheduled one that Airflow creates when the DAG is unpaused."""
+    with keep_trading(stack), AirflowApi(stack.settings) as airflow:
         airflow.wait_dag(RECONCILE_DAG)
         airflow.unpause(RECONCILE_DAG)
         runs = wait_until(lambda: airflow.active(RECONCILE_DAG))
@@ -222,47 +222,46 @@ def test_no_live_row_is_deleted_while_the_shop_trades(stack: Stack, quiet: None)
     assert runs[0]["run_type"] == "scheduled"
     for table, key in TABLES.items():
         columns = ", ".join(key)
-        ended = f"select {columns} from bronze.{table} group by {columns} having {DELETE}"
-        assert stack.lake(f"{ended} intersect select {columns} from postgres.sales.{table}") == [], table
-    [(batch,)] = stack.audit("select max(batch) from audit.reconciliations")
-    assert sum(deleted for _, deleted, _ in found(stack, batch).values()) > 0
+        deleted = f"select {columns} from bronze.{table} group by {columns} having {IS_DELETED}"
+        assert stack.query_trino(f"{deleted} intersect select {columns} from postgres.sales.{table}") == [], (
+            table
+        )
+    [(batch,)] = stack.query_audit("select max(batch) from audit.reconciliations")
+    assert sum(deleted for _, deleted, _ in read_findings(stack, batch).values()) > 0
 
 
-def test_gold_is_the_source_again_by_an_hourly_run_that_was_paused_meanwhile(
-    stack: Stack, quiet: None
-) -> None:
-    """Deletes and changes under an old time, none of which a window sees; and a time that went back.
+def test_hourly_run_paused_during_a_reconciliation_publishes_its_findings(stack: Stack, paused: None) -> None:
+    """Windows see neither deletes nor changes that keep an old time. The time of some rows goes back, too.
 
-    The hourly run was paused while it held the lease: it blocks nobody, and takes what came between along.
+    The hourly run is paused while it holds the lease. It blocks no other run, and publishes the rows of the
+    reconciliation that ran meanwhile.
     """
-    stack.sample("live", "--deletes", "--orders", "50")
+    stack.run_sample("live", "--deletes", "--orders", "50")
     delivered = (
         f"select order_id from sales.orders where order_status = 'delivered' and order_id ~ '{ID}'"
         " group by 1 having max(updated_at) < now() - interval '1 day' and count(*) = 1 order by 1"
     )
-    at_source(
-        stack,
+    stack.query_source(
         "update sales.orders set order_status = 'canceled', updated_at = updated_at + interval '1 microsecond'"
         f" where order_id in ({delivered} limit 20)",
     )
-    at_source(
-        stack,
+    stack.query_source(
         "update sales.orders set updated_at = updated_at - interval '1 hour'"
         f" where order_id in ({delivered} limit 5)",
     )
     with AirflowApi(stack.settings) as airflow:
         hourly = airflow.trigger(DAG, {})
         airflow.unpause(DAG)
-        tries = (
+        attempts = (
             f"select * from audit.data_pipeline_runs where run_id = ''{hourly}'' and task_id like ''bronze.%''"
             " and status <> ''skipped''"
         )
-        wait_until(lambda: stack.audit(tries))
-        pause(airflow)
-    said = stack.run("reconcile")
-    assert re.search(r"success .* tests\.spark", said)
-    assert stack.audit("select lease_run_id from audit.pipeline") == [(None,)]
-    [(missed, deleted, went_back)] = stack.audit(
+        wait_until(lambda: stack.query_audit(attempts))
+        pause_hourly(airflow)
+    output = stack.run("reconcile")
+    assert re.search(r"success .* tests\.spark", output)
+    assert stack.query_audit("select lease_run_id from audit.pipeline") == [(None,)]
+    [(missed, deleted, went_back)] = stack.query_audit(
         "select missed, deleted, went_back from audit.reconciliations"
         " where table_name = ''orders'' order by batch desc limit 1"
     )
@@ -271,11 +270,13 @@ def test_gold_is_the_source_again_by_an_hourly_run_that_was_paused_meanwhile(
     with AirflowApi(stack.settings) as airflow:
         airflow.unpause(DAG)
         airflow.follow(DAG, hourly)
-    expected = stack.expected()
-    assert stack.differences(expected=expected) == {}
+    expected = stack.compute_expected()
+    assert stack.find_differences(expected=expected) == {}
     for entity, key in TABLES.items():
-        current = stack.lake(f"select {', '.join(key)} from silver.stg_{entity} where _state = 'current'")
-        places = [expected.columns(entity).index(column) for column in key]
-        assert {tuple(row[place] for place in places) for row in expected.rows(entity)} == set(current), (
-            entity
+        current = stack.query_trino(
+            f"select {', '.join(key)} from silver.stg_{entity} where _state = 'current'"
         )
+        positions = [expected.columns(entity).index(column) for column in key]
+        assert {tuple(row[position] for position in positions) for row in expected.rows(entity)} == set(
+            current
+        ), entity
