@@ -18,8 +18,9 @@ ENGINES = ("TRINO_", "THRIFT_")
 class Dbt:
     """dbt on the engines that `environment` names, the environment of the stack's processes; writes into `folder`."""
 
-    def __init__(self, environment: dict[str, str], folder: Path) -> None:
+    def __init__(self, environment: dict[str, str], folder: Path, project: Path = DBT_PROJECT) -> None:
         """Take the engines' variables. The first run parses the project."""
+        self.project = project
         self.environment = {name: value for name, value in environment.items() if name.startswith(ENGINES)}
         self.folder = folder
 
@@ -48,7 +49,7 @@ class Dbt:
             done = dbtRunner(manifest=manifest, callbacks=[listen]).invoke([
                 "--no-version-check", "--log-level", "error", "--log-path", str(self.folder),
                 *arguments, "--target", engine, "--target-path", str(self.folder / engine),
-                "--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT),
+                "--project-dir", str(self.project), "--profiles-dir", str(self.project),
             ])  # fmt: skip
         if done.exception:
             raise done.exception
