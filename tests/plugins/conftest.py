@@ -1,4 +1,4 @@
-"""The gold database and the source, on a real PostgreSQL."""
+"""The fixture project, the gold database and the source on a real PostgreSQL, and an Iceberg catalog."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -6,22 +6,30 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 from tenacity import stop_after_delay
 
-from medallion.engines.postgres import create_audit_tables
+from medallion.engines.postgres import transaction
+from medallion.names import GOLD, LAYERS, lake_table
+from medallion.project import manifest
 from medallion.project.contracts import gold_tables
 from medallion.run import lease
-from medallion.run.attempts import AttemptListener, close_attempt
+from medallion.run.attempts import attempt_of
 from medallion.settings import settings
+from medallion.store.attempts import close_attempt_row, open_attempt
+from medallion.store.migrations import upgrade_store
+from medallion.store.pipeline import publication_batch, read_pipeline
+from medallion.tasks import dbt
+from support.dbt_project import parsed_fixture
 from support.postgres import Server, query
-from support.task_instance import Task
+from support.task_instance import HOURLY, Task
 
 
 @pytest.fixture(autouse=True)
 def defaults(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No setting of the machine that runs the tests; those of a test end with it."""
+    """Remove all settings of the machine that runs the tests; those of a test end with the test."""
     for name in type(settings()).model_fields:
         monkeypatch.delenv(f"MEDALLION_{name.upper()}", raising=False)
     settings.cache_clear()
@@ -29,111 +37,187 @@ def defaults(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     settings.cache_clear()
 
 
+@pytest.fixture(autouse=True, scope="package")
+def fixture_project(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """Let the package read the manifests of tests/support/models; other tests of this process get theirs back."""
+    folder = parsed_fixture(request.config.cache.mkdir("dbt"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(manifest, "MANIFESTS", folder)
+        patch.setattr(dbt, "MANIFESTS", folder)
+        forget_manifest()
+        yield folder
+    forget_manifest()
+
+
+def forget_manifest() -> None:
+    """Clear what was read from a manifest."""
+    manifest.manifest.cache_clear()
+    gold_tables.cache_clear()
+
+
+Models = Callable[[dict[str, Any]], None]
+
+
+@pytest.fixture
+def declare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Models]:
+    """Let the package read a manifest that the test writes."""
+
+    def write(content: dict[str, Any]) -> None:
+        (tmp_path / "trino").mkdir(exist_ok=True)
+        (tmp_path / "trino" / "manifest.json").write_text(json.dumps(content))
+        forget_manifest()
+
+    monkeypatch.setattr(manifest, "MANIFESTS", tmp_path)
+    forget_manifest()
+    yield write
+    forget_manifest()
+
+
 def connection(server: Server, database: str, login: str = "postgres") -> str:
-    """An Airflow connection to a database of the server, as JSON."""
+    """Return an Airflow connection to a database of the server, as JSON."""
     return json.dumps(
         {"conn_type": "postgres", "host": str(server.folder), "login": login, "schema": database}
     )
 
 
-Gold = Callable[..., list[tuple[Any, ...]]]
+Query = Callable[..., list[tuple[Any, ...]]]
 
 
 @pytest.fixture
-def gold(postgres: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gold]:
-    """An empty database for gold, with the audit tables; called with a statement it returns the rows."""
-    query_outside(postgres, "create database bi")
-    monkeypatch.setenv("AIRFLOW_CONN_MEDALLION_GOLD", connection(postgres, "bi"))
+def empty_gold(postgres: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Query]:
+    """An empty database for gold; called with a statement it returns the rows."""
+    yield from gold_database(postgres, monkeypatch, "template1")
+
+
+@pytest.fixture
+def gold(postgres: Server, store_template: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Query]:
+    """A database for gold with an empty store; called with a statement it returns the rows."""
     # There is no engine here on which anything could be left.
     monkeypatch.setattr(lease, "end_all_leftovers", lambda: None)
-    # Tries that a test leaves open have no process.
+    # Attempts that a test leaves open have no process.
     monkeypatch.setattr(lease.wait_for_open_attempts.retry, "stop", stop_after_delay(0))
-    create_audit_tables()
-    yield lambda statement, parameters=None: query(postgres.url(database="bi"), statement, parameters)
-    query_outside(postgres, "drop database bi with (force)")
+    yield from gold_database(postgres, monkeypatch, store_template)
+
+
+@pytest.fixture(scope="session")
+def store_template(postgres: Server) -> str:
+    """The name of a database with an empty store. Copying it is faster than running the migrations."""
+    query_outside(postgres, "create database empty_store")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRFLOW_CONN_MEDALLION_GOLD", connection(postgres, "empty_store"))
+        upgrade_store()
+    return "empty_store"
+
+
+def gold_database(server: Server, patch: pytest.MonkeyPatch, template: str) -> Iterator[Query]:
+    """Create the database `bi`, connect Airflow with it, and drop it afterwards."""
+    query_outside(server, f"create database bi template {template}")
+    patch.setenv("AIRFLOW_CONN_MEDALLION_GOLD", connection(server, "bi"))
+    yield lambda statement, parameters=None: query(server.url(database="bi"), statement, parameters)
+    query_outside(server, "drop database bi with (force)")
 
 
 @pytest.fixture
-def source_url(postgres: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The URL of an empty database, to which Airflow's connection of the source leads."""
+def source(postgres: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Query]:
+    """An empty database that Airflow's connection of the source leads to."""
     query_outside(postgres, "create database source")
     monkeypatch.setenv("AIRFLOW_CONN_MEDALLION_SOURCE", connection(postgres, "source"))
-    yield postgres.url(database="source")
+    yield lambda statement, parameters=None: query(postgres.url(database="source"), statement, parameters)
     query_outside(postgres, "drop database source with (force)")
 
 
 @pytest.fixture
-def source(source_url: str) -> Gold:
-    """An empty source: the nine tables with no column but `updated_at`."""
-    query(source_url, "create schema sales")
-    for table in (
-        "customers", "sellers", "products", "product_category_name_translation", "geolocation",
-        "orders", "order_items", "order_payments", "order_reviews",
-    ):  # fmt: skip
-        query(source_url, f"create table sales.{table} (updated_at timestamptz not null)")
-    return lambda statement, parameters=None: query(source_url, statement, parameters)
+def plant(source: Query) -> Query:
+    """The source that tests/support/models describe, without a row."""
+    source(
+        """
+        create schema plant;
+        create table plant.devices (device_id text, site text, updated_at timestamptz not null);
+        create table plant."Reading Log" (
+            reading_id text, device_id text, read_at timestamp, amount numeric(18, 2), updated_at timestamptz not null
+        )
+        """
+    )
+    return source
 
 
 @pytest.fixture
 def catalog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SqlCatalog]:
-    """An Iceberg catalog of its own, with the layers and no table: what the code finds as `lake`."""
-    made = SqlCatalog("lake", uri=f"sqlite:///{tmp_path}/lake.db", warehouse=f"file://{tmp_path}")
-    monkeypatch.setattr("pyiceberg.catalog.load_catalog", {"lake": made}.__getitem__)
-    for layer in ("bronze", "silver", "gold"):
-        made.create_namespace(layer)
-    yield made
-    made.close()
+    """An Iceberg catalog that the code finds as `lake`, with the layers and no table."""
+    lake = SqlCatalog("lake", uri=f"sqlite:///{tmp_path}/lake.db", warehouse=f"file://{tmp_path}")
+    monkeypatch.setattr("pyiceberg.catalog.load_catalog", {"lake": lake}.__getitem__)
+    for layer in LAYERS:
+        lake.create_namespace(layer)
+    yield lake
+    lake.close()
 
 
 def query_outside(server: Server, statement: str) -> None:
     """Run a statement that can't be in a transaction."""
-    import psycopg
-
-    with psycopg.connect(server.url(), autocommit=True) as outside:
-        outside.execute(statement)  # type: ignore[call-overload]
+    with psycopg.connect(server.url(), autocommit=True) as connection:
+        connection.execute(statement.encode())
 
 
 Stage = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
-def stage(gold: Gold) -> Stage:
-    """Begin a run and stage rows of gold tables, as mappings; returns what the run's audit says."""
+def stage(gold: Query) -> Stage:
+    """Run a run up to its staging, with rows of gold tables as mappings; returns the result of its audit.
+
+    `window`: of the run. `without`: tasks that did not run, because somebody marked them as done.
+    """
 
     def stage(
-        run: str, window: tuple[datetime, datetime] | None = None, **rows: list[dict[str, Any]]
+        run: str,
+        window: tuple[datetime, datetime] | None = None,
+        without: tuple[str, ...] = (),
+        **rows: list[dict[str, Any]],
     ) -> dict[str, Any]:
-        [(base_batch, base)] = gold("select published_batch, published_snapshots from audit.pipeline")
-        [(publication,)] = gold("select coalesce(max(batch), 0) from gold.publication")
+        with transaction() as cursor:
+            base, publication = read_pipeline(cursor), publication_batch(cursor)
         lease.hold_lease(Task(run))
         [(batch,)] = gold("select lease_batch from audit.pipeline")
         gold(
-            "insert into audit.runs values ('medallion_hourly', %s, 'ranged', %s, %s, null)",
+            "insert into audit.runs (dag_id, run_id, kind, window_start, window_end)"
+            " values ('medallion_hourly', %s, 'ranged', %s, %s)",
             (run, *(window or (None, None))),
         )
         for table in gold_tables():
-            columns = ", ".join(f"{name} {kind}" for name, kind in table.columns.items())
-            gold(f"create table staging.{table.name}_{batch}_1 ({columns}, _deleted boolean not null)")
+            create_staging(gold, f"{table.name}_{batch}_1", table.columns)
             for row in rows.get(table.name, []):
                 values = ", ".join(["%s"] * len(row))
                 gold(
                     f"insert into staging.{table.name}_{batch}_1 ({', '.join(row)}) values ({values})",
                     tuple(row.values()),
                 )
-            ran(Task(run, task_id=f"stage.{table.name}"))
+        ran(*(Task(run, task_id) for task_id in HOURLY.task_ids if "." in task_id and task_id not in without))
         return {
             "batch": batch,
             "staging": f"{batch}_1",
-            "snapshots": {f"gold.{table.name}": batch * 10 for table in gold_tables()},
-            "base_batch": base_batch,
+            "snapshots": {lake_table(GOLD, table.name): batch * 10 for table in gold_tables()},
+            "base_batch": base.published_batch,
             "base_publication": publication,
-            "base_snapshots": base,
+            "base_snapshots": base.published_snapshots,
         }
 
     return stage
 
 
-def ran(task: Task) -> None:
-    """A task ran, and was audited as Airflow has it audited."""
-    AttemptListener().on_task_instance_running(None, task)
-    close_attempt({"ti": task})
+def create_staging(gold: Query, name: str, columns: dict[str, str]) -> None:
+    """Create an empty staging table."""
+    described = ", ".join(f"{column} {kind}" for column, kind in columns.items())
+    gold(f"create table staging.{name} ({described}, _deleted boolean not null)")
+
+
+def ran(*tasks: Task) -> None:
+    """Record that tasks ran and succeeded, all at the same moment."""
+    with transaction() as cursor:
+        for task in tasks:
+            open_attempt(cursor, attempt_of(task))
+            close_attempt_row(cursor, attempt_of(task), "success")
+
+
+def forget_lease(gold: Query) -> None:
+    """Free the lease, whoever holds it."""
+    gold("update audit.pipeline set lease_dag_id = null, lease_run_id = null, lease_batch = null")

@@ -14,7 +14,7 @@ from pyiceberg.types import LongType, NestedField
 from medallion import maintenance
 from support.task_instance import Task
 
-from .conftest import Gold
+from .conftest import Query
 
 SCHEMA = Schema(NestedField(1, "part", LongType()), NestedField(2, "n", LongType()))
 BY_PART = PartitionSpec(PartitionField(1, 1000, IdentityTransform(), "part"))
@@ -40,10 +40,10 @@ def needs(name: str) -> bool:
 
 def test_five_small_files_in_one_partition_are_compacted(lake: SqlCatalog) -> None:
     for _ in range(4):
-        append(lake, "bronze.orders", 1, 2, 3)
-    assert not needs("bronze.orders")
-    append(lake, "bronze.orders", 2)
-    assert needs("bronze.orders")
+        append(lake, "bronze.readings", 1, 2, 3)
+    assert not needs("bronze.readings")
+    append(lake, "bronze.readings", 2)
+    assert needs("bronze.readings")
 
 
 def test_large_files_are_left_alone(lake: SqlCatalog, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,40 +55,40 @@ def test_large_files_are_left_alone(lake: SqlCatalog, monkeypatch: pytest.Monkey
 
 def test_many_small_manifests_are_merged(lake: SqlCatalog) -> None:
     for part in range(9):
-        append(lake, "gold.sales_by_day", part)
-    assert not needs("gold.sales_by_day")
-    append(lake, "gold.sales_by_day", 9)
-    assert needs("gold.sales_by_day")
+        append(lake, "gold.readings_by_day", part)
+    assert not needs("gold.readings_by_day")
+    append(lake, "gold.readings_by_day", 9)
+    assert needs("gold.readings_by_day")
 
 
 def test_table_of_another_order_than_its_model_says_is_sorted(
     lake: SqlCatalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    append(lake, "silver.fact_sales", 1)
-    assert not needs("silver.fact_sales")
-    monkeypatch.setattr(maintenance, "sort_orders", lambda: {"silver.fact_sales": ["n"]})
-    assert needs("silver.fact_sales")
-    with lake.load_table("silver.fact_sales").update_sort_order() as order:
+    append(lake, "silver.fact_readings", 1)
+    assert not needs("silver.fact_readings")
+    monkeypatch.setattr(maintenance, "sort_orders", lambda: {"silver.fact_readings": ["n"]})
+    assert needs("silver.fact_readings")
+    with lake.load_table("silver.fact_readings").update_sort_order() as order:
         order.asc("n", IdentityTransform())
-    assert not needs("silver.fact_sales")
+    assert not needs("silver.fact_readings")
 
 
 def test_table_never_written_to_needs_nothing(lake: SqlCatalog) -> None:
-    lake.create_table("gold.seller_analytics", SCHEMA)
-    assert not needs("gold.seller_analytics")
+    lake.create_table("gold.devices_by_site", SCHEMA)
+    assert not needs("gold.devices_by_site")
 
 
 def test_table_without_a_row_needs_nothing(lake: SqlCatalog) -> None:
-    append(lake, "gold.sales_by_day", 1)
-    lake.load_table("gold.sales_by_day").delete()
-    assert lake.load_table("gold.sales_by_day").current_snapshot()
-    assert not needs("gold.sales_by_day")
+    append(lake, "gold.readings_by_day", 1)
+    lake.load_table("gold.readings_by_day").delete()
+    assert lake.load_table("gold.readings_by_day").current_snapshot()
+    assert not needs("gold.readings_by_day")
 
 
 def test_figures_are_those_of_the_current_snapshot(lake: SqlCatalog) -> None:
-    append(lake, "bronze.orders", 1, 2)
-    append(lake, "bronze.orders", 2)
-    found = maintenance.figures(lake.load_table("bronze.orders"))
+    append(lake, "bronze.readings", 1, 2)
+    append(lake, "bronze.readings", 2)
+    found = maintenance.figures(lake.load_table("bronze.readings"))
     assert (found.data_files, found.delete_files, found.most_small_files) == (3, 0, 2)
     assert (found.manifests, found.snapshots) == (2, 2)
     on_disk = [path.stat().st_size for path in Path(lake.properties["warehouse"][7:]).rglob("*.parquet")]
@@ -98,31 +98,31 @@ def test_figures_are_those_of_the_current_snapshot(lake: SqlCatalog) -> None:
 def test_fact_sales_is_sorted_by_purchase_date_and_customer() -> None:
     from medallion.project.manifest import sort_orders
 
-    assert sort_orders() == {"silver.fact_sales": ["order_purchase_timestamp", "customer_id"]}
+    assert sort_orders() == {"silver.fact_readings": ["order_purchase_timestamp", "customer_id"]}
 
 
 def test_snapshots_of_publications_within_the_retention_are_kept(
-    gold: Gold, lake: SqlCatalog, monkeypatch: pytest.MonkeyPatch
+    gold: Query, lake: SqlCatalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    append(lake, "gold.sales_by_day", 1)
+    append(lake, "gold.readings_by_day", 1)
     kept: list[set[int]] = []
     monkeypatch.setattr(maintenance, "expire_table", lambda table, published, tagged: kept.append(published))
     gold(
         "insert into audit.publications (batch, run_id, published_at, published_batch, snapshots)"
-        " select n, 'a', now() - n * interval '2 days', n, jsonb_build_object('gold.sales_by_day', n)"
+        " select n, 'a', now() - n * interval '2 days', n, jsonb_build_object('gold.readings_by_day', n)"
         " from generate_series(1, 4) as n"
     )
-    gold("update audit.pipeline set published_snapshots = '{\"gold.sales_by_day\": 9}'")
+    gold("update audit.pipeline set published_snapshots = '{\"gold.readings_by_day\": 9}'")
     maintenance.expire(Task("a", task_id="expire"), maintenance.measure())
     assert kept == [{9, 1, 2, 3}]
 
 
 def test_tables_that_fail_are_named_together(
-    lake: SqlCatalog, gold: Gold, monkeypatch: pytest.MonkeyPatch
+    lake: SqlCatalog, gold: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nowhere = {"conn_type": "trino", "host": "127.0.0.1", "port": 1, "login": "medallion"}
     monkeypatch.setenv("AIRFLOW_CONN_MEDALLION_TRINO", json.dumps(nowhere))
-    for name in ("bronze.orders", "gold.sales_by_day"):
+    for name in ("bronze.readings", "gold.readings_by_day"):
         append(lake, name, 1)
-    with pytest.raises(maintenance.MaintenanceError, match=r"bronze\.orders, gold\.sales_by_day"):
+    with pytest.raises(maintenance.MaintenanceError, match=r"bronze\.orders, gold\.readings_by_day"):
         maintenance.expire(Task("a"), maintenance.measure())

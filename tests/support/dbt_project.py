@@ -1,5 +1,6 @@
 """dbt projects for tests: the product's macros and tests, with other models than the project's own."""
 
+import fcntl
 import hashlib
 import shutil
 import subprocess
@@ -39,12 +40,15 @@ def parsed_fixture(cache: Path) -> Path:
     for path in sorted(path for folder in folders for path in (folder, *folder.rglob("*")) if path.is_file()):
         digest.update(path.read_bytes())
     target = cache / f"fixture-{digest.hexdigest()[:16]}"
-    if not target.exists():
-        partial = cache / f"{target.name}.{id(digest)}"
-        copy_project(partial, FIXTURE_MODELS)
-        for engine in TARGETS:
-            parse(partial, engine)
-        if not target.exists():  # else another process was faster
+    # Two test processes share the cores: one parses, the other waits.
+    with (cache / "fixture.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not target.exists():
+            partial = target.with_suffix(".partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            copy_project(partial, FIXTURE_MODELS)
+            for engine in TARGETS:
+                parse(partial, engine)
             partial.rename(target)
     return target / "target"
 

@@ -1,64 +1,89 @@
-"""Task instances that Airflow need not run for."""
+"""Task instances of a small DAG, without an Airflow that runs them."""
 
 from dataclasses import dataclass, field
+from itertools import chain, pairwise
 from types import SimpleNamespace
 from typing import Any
 
+from airflow.sdk import DAG, BaseOperator
 
-class AllBut(frozenset[str]):
-    """Every name but those."""
+from medallion.names import DAG_TAG, HOURLY_DAG, MAINTENANCE_DAG, RECONCILE_DAG, ROLLBACK_DAG
 
-    def __contains__(self, name: object) -> bool:
-        return not super().__contains__(name)
+
+def dag_of(dag_id: str, *steps: tuple[str, ...], tag: str = DAG_TAG) -> DAG:
+    """Return a DAG in which each task of a step follows all tasks of the step before."""
+    with DAG(dag_id, schedule=None, tags=[tag]) as dag:
+        tasks = {name: BaseOperator(task_id=name) for name in chain.from_iterable(steps)}
+    for before, after in pairwise(steps):
+        for name in before:
+            tasks[name] >> [tasks[other] for other in after]
+    return dag
+
+
+# The DAGs as they are for the models of tests/support/models.
+HOURLY = dag_of(
+    HOURLY_DAG,
+    ("begin",),
+    ("bronze.devices", "bronze.readings"),
+    ("silver_staging.spark",),
+    ("silver_staging.test",),
+    ("silver_marts.fact_readings",),
+    ("gold.devices_by_site", "gold.readings_by_day", "gold.readings_by_device_month"),
+    ("audit",),
+    ("stage.devices_by_site", "stage.readings_by_day", "stage.readings_by_device_month"),
+    ("publish",),
+    ("end", "freshness"),
+)
+RECONCILE = dag_of(RECONCILE_DAG, ("begin",), ("bronze.devices", "bronze.readings", "tests.trino"), ("end",))
+MAINTENANCE = dag_of(MAINTENANCE_DAG, ("begin",), ("measure",), ("compact",), ("expire",), ("end",))
+ROLLBACK = dag_of(ROLLBACK_DAG, ("begin",), ("choose",), ("restore",), ("end",))
 
 
 @dataclass
 class Task:
-    """A task instance as far as the lease and the audit ask it; `airflow` is what Airflow knows of the runs.
+    """A task instance, as far as the package uses it.
 
-    dag_file: where Airflow found the DAG of the run that is asked about.
-    task_ids: of its own DAG, as far as they matter.
-    follows: task -> the tasks before it, in its DAG. It itself follows all but the `bystanders`.
+    runs: run -> its state, as Airflow knows it; a run that is missing was deleted. states: task -> its state, in
+    every run. paused, dag_file: of the DAG of the run that is asked about. xcoms: task -> its result, and what this
+    task pushes, by key.
     """
 
     run_id: str
     task_id: str = "begin"
     try_number: int = 1
-    dag_id: str = "medallion_hourly"
-    airflow: dict[str, str] = field(default_factory=dict)
-    paused: bool = False
+    dag: DAG = HOURLY
+    runs: dict[str, str] = field(default_factory=dict)
     states: dict[str, str] = field(default_factory=dict)
-    tags: tuple[str, ...] = ("medallion",)
+    paused: bool = False
+    dag_file: str = HOURLY.fileloc
     xcoms: dict[str, Any] = field(default_factory=dict)
-    follows: dict[str, set[str]] = field(default_factory=dict)
-    bystanders: tuple[str, ...] = ("publish",)
-    dag_file: str = __file__
-    task_ids: tuple[str, ...] = ()
+
+    @property
+    def dag_id(self) -> str:
+        """Return the id of its DAG."""
+        return self.dag.dag_id
 
     @property
     def task(self) -> Any:
-        """Its operator."""
-
-        def get_task(name: str) -> Any:
-            return SimpleNamespace(get_flat_relative_ids=lambda upstream: self.follows.get(name, set()))
-
-        return SimpleNamespace(
-            dag=SimpleNamespace(tags=self.tags, task_ids=self.task_ids, get_task=get_task, fileloc=__file__),
-            get_flat_relative_ids=lambda upstream: AllBut(self.bystanders),
-        )
+        """Return its operator."""
+        return self.dag.get_task(self.task_id)
 
     def get_dr_count(self, dag_id: str, run_ids: list[str], states: list[str]) -> int:
-        """How many of the runs are in one of the states."""
-        return sum(self.airflow.get(run) in states for run in run_ids)
+        """Return how many of the runs are in one of the states."""
+        return sum(self.runs.get(run) in states for run in run_ids)
 
     def get_dag(self, dag_id: str) -> Any:
-        """The DAG."""
+        """Return Airflow's record of a DAG."""
         return SimpleNamespace(is_paused=self.paused, relative_fileloc=self.dag_file)
 
     def get_task_states(self, dag_id: str, run_ids: list[str]) -> dict[str, dict[str, str]]:
-        """Run -> task -> state."""
+        """Return the state of each task, by run."""
         return {run: self.states for run in run_ids}
 
     def xcom_pull(self, task_ids: str) -> Any:
-        """What the task returned."""
+        """Return the result of a task."""
         return self.xcoms[task_ids]
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        """Keep a value that this task pushes."""
+        self.xcoms[key] = value

@@ -1,4 +1,4 @@
-"""What is said when an engine does not answer, and which statements and processes are ours to end."""
+"""The error if an engine does not answer, and which statements and drivers are ended."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from medallion.engines.leftovers import (
     end_statements,
     tag,
 )
-from support.task_instance import Task
+from support.task_instance import Task, dag_of
 
 
 @pytest.fixture
@@ -35,12 +35,12 @@ def nobody_listens(monkeypatch: pytest.MonkeyPatch) -> int:
     return port
 
 
-def test_trino_that_is_down_is_named_with_its_place(nobody_listens: int) -> None:
+def test_trino_that_is_down_is_named_with_its_address(nobody_listens: int) -> None:
     with pytest.raises(EngineDownError, match=f"127.0.0.1:{nobody_listens} .connection medallion_trino"):
         end_statements("medallion .*")
 
 
-def test_first_try_has_no_statement_to_end(nobody_listens: int) -> None:
+def test_first_attempt_has_no_statement_to_end(nobody_listens: int) -> None:
     end_earlier_attempt({"ti": Task("a", try_number=1)})
     with pytest.raises(EngineDownError):
         end_earlier_attempt({"ti": Task("a", try_number=2)})
@@ -48,22 +48,22 @@ def test_first_try_has_no_statement_to_end(nobody_listens: int) -> None:
 
 @pytest.fixture
 def drivers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
-    """Processes that look like drivers: ours by each name, another Airflow's, another project's, and a person's."""
+    """Processes that look like drivers: three of ours, another Airflow's, another project's, and a person's."""
     wait = [sys.executable, "-c", "import sys; sys.stdin.read()"]
     monkeypatch.setattr("medallion.engines.leftovers.SPARK_JOBS", tmp_path)
     jobs = {
-        "medallion dag.orders": str(tmp_path / "silver.py"),
-        "medallion dag.reference": str(tmp_path / "silver.py"),
-        "medallion maintenance.compact": str(tmp_path / "compact.py"),
-        "another project": "/srv/other/silver.py",
-        "an editor": str(tmp_path / "silver.py"),
+        "medallion dag.first": str(tmp_path / "build_entities.py"),
+        "medallion dag.second": str(tmp_path / "build_entities.py"),
+        "medallion maintenance.compact": str(tmp_path / "compact_tables.py"),
+        "another project": "/srv/other/build_entities.py",
+        "an editor": str(tmp_path / "build_entities.py"),
     }
     started = {
         name: subprocess.Popen([*wait, "--name", name, job], stdin=subprocess.PIPE)
         for name, job in jobs.items()
     }
     started["another Airflow"] = subprocess.Popen(
-        [*wait, "--name", "medallion dag.orders", jobs["medallion dag.orders"]],
+        [*wait, "--name", "medallion dag.first", jobs["medallion dag.first"]],
         stdin=subprocess.PIPE,
         env=os.environ | {"AIRFLOW_HOME": "/srv/airflow"},
     )
@@ -73,18 +73,18 @@ def drivers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[st
         process.communicate()
 
 
-def test_driver_of_the_task_alone_is_ended(drivers: dict[str, subprocess.Popen[bytes]]) -> None:
-    end_spark_drivers("medallion dag.orders")
+def test_only_the_driver_of_the_task_is_ended(drivers: dict[str, subprocess.Popen[bytes]]) -> None:
+    end_spark_drivers("medallion dag.first")
     assert [name for name, process in drivers.items() if process.poll() is not None] == [
-        "medallion dag.orders"
+        "medallion dag.first"
     ]
 
 
-def test_first_try_ends_the_driver_that_another_run_left(
+def test_first_attempt_ends_the_driver_that_another_run_left(
     drivers: dict[str, subprocess.Popen[bytes]],
 ) -> None:
-    end_earlier_attempt({"ti": Task("a", dag_id="dag", task_id="orders")})
-    assert drivers["medallion dag.orders"].poll() is not None
+    end_earlier_attempt({"ti": Task("a", "first", dag=dag_of("dag", ("first",)))})
+    assert drivers["medallion dag.first"].poll() is not None
 
 
 def test_all_drivers_of_ours_are_ended_and_no_other(drivers: dict[str, subprocess.Popen[bytes]]) -> None:
@@ -97,12 +97,12 @@ def test_all_drivers_of_ours_are_ended_and_no_other(drivers: dict[str, subproces
 
 
 def test_tags_of_tasks_match_and_those_of_people_do_not() -> None:
-    assert re.fullmatch(ANY_TAG, tag(Task("a", task_id="gold.sales_by_day")))
+    assert re.fullmatch(ANY_TAG, tag(Task("a", "gold.readings_by_day")))
     assert not re.fullmatch(ANY_TAG, "medallion by hand")
 
 
 def statement_pattern(tag: str) -> str:
-    """The pattern that Trino matches statements with, out of the statement that asks it."""
+    """Return the pattern by which Trino finds the statements with a tag."""
     [pattern] = re.findall(r"regexp_like\(query, '(.*)'\)", UNFINISHED.format(tag=tag))
     return str(pattern)
 
@@ -110,7 +110,7 @@ def statement_pattern(tag: str) -> str:
 @pytest.mark.parametrize(
     ("statement", "ours"),
     [
-        ("/* medallion medallion_hourly.gold.sales_by_day */\nselect 1", True),
+        ("/* medallion medallion_hourly.gold.readings_by_day */\nselect 1", True),
         ("\n  /* medallion medallion_hourly.audit */ create table x as select 1", True),
         ("/* medallion by hand */ select 1", False),
         ("select 1 /* medallion medallion_hourly.audit */", False),
@@ -122,6 +122,6 @@ def test_statements_of_our_tasks_are_known_by_their_beginning(statement: str, ou
 
 
 def test_statements_of_one_task_are_not_those_of_another() -> None:
-    pattern = statement_pattern("medallion medallion_hourly.gold.sales")
-    assert re.search(pattern, "/* medallion medallion_hourly.gold.sales */ select 1")
-    assert not re.search(pattern, "/* medallion medallion_hourly.gold.sales_by_day */ select 1")
+    pattern = statement_pattern("medallion medallion_hourly.gold.readings")
+    assert re.search(pattern, "/* medallion medallion_hourly.gold.readings */ select 1")
+    assert not re.search(pattern, "/* medallion medallion_hourly.gold.readings_by_day */ select 1")

@@ -7,7 +7,7 @@ from medallion.publish.audit import check_rejected_share
 from medallion.settings import settings
 
 
-def account(latest: int, rejected: int, entity: str = "orders") -> dict[str, object]:
+def account(latest: int, rejected: int, entity: str = "readings") -> dict[str, object]:
     return {"entity": entity, "latest": latest, "rejected_latest": rejected}
 
 
@@ -17,17 +17,17 @@ def test_share_within_the_limit_or_of_few_rows_passes(latest: int, rejected: int
 
 
 def test_share_above_the_limit_stops_the_run_by_its_figures() -> None:
-    with pytest.raises(AirflowFailException, match="orders: 6 of 100 rows broke a rule, more than 5%"):
+    with pytest.raises(AirflowFailException, match="readings: 6 of 100 rows broke a rule, more than 5%"):
         check_rejected_share([account(10, 0), account(100, 6)], allowed=False)
 
 
-def test_table_that_was_taken_out_stops_no_run() -> None:
+def test_removed_table_stops_no_run() -> None:
     check_rejected_share([account(100, 100, entity="invoices")], allowed=False)
 
 
-def test_share_above_the_limit_may_be_let_pass(caplog: pytest.LogCaptureFixture) -> None:
+def test_share_above_the_limit_may_be_accepted(caplog: pytest.LogCaptureFixture) -> None:
     check_rejected_share([account(100, 6)], allowed=True)
-    assert "Let pass" in caplog.text
+    assert "Accepted because of allow_rejected" in caplog.text
 
 
 def test_limit_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:

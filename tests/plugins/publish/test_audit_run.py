@@ -1,4 +1,4 @@
-"""What a run left in the lake: read from a real Iceberg catalog, kept in a real PostgreSQL."""
+"""The audit of a run: reads a real Iceberg catalog and writes into a real PostgreSQL."""
 
 import json
 from typing import Any
@@ -13,9 +13,9 @@ from pyiceberg.table.update import AddSnapshotUpdate, SetSnapshotRefUpdate
 from medallion.publish.audit import audit_run
 from medallion.run.attempts import AttemptListener
 from medallion.run.lease import hold_lease
-from support.task_instance import Task
+from support.task_instance import HOURLY, Task, dag_of
 
-from ..conftest import Gold, ran
+from ..conftest import Query, forget_lease, ran
 
 ACCOUNT = (
     "batch",
@@ -33,15 +33,15 @@ NOTHING_ALLOWED = {"allow_rejected": False}
 
 @pytest.fixture
 def lake(catalog: SqlCatalog) -> SqlCatalog:
-    """The catalog: bronze.orders with 3 rows, gold.sales_by_day, and no accounts."""
-    append(catalog, "bronze.orders", 3)
-    append(catalog, "gold.sales_by_day", 1)
-    catalog.create_table("gold.seller_analytics", pa.schema([("n", pa.int64())]))  # never written to
+    """The catalog with three rows in bronze.readings, one in gold.readings_by_day, and no accounts."""
+    append(catalog, "bronze.readings", 3)
+    append(catalog, "gold.readings_by_day", 1)
+    catalog.create_table("gold.devices_by_site", pa.schema([("n", pa.int64())]))  # never written to
     return catalog
 
 
 def append(catalog: SqlCatalog, name: str, rows: int) -> int:
-    """Append rows to a table, made if there is none; returns the snapshot's id."""
+    """Append rows to a table, which is created if it is missing; returns the snapshot's id."""
     data = pa.table({"n": pa.array(range(rows), pa.int64())})
     table = catalog.create_table_if_not_exists(name, data.schema)
     table.append(data)
@@ -51,7 +51,7 @@ def append(catalog: SqlCatalog, name: str, rows: int) -> int:
 
 
 def compact(catalog: SqlCatalog, name: str) -> int:
-    """Commit what an engine's compaction does: the same records, in other files; returns the snapshot's id."""
+    """Commit like a compaction: the same records in other files; returns the snapshot's id."""
     table = catalog.load_table(name)
     before = table.current_snapshot()
     assert before and before.summary
@@ -78,266 +78,250 @@ def account(catalog: SqlCatalog, *rows: tuple[Any, ...]) -> None:
 
 
 def audit(run: str = "a", **params: Any) -> dict[str, Any]:
-    return audit_run(Task(run, task_id="audit"), NOTHING_ALLOWED | params)
+    return dict(audit_run(Task(run, "audit"), NOTHING_ALLOWED | params))
 
 
-def test_snapshots_of_all_layers_are_kept_and_returned(gold: Gold, lake: SqlCatalog) -> None:
-    orders = append(lake, "bronze.orders", 4)
-    days = lake.load_table("gold.sales_by_day").current_snapshot()
+def test_snapshots_of_all_layers_are_kept_and_returned(gold: Query, lake: SqlCatalog) -> None:
+    readings = append(lake, "bronze.readings", 4)
+    days = lake.load_table("gold.readings_by_day").current_snapshot()
     assert days
     audited = audit()
-    assert audited["snapshots"] == {"bronze.orders": orders, "gold.sales_by_day": days.snapshot_id}
+    assert audited["snapshots"] == {"bronze.readings": readings, "gold.readings_by_day": days.snapshot_id}
     assert (audited["batch"], audited["base_batch"], audited["base_snapshots"]) == (1, 0, {})
     assert gold("select batch, table_name, snapshot_id, total_records from audit.snapshots order by 2") == [
-        (1, "bronze.orders", orders, 7),
-        (1, "gold.sales_by_day", days.snapshot_id, 1),
+        (1, "bronze.readings", readings, 7),
+        (1, "gold.readings_by_day", days.snapshot_id, 1),
     ]
 
 
-def publish_orders(gold: Gold, snapshot: int) -> None:
-    """The last publication was made from this snapshot of `bronze.orders`."""
+def record_published(gold: Query, snapshot: int) -> None:
+    """Let the last publication be of this snapshot of `bronze.readings`."""
     gold(
-        "update audit.pipeline set published_snapshots = jsonb_build_object('bronze.orders', %s::bigint)",
+        "update audit.pipeline set published_snapshots = jsonb_build_object('bronze.readings', %s::bigint)",
         (snapshot,),
     )
 
 
-def test_records_are_those_since_the_publication(gold: Gold, lake: SqlCatalog) -> None:
-    published = append(lake, "bronze.orders", 4)
-    publish_orders(gold, published)
-    append(lake, "bronze.orders", 5)
-    append(lake, "bronze.orders", 6)
-    for task_id in ("bronze.orders", "gold.sales_by_day"):
-        AttemptListener().on_task_instance_running(None, Task("a", task_id=task_id))
+def test_records_are_those_since_the_publication(gold: Query, lake: SqlCatalog) -> None:
+    published = append(lake, "bronze.readings", 4)
+    record_published(gold, published)
+    append(lake, "bronze.readings", 5)
+    append(lake, "bronze.readings", 6)
+    for task_id in ("bronze.readings", "gold.readings_by_day"):
+        ran(Task("a", task_id))
     audit()
     tries = (
         "select task_id, records_processed from audit.data_pipeline_runs where task_id <> 'audit' order by 1"
     )
-    assert gold(tries) == [("bronze.orders", 11), ("gold.sales_by_day", 1)]
+    assert gold(tries) == [("bronze.readings", 11), ("gold.readings_by_day", 1)]
 
 
-def test_compaction_processes_no_record(gold: Gold, lake: SqlCatalog) -> None:
-    published = append(lake, "bronze.orders", 4)
-    publish_orders(gold, published)
-    append(lake, "bronze.orders", 5)
-    compacted = compact(lake, "bronze.orders")
-    AttemptListener().on_task_instance_running(None, Task("a", task_id="bronze.orders"))
-    assert audit()["snapshots"]["bronze.orders"] == compacted
-    assert gold("select records_processed from audit.data_pipeline_runs where task_id = 'bronze.orders'") == [
-        (5,)
-    ]
+def test_compaction_processes_no_record(gold: Query, lake: SqlCatalog) -> None:
+    published = append(lake, "bronze.readings", 4)
+    record_published(gold, published)
+    append(lake, "bronze.readings", 5)
+    compacted = compact(lake, "bronze.readings")
+    ran(Task("a", "bronze.readings"))
+    assert audit()["snapshots"]["bronze.readings"] == compacted
+    assert gold(
+        "select records_processed from audit.data_pipeline_runs where task_id = 'bronze.readings'"
+    ) == [(5,)]
 
 
 def test_records_of_a_spark_task_are_what_its_entities_read_under_this_batch(
-    gold: Gold, lake: SqlCatalog
+    gold: Query, lake: SqlCatalog
 ) -> None:
     gold("update audit.pipeline set last_batch = 4")
     hold_lease(Task("a"))
-    account(lake, (5, "orders", 7, 7, 0, 0, 0, 7, 0),
-            (5, "order_items", 9, 9, 0, 0, 0, 9, 0), (5, "sellers", 1, 1, 0, 0, 0, 1, 0),
-            (4, "orders", 90, 90, 0, 0, 0, 90, 0))  # fmt: skip
-    AttemptListener().on_task_instance_running(None, Task("a", task_id="entities.spark"))
+    account(lake, (5, "readings", 7, 7, 0, 0, 0, 7, 0), (5, "devices", 9, 9, 0, 0, 0, 9, 0),
+            (4, "readings", 90, 90, 0, 0, 0, 90, 0))  # fmt: skip
+    AttemptListener().on_task_instance_running(None, Task("a", "silver_staging.spark"))
     audit()
     tries = (
         "select task_id, records_processed from audit.data_pipeline_runs where task_id <> 'audit' order by 1"
     )
-    assert gold(tries) == [("entities.spark", 17)]
+    assert gold(tries) == [("silver_staging.spark", 16)]
 
 
-def test_accounts_of_batches_not_yet_published_are_kept(gold: Gold, lake: SqlCatalog) -> None:
+def test_accounts_of_batches_not_yet_published_are_kept(gold: Query, lake: SqlCatalog) -> None:
     gold("update audit.pipeline set published_batch = 3, last_batch = 4")
-    account(lake, *[(batch, "orders", batch, 1, 1, 1, 1, 4, 0) for batch in (3, 4, 5)])
+    account(lake, *[(batch, "readings", batch, 1, 1, 1, 1, 4, 0) for batch in (3, 4, 5)])
     audit()
     assert gold("select batch, read from audit.entity_accounts order by 1") == [(4, 4), (5, 5)]
 
 
-def test_audit_may_be_repeated(gold: Gold, lake: SqlCatalog) -> None:
-    account(lake, (1, "orders", 3, 3, 0, 0, 0, 3, 0))
+def test_audit_may_be_repeated(gold: Query, lake: SqlCatalog) -> None:
+    account(lake, (1, "readings", 3, 3, 0, 0, 0, 3, 0))
     audit()
-    later = append(lake, "bronze.orders", 2)
-    assert audit()["snapshots"]["bronze.orders"] == later
+    later = append(lake, "bronze.readings", 2)
+    assert audit()["snapshots"]["bronze.readings"] == later
     assert gold(
-        "select snapshot_id, total_records from audit.snapshots where table_name = 'bronze.orders'"
+        "select snapshot_id, total_records from audit.snapshots where table_name = 'bronze.readings'"
     ) == [(later, 5)]
     assert gold("select count(*) from audit.entity_accounts") == [(1,)]
 
 
-def test_each_try_of_the_audit_has_its_own_staging(gold: Gold, lake: SqlCatalog) -> None:
-    """What an earlier one had staged is not what this one says is published."""
-    tries = [Task("a", task_id="audit", try_number=number) for number in (1, 2)]
-    assert [audit_run(each, NOTHING_ALLOWED)["staging"] for each in tries] == ["1_1", "1_2"]
+def test_each_attempt_of_the_audit_has_its_own_staging(gold: Query, lake: SqlCatalog) -> None:
+    """Rows that an earlier attempt had staged may be of other snapshots."""
+    attempts = [Task("a", "audit", try_number=number) for number in (1, 2)]
+    assert [audit_run(attempt, NOTHING_ALLOWED)["staging"] for attempt in attempts] == ["1_1", "1_2"]
 
 
-def test_too_many_rejected_rows_stop_the_run_with_its_figures_kept(gold: Gold, lake: SqlCatalog) -> None:
-    account(lake, (1, "orders", 200, 180, 0, 0, 20, 200, 20))
-    with pytest.raises(AirflowFailException, match="orders: 20 of 200 rows broke a rule"):
+def test_too_many_rejected_rows_stop_the_run_with_its_figures_kept(gold: Query, lake: SqlCatalog) -> None:
+    account(lake, (1, "readings", 200, 180, 0, 0, 20, 200, 20))
+    with pytest.raises(AirflowFailException, match="readings: 20 of 200 rows broke a rule"):
         audit()
     assert gold("select entity, quarantined, rejected_latest from audit.entity_accounts") == [
-        ("orders", 20, 20)
+        ("readings", 20, 20)
     ]
     assert audit(allow_rejected=True)["batch"] == 1
 
 
-def test_source_that_was_mended_lets_the_next_run_pass(gold: Gold, lake: SqlCatalog) -> None:
-    account(lake, (2, "orders", 200, 200, 0, 0, 0, 200, 0), (1, "orders", 200, 180, 0, 0, 20, 200, 20))
-    account(lake, (1, "sellers", 3, 3, 0, 0, 0, 3, 0))
+def test_fixed_source_lets_the_next_run_pass(gold: Query, lake: SqlCatalog) -> None:
+    account(lake, (2, "readings", 200, 200, 0, 0, 0, 200, 0), (1, "readings", 200, 180, 0, 0, 20, 200, 20))
+    account(lake, (1, "devices", 3, 3, 0, 0, 0, 3, 0))
     gold("update audit.pipeline set last_batch = 1")
     assert audit()["batch"] == 2
 
 
-def test_rebuild_is_compared_with_nothing(gold: Gold, lake: SqlCatalog) -> None:
+def test_rebuild_is_compared_with_nothing(gold: Query, lake: SqlCatalog) -> None:
     hold_lease(Task("a"))
-    published = {"gold.sales_by_day": 42, "silver.fact_sales": 43}
+    published = {"gold.readings_by_day": 42, "silver.fact_readings": 43}
     gold("update audit.pipeline set published_snapshots = %s", (json.dumps(published),))
-    gold("create table gold.sales_by_day (day date)")
+    gold("create table gold.readings_by_day (day date)")
     assert audit()["base_snapshots"] == published
     gold("update audit.pipeline set rebuild = 'gold', rebuild_batch = 1")
     assert audit()["base_snapshots"] == {}
 
 
-def test_table_that_bi_has_lost_is_published_whole(gold: Gold, lake: SqlCatalog) -> None:
-    published = {"gold.sales_by_day": 42, "gold.seller_analytics": 43, "silver.fact_sales": 44}
+def test_table_that_bi_has_lost_is_published_whole(gold: Query, lake: SqlCatalog) -> None:
+    published = {"gold.readings_by_day": 42, "gold.devices_by_site": 43, "silver.fact_readings": 44}
     gold("update audit.pipeline set published_snapshots = %s", (json.dumps(published),))
-    gold("create table gold.seller_analytics (seller_id text)")
-    assert audit()["base_snapshots"] == {"gold.seller_analytics": 43, "silver.fact_sales": 44}
+    gold("create table gold.devices_by_site (site text)")
+    assert audit()["base_snapshots"] == {"gold.devices_by_site": 43, "silver.fact_readings": 44}
 
 
-def made(run: str, *tasks: str, **options: Any) -> None:
-    """Tasks of a run were done, under the lease, in order."""
+BRONZE, SPARK, TEST = "bronze.readings", "silver_staging.spark", "silver_staging.test"
+MART = "silver_marts.fact_readings"
+GOLD = ("gold.devices_by_site", "gold.readings_by_day", "gold.readings_by_device_month")
+MODELS = (SPARK, MART, *GOLD)
+
+
+def build(run: str, *tasks: str, try_number: int = 1) -> None:
+    """Run tasks of a run one after the other, under the lease."""
     for task_id in tasks:
-        task = Task(run, task_id=task_id, **options)
+        task = Task(run, task_id, try_number)
         hold_lease(task)
         ran(task)
 
 
-def give_back(gold: Gold) -> None:
-    gold("update audit.pipeline set lease_dag_id = null, lease_run_id = null, lease_batch = null")
+def fail(task: Task, is_reported: bool = True) -> None:
+    """Let a task start and fail; a task that was killed does not report that."""
+    hold_lease(task)
+    AttemptListener().on_task_instance_running(None, task)
+    if is_reported:
+        AttemptListener().on_task_instance_failed(None, task, "a reason")
 
 
-def test_run_does_not_publish_what_another_one_left_in_silver(gold: Gold, lake: SqlCatalog) -> None:
-    made("a", "bronze.orders", "entities.spark", "silver.fact_sales")
-    give_back(gold)
-    made("b", "bronze.orders", "entities.spark")
-    give_back(gold)
-    made("a", "gold.sales_by_day", try_number=2)
-    with pytest.raises(AirflowFailException, match=r"run b has written silver or gold \(batch 2\)"):
+def skip(task: Task) -> None:
+    """Let a task start and find nothing to do."""
+    hold_lease(task)
+    AttemptListener().on_task_instance_running(None, task)
+    AttemptListener().on_task_instance_skipped(None, task)
+
+
+def test_run_does_not_publish_what_another_one_left_in_silver(gold: Query, lake: SqlCatalog) -> None:
+    build("a", BRONZE, SPARK, MART)
+    forget_lease(gold)
+    build("b", BRONZE, SPARK)
+    forget_lease(gold)
+    build("a", *GOLD, try_number=2)
+    with pytest.raises(AirflowFailException, match=r"Run b has written silver or gold \(batch 2\)"):
         audit("a")
     assert gold("select count(*) from audit.snapshots") == [(0,)]
-    made("a", "entities.spark", "silver.fact_sales", "gold.sales_by_day", try_number=3)
+    build("a", *MODELS, try_number=3)
     assert audit("a")["batch"] == 3
-    give_back(gold)
-    made("b", "silver.fact_sales", try_number=2)
-    with pytest.raises(AirflowFailException, match="run a has written"):
+    forget_lease(gold)
+    build("b", MART, *GOLD, try_number=2)
+    with pytest.raises(AirflowFailException, match="Run a has written"):
         audit("b")
     gold("update audit.pipeline set published_batch = 3")
     assert audit("b")["batch"] == 4
 
 
-def test_run_publishes_beside_one_that_wrote_nothing_but_bronze(gold: Gold, lake: SqlCatalog) -> None:
-    made("a", "bronze.orders", "entities.spark", "gold.sales_by_day")
-    give_back(gold)
-    made("b", "bronze.orders")
-    idle = Task("b", task_id="entities.spark")
-    hold_lease(idle)
-    AttemptListener().on_task_instance_running(None, idle)
-    AttemptListener().on_task_instance_skipped(None, idle)
-    give_back(gold)
+def test_run_publishes_beside_one_that_wrote_nothing_but_bronze(gold: Query, lake: SqlCatalog) -> None:
+    build("a", BRONZE, *MODELS)
+    forget_lease(gold)
+    build("b", BRONZE)
+    skip(Task("b", SPARK))
+    forget_lease(gold)
     assert audit("a")["batch"] == 3
 
 
-@pytest.mark.parametrize("is_told", [True, False], ids=["it failed", "its process was killed"])
+@pytest.mark.parametrize("is_reported", [True, False], ids=["it failed", "its process was killed"])
 def test_run_does_not_publish_what_another_one_captured_and_did_not_test(
-    gold: Gold, lake: SqlCatalog, is_told: bool
+    gold: Query, lake: SqlCatalog, is_reported: bool
 ) -> None:
-    """A test of bronze stopped that one; cleared above bronze, this one makes its entities of those rows, too."""
-    made("a", "bronze.orders")
-    give_back(gold)
-    failed = Task("b", task_id="bronze.orders")
-    hold_lease(failed)
-    AttemptListener().on_task_instance_running(None, failed)
-    if is_told:
-        AttemptListener().on_task_instance_failed(None, failed, "a test failed")
-    give_back(gold)
-    made("a", "entities.spark", "gold.sales_by_day", try_number=2)
-    with pytest.raises(AirflowFailException, match=r"bronze\.orders of run b did not end well"):
+    """A test of bronze stopped the other run; this one, cleared above bronze, built its entities from those rows."""
+    build("a", BRONZE)
+    forget_lease(gold)
+    fail(Task("b", BRONZE), is_reported)
+    forget_lease(gold)
+    build("a", *MODELS, try_number=2)
+    with pytest.raises(AirflowFailException, match=r"bronze\.readings of run b did not succeed"):
         audit("a")
-    made("a", "bronze.orders", "entities.spark", "gold.sales_by_day", try_number=3)
+    build("a", BRONZE, *MODELS, try_number=3)
     assert audit("a")["batch"] == 3
 
 
-def test_capture_of_a_table_that_was_taken_out_keeps_no_run_from_publishing(
-    gold: Gold, lake: SqlCatalog
+def test_failed_capture_of_a_removed_table_keeps_no_run_from_publishing(
+    gold: Query, lake: SqlCatalog
 ) -> None:
-    failed = Task("a", task_id="bronze.invoices")
-    hold_lease(failed)
-    AttemptListener().on_task_instance_running(None, failed)
-    AttemptListener().on_task_instance_failed(None, failed, "no such column")
-    give_back(gold)
-    made("b", "bronze.orders", "entities.spark", "gold.sales_by_day")
-    without = Task("b", task_id="audit", bystanders=("bronze.invoices",))
-    assert audit_run(without, NOTHING_ALLOWED)["batch"] == 2
+    fail(Task("a", "bronze.removed", dag=dag_of(HOURLY.dag_id, ("bronze.removed",))))
+    forget_lease(gold)
+    build("b", BRONZE, *MODELS)
+    assert audit("b")["batch"] == 2
 
 
-@pytest.mark.parametrize(("again", "refused"), [("entities.spark", True), ("entities.test", False)])
-def test_task_that_was_cleared_alone_while_others_ran_is_named(
-    gold: Gold, lake: SqlCatalog, again: str, refused: bool
+@pytest.mark.parametrize(("again", "refused"), [(SPARK, True), (TEST, False)])
+def test_task_that_was_cleared_without_its_downstream_tasks_is_named(
+    gold: Query, lake: SqlCatalog, again: str, refused: bool
 ) -> None:
-    made("a", "entities.spark", "entities.test", "gold.sales_by_day")
-    made("a", again, try_number=2)
-    follows = {"gold.sales_by_day": {"entities.spark", "entities.test"}}
-    task = Task("a", task_id="audit", follows=follows)
+    build("a", SPARK, TEST, MART, *GOLD)
+    build("a", again, try_number=2)
     if refused:
-        with pytest.raises(
-            AirflowFailException, match=f"{again} has written after gold.sales_by_day had read"
-        ):
-            audit_run(task, NOTHING_ALLOWED)
+        with pytest.raises(AirflowFailException, match=f"{again} wrote after {GOLD[0]} had read its table"):
+            audit()
     else:
-        assert audit_run(task, NOTHING_ALLOWED)["batch"] == 1
+        assert audit()["batch"] == 1
 
 
-MODELS = ("entities.spark", "silver.fact_sales", "gold.sales_by_day", "gold.seller_analytics")
-
-
-def of_dag(run: str = "a") -> Task:
-    """The audit of a run, which follows all models."""
-    return Task(run, task_id="audit", task_ids=MODELS)
-
-
-@pytest.mark.parametrize("is_told", [True, False], ids=["it failed", "its process was killed"])
+@pytest.mark.parametrize("is_reported", [True, False], ids=["it failed", "its process was killed"])
 def test_model_that_failed_and_was_marked_as_done_is_not_published_around(
-    gold: Gold, lake: SqlCatalog, is_told: bool
+    gold: Query, lake: SqlCatalog, is_reported: bool
 ) -> None:
-    made("a", "entities.spark", "silver.fact_sales", "gold.seller_analytics")
-    failed = Task("a", task_id="gold.sales_by_day")
-    hold_lease(failed)
-    AttemptListener().on_task_instance_running(None, failed)
-    if is_told:
-        AttemptListener().on_task_instance_failed(None, failed, "out of memory")
-    with pytest.raises(AirflowFailException, match=r"gold\.sales_by_day was not made of what the run read"):
-        audit_run(of_dag(), NOTHING_ALLOWED)
-    made("a", "gold.sales_by_day", try_number=2)
-    assert audit_run(of_dag(), NOTHING_ALLOWED)["batch"] == 1
+    build("a", SPARK, MART, GOLD[0], GOLD[2])
+    fail(Task("a", GOLD[1]), is_reported)
+    with pytest.raises(
+        AirflowFailException, match=f"{GOLD[1]} was not built from the rows that this run read"
+    ):
+        audit()
+    build("a", GOLD[1], try_number=2)
+    assert audit()["batch"] == 1
 
 
-def test_models_that_a_run_left_out_are_made_before_it_publishes(gold: Gold, lake: SqlCatalog) -> None:
-    made("a", "entities.spark", "silver.fact_sales")
-    with pytest.raises(AirflowFailException, match=r"gold\.sales_by_day .*`up_to`: clear it"):
-        audit_run(of_dag(), NOTHING_ALLOWED)
+def test_models_that_a_run_left_out_are_built_before_it_publishes(gold: Query, lake: SqlCatalog) -> None:
+    build("a", SPARK, MART)
+    with pytest.raises(AirflowFailException, match=f"{GOLD[0]} .*`up_to`. Clear it"):
+        audit()
 
 
-def test_run_that_has_no_news_when_it_is_cleared_needs_none_of_its_models(
-    gold: Gold, lake: SqlCatalog
-) -> None:
-    made("a", "entities.spark", "silver.fact_sales", "gold.seller_analytics")
-    failed = Task("a", task_id="gold.sales_by_day")
-    AttemptListener().on_task_instance_running(None, failed)
-    AttemptListener().on_task_instance_failed(None, failed, "out of memory")
-    give_back(gold)
-    made("b", *MODELS)
+def test_cleared_run_without_new_rows_needs_none_of_its_models(gold: Query, lake: SqlCatalog) -> None:
+    build("a", SPARK, MART, GOLD[0])
+    fail(Task("a", GOLD[1]))
+    forget_lease(gold)
+    build("b", *MODELS)
     gold("update audit.pipeline set published_batch = 2")
-    give_back(gold)
-    idle = Task("a", task_id="entities.spark", try_number=2)
-    hold_lease(idle)
-    AttemptListener().on_task_instance_running(None, idle)
-    AttemptListener().on_task_instance_skipped(None, idle)
-    assert audit_run(of_dag(), NOTHING_ALLOWED)["batch"] == 3
+    forget_lease(gold)
+    skip(Task("a", SPARK, try_number=2))
+    assert audit()["batch"] == 3

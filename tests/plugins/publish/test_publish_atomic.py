@@ -13,18 +13,18 @@ from support.postgres import Server
 from support.task_instance import Task
 from support.waiting import wait_until
 
-from ..conftest import Gold, Stage
+from ..conftest import Query, Stage
 
 PUBLICATIONS = 20
 READS_A_SECOND = 80
 # Per table a key, and the figure that ties it to the others: each publication has the same one in all tables.
 TABLES: dict[str, tuple[dict[str, str], str]] = {
     "sales_by_category_month": ({"month": "2018-01-01", "category": "lamps"}, "items"),
-    "sales_by_day": ({"day": "2018-01-01"}, "items"),
+    "readings_by_day": ({"day": "2018-01-01"}, "items"),
     "customer_analytics": ({"customer_unique_id": "anna"}, "items"),
     "product_analytics": ({"product_id": "lamp"}, "units"),
-    "seller_analytics": ({"seller_id": "north"}, "items"),
-    "delivery_by_state_month": ({"state": "SP", "month": "2018-01-01"}, "delivered_orders"),
+    "devices_by_site": ({"seller_id": "north"}, "items"),
+    "readings_by_device_month": ({"state": "SP", "month": "2018-01-01"}, "delivered_orders"),
 }
 SEEN = " union all ".join(
     f"select '{table}', count(*), sum({figure}) from gold.{table}" for table, (_, figure) in TABLES.items()
@@ -80,7 +80,7 @@ def audited(stage: Stage) -> Callable[[int], dict[str, Any]]:
 
 
 @pytest.fixture
-def reader(gold: Gold, postgres: Server, audited: Callable[[int], dict[str, Any]]) -> Iterator[Reader]:
+def reader(gold: Query, postgres: Server, audited: Callable[[int], dict[str, Any]]) -> Iterator[Reader]:
     """It reads from the first publication on."""
     publish(Task("run 1"), audited(1))
     reader = Reader(postgres.url(database="bi"))
@@ -100,7 +100,7 @@ def finished(reader: Reader, batch: int) -> None:
 
 
 def test_reader_sees_each_publication_whole(
-    gold: Gold, reader: Reader, audited: Callable[[int], dict[str, Any]]
+    gold: Query, reader: Reader, audited: Callable[[int], dict[str, Any]]
 ) -> None:
     for number in range(2, PUBLICATIONS + 2):
         publish(Task(f"run {number}"), audited(number))
@@ -117,11 +117,11 @@ def test_reader_sees_each_publication_whole(
         *(f"gold.{table}" for table in TABLES),
         "audit.publications",
         "gold.publication",
-        "staging.sales_by_day_2_1",
+        "staging.readings_by_day_2_1",
     ],
 )
 def test_reader_sees_nothing_of_a_publication_that_is_killed(
-    gold: Gold, postgres: Server, reader: Reader, audited: Callable[[int], dict[str, Any]], step: str
+    gold: Query, postgres: Server, reader: Reader, audited: Callable[[int], dict[str, Any]], step: str
 ) -> None:
     second = audited(2)
     errors: list[BaseException] = []

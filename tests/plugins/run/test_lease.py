@@ -15,27 +15,27 @@ from medallion.run.lease import (
 )
 from support.task_instance import Task
 
-from ..conftest import Gold
+from ..conftest import Query
 
 
-def batch(gold: Gold) -> int:
+def batch(gold: Query) -> int:
     return int(gold("select lease_batch from audit.pipeline")[0][0])
 
 
-def test_free_lease_is_taken_with_a_new_batch(gold: Gold) -> None:
+def test_free_lease_is_taken_with_a_new_batch(gold: Query) -> None:
     assert try_lease(Task("a")) is None
     assert gold("select lease_dag_id, lease_run_id, lease_batch, last_batch from audit.pipeline") == [
         ("medallion_hourly", "a", 1, 1)
     ]
 
 
-def test_holder_keeps_lease_and_batch(gold: Gold) -> None:
+def test_holder_keeps_lease_and_batch(gold: Query) -> None:
     hold_lease(Task("a"))
-    hold_lease(Task("a", task_id="gold.sales_by_day"))
+    hold_lease(Task("a", task_id="gold.readings_by_day"))
     assert batch(gold) == 1
 
 
-def test_lease_of_a_running_run_is_refused_by_its_name(gold: Gold) -> None:
+def test_lease_of_a_running_run_is_refused_by_its_name(gold: Query) -> None:
     hold_lease(Task("a"))
     other = Task("b", airflow={"a": "running"})
     assert try_lease(other) == Run("medallion_hourly", "a")
@@ -45,20 +45,20 @@ def test_lease_of_a_running_run_is_refused_by_its_name(gold: Gold) -> None:
 
 
 @pytest.mark.parametrize("state", ["success", "failed", None])
-def test_lease_of_a_run_that_ended_or_is_gone_is_taken_over(gold: Gold, state: str | None) -> None:
+def test_lease_of_a_run_that_ended_or_is_gone_is_taken_over(gold: Query, state: str | None) -> None:
     hold_lease(Task("a"))
     assert try_lease(Task("b", airflow={"a": state} if state else {})) is None
     assert batch(gold) == 2
 
 
-def test_lease_of_a_paused_dag_is_free_once_none_of_its_tasks_runs(gold: Gold) -> None:
+def test_lease_of_a_paused_dag_is_free_once_none_of_its_tasks_runs(gold: Query) -> None:
     hold_lease(Task("a"))
     waiting = {"airflow": {"a": "running"}, "paused": True}
     assert try_lease(Task("b", **waiting, states={"gold.x": "running"})) == Run("medallion_hourly", "a")
     assert try_lease(Task("b", **waiting, states={"gold.x": "success", "gold.y": "up_for_retry"})) is None
 
 
-def test_lease_of_a_dag_whose_file_is_gone_is_free_once_none_of_its_tasks_runs(gold: Gold) -> None:
+def test_lease_of_a_dag_whose_file_is_gone_is_free_once_none_of_its_tasks_runs(gold: Query) -> None:
     hold_lease(Task("a"))
     waiting = {"airflow": {"a": "running"}, "dag_file": "removed.py"}
     assert try_lease(Task("b", **waiting, states={"gold.x": "running"})) == Run("medallion_hourly", "a")
@@ -72,7 +72,7 @@ def asked(run: str, **airflow: str) -> Run | None:
     return ask_lease(Task(run, airflow=RUNNING | airflow))
 
 
-def test_runs_get_it_in_the_order_in_which_they_asked(gold: Gold) -> None:
+def test_runs_get_it_in_the_order_in_which_they_asked(gold: Query) -> None:
     assert asked("a") is None
     for run in "bcbc":
         assert asked(run) == Run("medallion_hourly", "a")
@@ -85,7 +85,7 @@ def test_runs_get_it_in_the_order_in_which_they_asked(gold: Gold) -> None:
     assert gold("select run_id from audit.lease_queue") == [("d",)]
 
 
-def test_run_that_ended_while_it_waited_is_passed_over(gold: Gold) -> None:
+def test_run_that_ended_while_it_waited_is_passed_over(gold: Query) -> None:
     for run in "abc":
         asked(run)
     release(Task("a"))
@@ -93,7 +93,7 @@ def test_run_that_ended_while_it_waited_is_passed_over(gold: Gold) -> None:
     assert asked("c", b="failed") is None
 
 
-def test_run_that_asks_no_more_is_passed_over(gold: Gold) -> None:
+def test_run_that_asks_no_more_is_passed_over(gold: Query) -> None:
     for run in "abc":
         asked(run)
     release(Task("a"))
@@ -104,23 +104,23 @@ def test_run_that_asks_no_more_is_passed_over(gold: Gold) -> None:
     assert gold("select run_id from audit.lease_queue") == []
 
 
-def test_holder_that_asks_again_does_not_wait_behind_those_in_the_queue(gold: Gold) -> None:
+def test_holder_that_asks_again_does_not_wait_behind_those_in_the_queue(gold: Query) -> None:
     for run in "aba":
         assert asked(run) == (None if run == "a" else Run("medallion_hourly", "a"))
     assert batch(gold) == 1
     assert gold("select run_id from audit.lease_queue") == [("b",)]
 
 
-def test_published_batch_is_not_written_under_again(gold: Gold) -> None:
+def test_published_batch_is_not_written_under_again(gold: Query) -> None:
     hold_lease(Task("a"))
     gold("insert into gold.publication values ('a', 1, null, now())")
     # A task of the run that was cleared before its end had given the lease back.
-    hold_lease(Task("a", task_id="bronze.orders", try_number=2))
-    hold_lease(Task("a", task_id="gold.sales_by_day", try_number=2))
+    hold_lease(Task("a", task_id="bronze.readings", try_number=2))
+    hold_lease(Task("a", task_id="gold.readings_by_day", try_number=2))
     assert batch(gold) == 2
 
 
-def test_leftovers_are_ended_before_a_batch_is_drawn(gold: Gold, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leftovers_are_ended_before_a_batch_is_drawn(gold: Query, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> None:
         raise ConnectionError("Trino does not answer")
 
@@ -131,10 +131,10 @@ def test_leftovers_are_ended_before_a_batch_is_drawn(gold: Gold, monkeypatch: py
 
 
 def test_task_that_outlives_its_run_ends_before_leftovers_are_ended(
-    gold: Gold, monkeypatch: pytest.MonkeyPatch
+    gold: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run that somebody marks as failed: Airflow ends its processes some seconds later."""
-    stopped = Task("a", task_id="bronze.orders")
+    stopped = Task("a", task_id="bronze.readings")
     hold_lease(stopped)
     seen = []
     tries = "select status from audit.data_pipeline_runs"
@@ -150,9 +150,9 @@ def test_task_that_outlives_its_run_ends_before_leftovers_are_ended(
 
 
 def test_try_whose_process_is_gone_is_waited_for_no_longer_than_one_lives(
-    gold: Gold, monkeypatch: pytest.MonkeyPatch
+    gold: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hold_lease(Task("a", task_id="bronze.orders"))
+    hold_lease(Task("a", task_id="bronze.readings"))
     waits: list[float] = []
     monkeypatch.setattr(wait_for_open_attempts.retry, "stop", stop_after_attempt(3))
     monkeypatch.setattr(wait_for_open_attempts.retry, "sleep", waits.append)
@@ -160,7 +160,7 @@ def test_try_whose_process_is_gone_is_waited_for_no_longer_than_one_lives(
     assert (len(waits), batch(gold)) == (2, 2)
 
 
-def test_only_the_holder_gives_it_back(gold: Gold) -> None:
+def test_only_the_holder_gives_it_back(gold: Query) -> None:
     hold_lease(Task("a"))
     release(Task("b"))
     assert batch(gold) == 1

@@ -8,13 +8,13 @@ import pytest
 from medallion.run.lease import Run, try_lease
 from support.task_instance import Task
 
-from ..conftest import Gold
+from ..conftest import Query
 
 RUNS = [f"run {number}" for number in range(6)]
 
 
 @pytest.mark.parametrize("left_by", [None, "ended"], ids=["free", "of a run that ended"])
-def test_one_of_many_takes_it(gold: Gold, left_by: str | None) -> None:
+def test_one_of_many_takes_it(gold: Query, left_by: str | None) -> None:
     if left_by:
         try_lease(Task(left_by))
     begin = Barrier(len(RUNS))
@@ -30,7 +30,7 @@ def test_one_of_many_takes_it(gold: Gold, left_by: str | None) -> None:
     assert gold("select lease_run_id, last_batch from audit.pipeline") == [(taken, 2 if left_by else 1)]
 
 
-def test_run_that_waits_to_be_started_again_holds_up_nobody(gold: Gold) -> None:
+def test_run_that_waits_to_be_started_again_holds_up_nobody(gold: Query) -> None:
     """Airflow may wait with it for the end of the run that asks: one at a time of a DAG, the earlier ones first."""
     try_lease(Task("a"))
     left = {"bronze.x": "success", "gold.x": "failed", "begin": "None"}
@@ -38,20 +38,20 @@ def test_run_that_waits_to_be_started_again_holds_up_nobody(gold: Gold) -> None:
 
 
 @pytest.mark.parametrize("state", ["running", "deferred", "queued", "restarting"])
-def test_run_that_was_cleared_under_a_running_task_keeps_it(gold: Gold, state: str) -> None:
+def test_run_that_was_cleared_under_a_running_task_keeps_it(gold: Query, state: str) -> None:
     try_lease(Task("a"))
     other = Task("b", airflow={"a": "queued"}, states={"gold.x": state, "gold.y": "success"})
     assert try_lease(other) == Run("medallion_hourly", "a")
 
 
 @pytest.mark.parametrize("state", ["running", "deferred", "queued"])
-def test_paused_dag_whose_task_still_runs_keeps_it(gold: Gold, state: str) -> None:
+def test_paused_dag_whose_task_still_runs_keeps_it(gold: Query, state: str) -> None:
     try_lease(Task("a"))
     other = Task("b", airflow={"a": "running"}, paused=True, states={"gold.x": state, "gold.y": "success"})
     assert try_lease(other) == Run("medallion_hourly", "a")
 
 
-def test_same_run_id_of_another_dag_is_another_run(gold: Gold) -> None:
+def test_same_run_id_of_another_dag_is_another_run(gold: Query) -> None:
     try_lease(Task("a"))
     other = Task("a", dag_id="medallion_reconcile", airflow={"a": "running"})
     assert try_lease(other) == Run("medallion_hourly", "a")

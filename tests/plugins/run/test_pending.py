@@ -14,16 +14,16 @@ from medallion.run.pending import tables_with_new_rows
 from medallion.run.state import RunState
 from medallion.tasks import spark
 
-from ..conftest import Gold
+from ..conftest import Query
 
 
 @pytest.fixture
 def lake(catalog: SqlCatalog) -> SqlCatalog:
-    """Every model's table. bronze.orders holds what the batches 3 and 4 wrote, the others what batch 3 did."""
+    """Every model's table. bronze.readings holds what the batches 3 and 4 wrote, the others what batch 3 did."""
     for name, columns in model_columns().items():
         kinds = {column: pa.string() for column in columns} | {"_batch": pa.int64()}
         table = catalog.create_table(name, pa.schema(list(kinds.items())))
-        for batch in [3, 4] if name == "bronze.orders" else [3]:
+        for batch in [3, 4] if name == "bronze.readings" else [3]:
             table.append(rows(batch))
     catalog.load_table("bronze.customers").delete()
     return catalog
@@ -81,7 +81,7 @@ def test_rebuild_reads_what_is_there(run: Run) -> None:
     assert tables_with_new_rows(run(4, rebuild="gold"), ["sellers"]) == ["sellers"]
 
 
-@pytest.mark.parametrize("missing", ["gold.sales_by_day", "silver.dim_sellers", "bronze.orders"])
+@pytest.mark.parametrize("missing", ["gold.readings_by_day", "silver.dim_sellers", "bronze.readings"])
 def test_model_that_was_never_published_is_made(run: Run, missing: str) -> None:
     snapshots = run(4).snapshots
     del snapshots[missing]
@@ -102,7 +102,7 @@ def test_table_that_never_had_a_row_is_no_news(run: Run, lake: SqlCatalog) -> No
 def test_lake_that_is_ahead_of_the_audit_is_not_read_in_part(
     run: Run, lake: SqlCatalog, rebuild: str
 ) -> None:
-    lake.load_table("bronze.orders").append(rows(6))
+    lake.load_table("bronze.readings").append(rows(6))
     with pytest.raises(AirflowFailException, match=r"lake\.bronze\.orders .* later batch than this run's, 5"):
         tables_with_new_rows(run(0, rebuild=rebuild), ["sellers", "orders"])
 
@@ -113,11 +113,11 @@ def test_silver_table_that_lacks_a_column_is_given_it(run: Run, lake: SqlCatalog
     assert tables_with_new_rows(run(4), ["sellers", "customers"]) == ["sellers"]
 
 
-def test_published_table_that_is_gone_has_all_compared(run: Run, gold: Gold, lake: SqlCatalog) -> None:
-    gold("update audit.pipeline set published_snapshots = '{\"gold.sales_by_day\": 1}'")
+def test_published_table_that_is_gone_has_all_compared(run: Run, gold: Query, lake: SqlCatalog) -> None:
+    gold("update audit.pipeline set published_snapshots = '{\"gold.readings_by_day\": 1}'")
     assert not tables_with_new_rows(run(4), ["sellers"])
     before = run(4)
-    lake.drop_table("gold.sales_by_day")
+    lake.drop_table("gold.readings_by_day")
     assert tables_with_new_rows(before, ["sellers"]) == ["sellers"]
     assert gold("select published_snapshots from audit.pipeline") == [({},)]
 

@@ -6,37 +6,37 @@ from medallion.run.state import run_state
 from medallion.settings import settings
 from support.task_instance import Task
 
-from ..conftest import Gold
+from ..conftest import Query
 
 
-def published(gold: Gold, by: int, up_to: int) -> None:
+def published(gold: Query, by: int, up_to: int) -> None:
     """A publication by batch `by`, whose tasks had read up to the batch `up_to`."""
-    snapshots = '{"gold.sales_by_day": 42}'
+    snapshots = '{"gold.readings_by_day": 42}'
     gold("update audit.pipeline set published_batch = %s, published_snapshots = %s", (up_to, snapshots))
     gold("insert into gold.publication values ('earlier', %s, null, now())", (by,))
 
 
-def test_before_the_first_publication_everything_is_compared_whole(gold: Gold) -> None:
+def test_before_the_first_publication_everything_is_compared_whole(gold: Query) -> None:
     state = run_state(Task("a"))
     assert (state.published_batch, state.publication, state.snapshots) == (0, 0, {})
     assert (state.rebuild, state.compare_whole) == ("none", "silver")
 
 
-def test_publication_is_told_apart_from_what_it_had_read(gold: Gold) -> None:
+def test_publication_is_told_apart_from_what_it_had_read(gold: Query) -> None:
     published(gold, by=4, up_to=2)
     state = run_state(Task("a"))
     assert (state.published_batch, state.publication) == (2, 4)
-    assert (state.compare_whole, state.base_snapshots) == ("none", {"gold.sales_by_day": 42})
+    assert (state.compare_whole, state.base_snapshots) == ("none", {"gold.readings_by_day": 42})
 
 
 @pytest.mark.parametrize("layer", ["gold", "silver"])
-def test_rebuild_asked_for_is_compared_whole_from_its_layer_on(gold: Gold, layer: str) -> None:
+def test_rebuild_asked_for_is_compared_whole_from_its_layer_on(gold: Query, layer: str) -> None:
     published(gold, by=4, up_to=4)
     gold("update audit.pipeline set rebuild = %s", (layer,))
     state = run_state(Task("a"))
     assert (state.rebuild, state.compare_whole) == (layer, layer)
     # The tables are compared whole; the snapshots are still told, to know which keys rows left.
-    assert (state.base_snapshots, state.snapshots) == ({}, {"gold.sales_by_day": 42})
+    assert (state.base_snapshots, state.snapshots) == ({}, {"gold.readings_by_day": 42})
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_rebuild_asked_for_is_compared_whole_from_its_layer_on(gold: Gold, layer
     [(None, "0001-01-01 00:00:00.000000"), ("2018-01-01", "2017-12-31 23:45:00.000000")],
 )
 def test_reconciliation_takes_what_no_window_reads_again(
-    gold: Gold, monkeypatch: pytest.MonkeyPatch, history_start: str | None, start: str
+    gold: Query, monkeypatch: pytest.MonkeyPatch, history_start: str | None, start: str
 ) -> None:
     if history_start:
         monkeypatch.setenv("MEDALLION_HISTORY_START", history_start)
@@ -59,7 +59,7 @@ def test_reconciliation_takes_what_no_window_reads_again(
 
 
 def test_share_of_deletes_is_the_settings_unless_one_run_may_pass_it(
-    gold: Gold, monkeypatch: pytest.MonkeyPatch
+    gold: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MEDALLION_MAX_DELETED_SHARE", "0.5")
     monkeypatch.setenv("MEDALLION_MAX_DELETED_FROM", "7")

@@ -9,7 +9,7 @@ import pytest
 from medallion.settings import settings
 from medallion.tasks.alerts import report_late_gold
 
-from ..conftest import Gold
+from ..conftest import Query
 
 PUBLISHED = "insert into gold.publication values ('earlier', 1, now() - interval '{} minutes', now())"
 
@@ -40,19 +40,19 @@ def miss(run_type: str = "scheduled") -> None:
         "drop table gold.publication",
     ],
 )
-def test_old_or_unknown_gold_is_told(gold: Gold, told: Path, publication: str | None) -> None:
+def test_old_or_unknown_gold_is_told(gold: Query, told: Path, publication: str | None) -> None:
     if publication:
         gold(publication)
     miss()
     assert told.read_text() == "deadline of late\n"
 
 
-def test_gold_that_another_run_published_since_is_not_late(gold: Gold, told: Path) -> None:
+def test_gold_that_another_run_published_since_is_not_late(gold: Query, told: Path) -> None:
     gold(PUBLISHED.format(179))
     miss()
     assert not told.exists()
 
 
-def test_backfill_makes_nothing_late(gold: Gold, told: Path) -> None:
+def test_backfill_makes_nothing_late(gold: Query, told: Path) -> None:
     miss("backfill")
     assert not told.exists()

@@ -15,20 +15,20 @@ from medallion.tasks.begin import check_connections, record_window, request_rebu
 from support.postgres import Server
 from support.task_instance import Task
 
-from ..conftest import Gold, connection
+from ..conftest import Query, connection
 
 
 def day(number: int) -> datetime:
     return datetime(2018, 1, number, tzinfo=UTC)
 
 
-def test_audit_tables_are_created_once(gold: Gold) -> None:
+def test_audit_tables_are_created_once(gold: Query) -> None:
     create_audit_tables()
     assert gold("select count(*) from audit.pipeline") == [(1,)]
 
 
 def test_schemas_that_are_there_need_no_right_to_create_any(
-    postgres: Server, gold: Gold, monkeypatch: pytest.MonkeyPatch
+    postgres: Server, gold: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gold(
         "drop schema audit, staging, gold cascade; create role owner login; create schema audit authorization owner;"
@@ -42,7 +42,7 @@ def test_schemas_that_are_there_need_no_right_to_create_any(
         gold("drop owned by owner; drop role owner")
 
 
-def test_without_rows_there_is_no_window_and_no_watermark(gold: Gold, source: Gold) -> None:
+def test_without_rows_there_is_no_window_and_no_watermark(gold: Query, source: Query) -> None:
     kept = record_window(Task("a"), RunKind.MANUAL, None, None)
     assert kept == {"window_start": None, "window_end": None}
     assert gold("select watermark from audit.pipeline") == [(None,)]
@@ -50,7 +50,7 @@ def test_without_rows_there_is_no_window_and_no_watermark(gold: Gold, source: Go
 
 
 def test_run_that_began_on_an_empty_source_gets_its_window_when_it_is_cleared(
-    gold: Gold, source: Gold
+    gold: Query, source: Query
 ) -> None:
     hour = Window(day(3), day(3).replace(hour=1))
     assert record_window(Task("a"), RunKind.SCHEDULED, None, hour)["window_start"] is None
@@ -63,7 +63,7 @@ def test_run_that_began_on_an_empty_source_gets_its_window_when_it_is_cleared(
     assert gold("select kind, resolved_at > %s from audit.runs", (first,)) == [("backfill", True)]
 
 
-def test_time_that_no_window_reaches_is_no_beginning(gold: Gold, source: Gold) -> None:
+def test_time_that_no_window_reaches_is_no_beginning(gold: Query, source: Query) -> None:
     source("insert into sales.orders values ('-infinity'), ('0044-03-15Z BC')")
     source("insert into sales.products values (now() + interval '1 day'), ('12018-01-03Z'), ('infinity')")
     assert record_window(Task("a"), RunKind.MANUAL, None, None)["window_start"] is None
@@ -71,7 +71,7 @@ def test_time_that_no_window_reaches_is_no_beginning(gold: Gold, source: Gold) -
     assert record_window(Task("b"), RunKind.MANUAL, None, None)["window_start"] == "2018-01-03T00:00:00+00:00"
 
 
-def test_history_starts_at_the_oldest_row_of_any_table(gold: Gold, source: Gold) -> None:
+def test_history_starts_at_the_oldest_row_of_any_table(gold: Query, source: Query) -> None:
     source("insert into sales.orders values ('2018-01-03Z')")
     source("insert into sales.geolocation values ('2018-01-02Z')")
     kept = record_window(Task("a"), RunKind.MANUAL, None, None)
@@ -80,7 +80,7 @@ def test_history_starts_at_the_oldest_row_of_any_table(gold: Gold, source: Gold)
 
 
 def test_history_starts_where_the_setting_says(
-    gold: Gold, source: Gold, monkeypatch: pytest.MonkeyPatch
+    gold: Query, source: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source("insert into sales.orders values ('2018-01-03Z')")
     monkeypatch.setenv("MEDALLION_HISTORY_START", "2017-01-01")
@@ -89,7 +89,7 @@ def test_history_starts_where_the_setting_says(
 
 
 def test_history_that_is_yet_to_start_keeps_no_window_waiting(
-    gold: Gold, source: Gold, monkeypatch: pytest.MonkeyPatch
+    gold: Query, source: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source("insert into sales.orders values ('2018-01-03Z')")
     monkeypatch.setenv("MEDALLION_HISTORY_START", "2900-01-01")
@@ -98,7 +98,7 @@ def test_history_that_is_yet_to_start_keeps_no_window_waiting(
     assert gold("select watermark <= now() from audit.pipeline") == [(True,)]
 
 
-def test_cleared_run_keeps_its_window(gold: Gold, source: Gold) -> None:
+def test_cleared_run_keeps_its_window(gold: Query, source: Query) -> None:
     source("insert into sales.orders values ('2018-01-03Z')")
     first = record_window(Task("a"), RunKind.BACKFILL, None, Window(day(3), day(4)))
     again = record_window(Task("a", try_number=2), RunKind.BACKFILL, None, Window(day(5), day(6)))
@@ -114,7 +114,7 @@ def test_cleared_run_keeps_its_window(gold: Gold, source: Gold) -> None:
 
 @pytest.mark.parametrize("try_number", [1, 2], ids=["at once", "its first try died"])
 def test_run_that_was_deleted_and_made_anew_gets_the_window_it_asks_for(
-    gold: Gold, source: Gold, try_number: int
+    gold: Query, source: Query, try_number: int
 ) -> None:
     source("insert into sales.orders values ('2018-01-03Z')")
     record_window(Task("a"), RunKind.RANGED, Window(day(3), day(4)), None)
@@ -122,7 +122,7 @@ def test_run_that_was_deleted_and_made_anew_gets_the_window_it_asks_for(
     assert anew["window_start"] == "2018-01-05T00:00:00+00:00"
 
 
-def test_extraction_reaches_back_by_the_lookback(gold: Gold, source: Gold) -> None:
+def test_extraction_reaches_back_by_the_lookback(gold: Query, source: Query) -> None:
     source("insert into sales.orders values ('2018-01-03Z')")
     record_window(Task("a"), RunKind.RANGED, Window(day(3), day(4)), None)
     state = run_state(Task("a"))
@@ -132,7 +132,7 @@ def test_extraction_reaches_back_by_the_lookback(gold: Gold, source: Gold) -> No
     )
 
 
-def test_deeper_rebuild_stays_until_it_is_published(gold: Gold) -> None:
+def test_deeper_rebuild_stays_until_it_is_published(gold: Query) -> None:
     hold_lease(Task("a"))
     request_rebuild("silver")
     request_rebuild("gold")

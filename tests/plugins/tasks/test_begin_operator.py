@@ -34,11 +34,11 @@ from sample.__main__ import main as sample
 from support.postgres import query
 from support.task_instance import Task
 
-from ..conftest import Gold
+from ..conftest import Query
 
 SCHEMA = Path(__file__).parents[3] / "sample" / "schema.sql"
-TASKS = ("begin", "freshness", "bronze.orders", "entities.spark", "silver.fact_sales", "gold.sales_by_day",
-         "audit", "stage.sales_by_day", "publish", "end")  # fmt: skip
+TASKS = ("begin", "freshness", "bronze.readings", "silver_staging.spark", "silver.fact_readings", "gold.readings_by_day",
+         "audit", "stage.readings_by_day", "publish", "end")  # fmt: skip
 
 Begin = Callable[..., dict[str, Any]]
 
@@ -54,7 +54,7 @@ def shop(source_url: str, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.fixture
-def begin(gold: Gold, shop: Any, catalog: SqlCatalog) -> Begin:
+def begin(gold: Query, shop: Any, catalog: SqlCatalog) -> Begin:
     """Begin a run with parameters; returns the XComs that it pushed."""
 
     def execute(
@@ -92,7 +92,7 @@ def begin(gold: Gold, shop: Any, catalog: SqlCatalog) -> Begin:
     return execute
 
 
-def test_run_takes_the_lease_and_shows_its_window(gold: Gold, begin: Begin) -> None:
+def test_run_takes_the_lease_and_shows_its_window(gold: Query, begin: Begin) -> None:
     shown = begin()["window"]
     assert shown["window_start"] == "2018-01-03T10:00:00+00:00"
     assert gold("select lease_run_id, watermark from audit.pipeline") == [
@@ -106,7 +106,9 @@ def test_run_takes_the_lease_and_shows_its_window(gold: Gold, begin: Begin) -> N
     )
 
 
-def test_run_that_was_deleted_and_made_anew_writes_under_a_batch_of_its_own(gold: Gold, begin: Begin) -> None:
+def test_run_that_was_deleted_and_made_anew_writes_under_a_batch_of_its_own(
+    gold: Query, begin: Begin
+) -> None:
     begin()
     begin(try_number=2)
     assert gold("select lease_batch from audit.pipeline") == [(1,)]
@@ -115,7 +117,7 @@ def test_run_that_was_deleted_and_made_anew_writes_under_a_batch_of_its_own(gold
 
 
 def test_run_waits_deferred_while_another_writes(
-    gold: Gold, begin: Begin, monkeypatch: pytest.MonkeyPatch
+    gold: Query, begin: Begin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MEDALLION_LEASE_POLL", "PT7S")
     settings.cache_clear()
@@ -140,14 +142,14 @@ def test_run_waits_deferred_while_another_writes(
     ],
 )
 def test_senseless_window_fails_at_once_and_takes_nothing(
-    gold: Gold, begin: Begin, params: dict[str, str], message: str
+    gold: Query, begin: Begin, params: dict[str, str], message: str
 ) -> None:
     with pytest.raises(AirflowFailException, match=message):
         begin(**params)
     assert gold("select lease_run_id, last_batch from audit.pipeline") == [(None, 0)]
 
 
-def test_lost_column_fails_at_once_and_takes_nothing(gold: Gold, begin: Begin, shop: Any) -> None:
+def test_lost_column_fails_at_once_and_takes_nothing(gold: Query, begin: Begin, shop: Any) -> None:
     shop("alter table sales.orders drop column order_status")
     with pytest.raises(AirflowFailException, match=r"no column sales\.orders\.order_status"):
         begin()
@@ -195,13 +197,13 @@ def test_missing_connection_is_asked_for_again(begin: Begin, monkeypatch: pytest
 def test_layers_that_nobody_asked_for_are_skipped(begin: Begin) -> None:
     with pytest.raises(DownstreamTasksSkipped) as skipped:
         begin(up_to="silver")
-    assert set(skipped.value.tasks) == {"gold.sales_by_day", "audit", "stage.sales_by_day", "publish"}
+    assert set(skipped.value.tasks) == {"gold.readings_by_day", "audit", "stage.readings_by_day", "publish"}
 
 
 NOON = datetime(2018, 1, 3, 12, tzinfo=UTC)
 
 
-def test_scheduled_run_ends_at_once_where_all_is_published(gold: Gold, begin: Begin) -> None:
+def test_scheduled_run_ends_at_once_where_all_is_published(gold: Query, begin: Begin) -> None:
     gold("update audit.pipeline set watermark = %s, last_batch = 5, published_batch = 5", (NOON,))
     with pytest.raises(DownstreamTasksSkipped) as skipped:
         begin(hour=NOON - timedelta(hours=1))
@@ -219,7 +221,7 @@ def test_scheduled_run_ends_at_once_where_all_is_published(gold: Gold, begin: Be
     ids=["later", "tried before", "unpublished", "rebuild"],
 )
 def test_scheduled_run_with_something_to_do_does_it_all(
-    gold: Gold, begin: Begin, hour: datetime, change: str | None, try_number: int
+    gold: Query, begin: Begin, hour: datetime, change: str | None, try_number: int
 ) -> None:
     gold("update audit.pipeline set watermark = %s, last_batch = 5, published_batch = 5", (NOON,))
     if change:
@@ -228,19 +230,19 @@ def test_scheduled_run_with_something_to_do_does_it_all(
 
 
 @pytest.fixture
-def captured(gold: Gold, catalog: SqlCatalog) -> Table:
-    """bronze.orders, as a run published it whose batch was 5; its row is of 2018-01-03T10:00Z."""
+def captured(gold: Query, catalog: SqlCatalog) -> Table:
+    """bronze.readings, as a run published it whose batch was 5; its row is of 2018-01-03T10:00Z."""
     columns = [
-        (name, pa.int64() if name == "_batch" else pa.string()) for name in model_columns()["bronze.orders"]
+        (name, pa.int64() if name == "_batch" else pa.string()) for name in model_columns()["bronze.readings"]
     ]
-    table = catalog.create_table("bronze.orders", pa.schema(columns))
+    table = catalog.create_table("bronze.readings", pa.schema(columns))
     table.append(pa.table({"_batch": [5]}))
     gold(
         "update audit.pipeline set last_batch = 5, published_batch = 5,"
-        ' published_snapshots = \'{"bronze.orders": 1, "gold.sales_by_day": 2}\''
+        ' published_snapshots = \'{"bronze.readings": 1, "gold.readings_by_day": 2}\''
     )
     gold("insert into audit.data_pipeline_runs values"
-         " ('before', 'orders', now(), now(), 'success', 1, 'medallion_hourly', 'bronze.orders', 1, 5)")  # fmt: skip
+         " ('before', 'orders', now(), now(), 'success', 1, 'medallion_hourly', 'bronze.readings', 1, 5)")  # fmt: skip
     return table
 
 
@@ -250,19 +252,19 @@ A_ROW = NO_ROW | {"window_start": "2018-01-03T10:15Z"}  # which the lookback fin
 
 @pytest.mark.parametrize("params", [NO_ROW, {"rebuild": "silver"}], ids=["range", "rebuild"])
 def test_table_without_a_row_in_the_window_is_skipped_and_counts_as_extracted(
-    gold: Gold, begin: Begin, captured: Table, params: dict[str, str]
+    gold: Query, begin: Begin, captured: Table, params: dict[str, str]
 ) -> None:
     with pytest.raises(DownstreamTasksSkipped) as skipped:
         begin(**params)
-    assert set(skipped.value.tasks) == {"freshness", "bronze.orders"}
-    noted = "select run_id, model_name, status, batch from audit.data_pipeline_runs where task_id = 'bronze.orders'"
+    assert set(skipped.value.tasks) == {"freshness", "bronze.readings"}
+    noted = "select run_id, model_name, status, batch from audit.data_pipeline_runs where task_id = 'bronze.readings'"
     assert gold(f"{noted} order by batch") == [
         ("before", "orders", "success", 5), ("a", "orders", "skipped", 6)
     ]  # fmt: skip
     with transaction() as cursor:
         cursor.execute("select resolved_at from audit.runs")
         [window] = cursor.fetchall()
-        asks = Task("a", task_ids=("bronze.orders",))
+        asks = Task("a", task_ids=("bronze.readings",))
         assert bronze_covers_window(last_attempts(cursor, asks), asks, window.resolved_at)
 
 
@@ -272,24 +274,24 @@ def test_row_in_the_window_or_in_its_lookback_is_captured(begin: Begin, captured
     assert list(skipped.value.tasks) == ["freshness"]
 
 
-def never_published(gold: Gold, table: Table) -> None:
+def never_published(gold: Query, table: Table) -> None:
     gold("update audit.pipeline set published_snapshots = '{}'")
 
 
-def written_by_a_run_that_failed(gold: Gold, table: Table) -> None:
+def written_by_a_run_that_failed(gold: Query, table: Table) -> None:
     gold("update audit.data_pipeline_runs set batch = 6, status = 'failed'")
 
 
-def written_by_nobody_knows_whom(gold: Gold, table: Table) -> None:
+def written_by_nobody_knows_whom(gold: Query, table: Table) -> None:
     table.append(pa.table({"_batch": [6]}))
 
 
-def without_a_column_that_is_modelled_now(gold: Gold, table: Table) -> None:
+def without_a_column_that_is_modelled_now(gold: Query, table: Table) -> None:
     with table.update_schema() as update:
         update.delete_column("order_status")
 
 
-def gone(gold: Gold, table: Table) -> None:
+def gone(gold: Query, table: Table) -> None:
     table.catalog.drop_table(table.name())
 
 
@@ -305,11 +307,11 @@ def gone(gold: Gold, table: Table) -> None:
 )
 @pytest.mark.parametrize("params", [NO_ROW, {"rebuild": "silver"}], ids=["range", "rebuild"])
 def test_table_that_its_task_has_to_look_at_is_not_skipped(
-    gold: Gold,
+    gold: Query,
     begin: Begin,
     captured: Table,
     params: dict[str, str],
-    state: Callable[[Gold, Table], None],
+    state: Callable[[Query, Table], None],
 ) -> None:
     """It makes what is missing, and tests what was captured and never published."""
     state(gold, captured)
@@ -318,7 +320,7 @@ def test_table_that_its_task_has_to_look_at_is_not_skipped(
     assert list(skipped.value.tasks) == ["freshness"]
 
 
-def test_skip_is_noted_anew_where_the_run_is_cleared(gold: Gold, begin: Begin, captured: Table) -> None:
+def test_skip_is_noted_anew_where_the_run_is_cleared(gold: Query, begin: Begin, captured: Table) -> None:
     for try_number in (1, 2):
         with pytest.raises(DownstreamTasksSkipped):
             begin(try_number=try_number, **NO_ROW)
@@ -327,7 +329,7 @@ def test_skip_is_noted_anew_where_the_run_is_cleared(gold: Gold, begin: Begin, c
     ) == [(0, 1)]
 
 
-def test_range_skips_the_age_of_the_source_and_keeps_its_bounds(gold: Gold, begin: Begin) -> None:
+def test_range_skips_the_age_of_the_source_and_keeps_its_bounds(gold: Query, begin: Begin) -> None:
     with pytest.raises(DownstreamTasksSkipped) as skipped:
         begin(window_start="2018-01-01", window_end="2018-01-02")
     assert list(skipped.value.tasks) == ["freshness"]
@@ -341,14 +343,14 @@ def test_range_skips_the_age_of_the_source_and_keeps_its_bounds(gold: Gold, begi
     ]
 
 
-def test_rebuild_is_kept_and_has_no_window(gold: Gold, begin: Begin) -> None:
+def test_rebuild_is_kept_and_has_no_window(gold: Query, begin: Begin) -> None:
     with pytest.raises(DownstreamTasksSkipped):
         begin(rebuild="gold")
     assert gold("select rebuild, rebuild_batch from audit.pipeline") == [("gold", 1)]
     assert gold("select kind, window_start, extract_from from audit.runs") == [("rebuild", None, None)]
 
 
-def test_range_from_the_first_day_of_the_calendar_is_taken(gold: Gold, begin: Begin) -> None:
+def test_range_from_the_first_day_of_the_calendar_is_taken(gold: Query, begin: Begin) -> None:
     with pytest.raises(DownstreamTasksSkipped) as skipped:
         begin(window_start="0001-01-01", window_end="2018-01-01")
     assert list(skipped.value.tasks) == ["freshness"]
@@ -359,7 +361,7 @@ def test_range_from_the_first_day_of_the_calendar_is_taken(gold: Gold, begin: Be
 
 
 def test_run_goes_on_from_the_watermark_and_not_from_the_oldest_row(
-    gold: Gold, begin: Begin, monkeypatch: pytest.MonkeyPatch
+    gold: Query, begin: Begin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MEDALLION_HISTORY_START", "2017-01-01")
     settings.cache_clear()

@@ -114,11 +114,11 @@ def test_gold_tables_have_their_keys() -> None:
         found
         | {
             "sales_by_category_month": ["month", "category"],
-            "sales_by_day": ["day"],
+            "readings_by_day": ["day"],
             "customer_analytics": ["customer_unique_id"],
             "product_analytics": ["product_id"],
-            "seller_analytics": ["seller_id"],
-            "delivery_by_state_month": ["state", "month"],
+            "devices_by_site": ["seller_id"],
+            "readings_by_device_month": ["state", "month"],
         }
         == found
     )

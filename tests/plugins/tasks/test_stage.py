@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from medallion.engines.postgres import rendered
 
-# A row of delivery_by_state_month by its key: its orders, and the batch that last changed it.
+# A row of readings_by_device_month by its key: its orders, and the batch that last changed it.
 Key = tuple[str, str]
 Table = dict[Key, tuple[int, int]]
 TABLE = {
-    "name": "delivery_by_state_month",
+    "name": "readings_by_device_month",
     "key": ["state", "month"],
     "contract": {"state": "varchar", "month": "varchar", "delivered_orders": "bigint"},
 }
@@ -36,7 +36,7 @@ def staged() -> Iterator[Staged]:
 
         def stage(audited: Table | None, published: Table | None, *known: str) -> list[tuple[Any, ...]]:
             # What the table is now is neither: it must not be read.
-            for name, rows in (("gold.delivery_by_state_month", {("XX", "now"): (1, 99)}),
+            for name, rows in (("gold.readings_by_device_month", {("XX", "now"): (1, 99)}),
                                ("snapshot.s43", audited or {}), ("snapshot.s42", published or {})):  # fmt: skip
                 columns = "state varchar, month varchar, delivered_orders bigint, _batch bigint"
                 engine.execute(f"create or replace table lake.{name} ({columns})")
@@ -61,7 +61,7 @@ def staged() -> Iterator[Staged]:
                     re.sub(r"lake\.gold\.\w+ for version as of (\d+)", r"lake.snapshot.s\1", statement)
                 )
             return engine.execute(
-                "from postgres_gold.staging.delivery_by_state_month_7_2 order by all"
+                "from postgres_gold.staging.readings_by_device_month_7_2 order by all"
             ).fetchall()
 
         yield stage
