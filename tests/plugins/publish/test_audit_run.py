@@ -15,7 +15,7 @@ from medallion.run.attempts import AttemptListener
 from medallion.run.lease import hold_lease
 from support.task_instance import HOURLY, Task, dag_of
 
-from ..conftest import Query, forget_lease, ran
+from ..conftest import Query, forget_lease, record_success
 
 ACCOUNT = (
     "batch",
@@ -108,7 +108,7 @@ def test_records_are_those_since_the_publication(gold: Query, lake: SqlCatalog) 
     append(lake, "bronze.readings", 5)
     append(lake, "bronze.readings", 6)
     for task_id in ("bronze.readings", "gold.readings_by_day"):
-        ran(Task("a", task_id))
+        record_success(Task("a", task_id))
     audit()
     tries = (
         "select task_id, records_processed from audit.data_pipeline_runs where task_id <> 'audit' order by 1"
@@ -121,7 +121,7 @@ def test_compaction_processes_no_record(gold: Query, lake: SqlCatalog) -> None:
     record_published(gold, published)
     append(lake, "bronze.readings", 5)
     compacted = compact(lake, "bronze.readings")
-    ran(Task("a", "bronze.readings"))
+    record_success(Task("a", "bronze.readings"))
     assert audit()["snapshots"]["bronze.readings"] == compacted
     assert gold(
         "select records_processed from audit.data_pipeline_runs where task_id = 'bronze.readings'"
@@ -212,7 +212,7 @@ def build(run: str, *tasks: str, try_number: int = 1) -> None:
     for task_id in tasks:
         task = Task(run, task_id, try_number)
         hold_lease(task)
-        ran(task)
+        record_success(task)
 
 
 def fail(task: Task, is_reported: bool = True) -> None:

@@ -13,38 +13,46 @@ from medallion.engines.postgres import transaction
 from medallion.project.contracts import gold_tables
 from medallion.publish.publish import publish
 from medallion.publish.rollback import choose_publication, restore
-from medallion.run.attempts import AttemptListener, close_attempt, record_skipped
+from medallion.run.attempts import AttemptListener, close_attempt, run_of
 from medallion.run.lease import hold_lease
-from medallion.tasks.begin import request_rebuild
-from support.task_instance import Task
+from medallion.store.attempts import record_skipped
+from medallion.store.pipeline import request_rebuild
+from support.task_instance import ROLLBACK, Task
 
-from ..conftest import Query, Stage, ran
+from ..conftest import Query, Stage, forget_lease, record_success
 
-DAYS = "select day::text, orders, freight from gold.readings_by_day order by day"
+DAYS = "select day::text, readings, total from gold.readings_by_day order by day"
 
 
 def moment(hour: int) -> datetime:
     return datetime(2018, 1, 1, hour, tzinfo=UTC)
 
 
-Staged = Callable[..., dict[str, Any]]
+def publisher(run: str) -> Task:
+    return Task(run, "publish")
+
+
+Staged = Callable[..., Any]
 
 
 @pytest.fixture
 def staged(stage: Stage) -> Staged:
-    """Begin a run, stage `readings_by_day` as {day: orders, or None where the day vanished} and nothing else.
+    """Run a run up to its staging, with `readings_by_day` as {day: readings, or None if the day vanished}.
 
-    Returns what the audit of the run says.
+    Returns the result of the run's audit.
     """
 
-    def staged(run: str, days: dict[str, int | None], window: tuple[int, int] = (0, 1)) -> dict[str, Any]:
+    def staged(
+        run: str, days: dict[str, int | None], window: tuple[int, int] = (0, 1), without: tuple[str, ...] = ()
+    ) -> dict[str, Any]:
         start, end = map(moment, window)
         return stage(
             run,
             (start, end),
+            without,
             readings_by_day=[
-                {"day": day, "orders": orders, "freight": "1.50", "_deleted": orders is None}
-                for day, orders in days.items()
+                {"day": day, "readings": readings, "total": "1.50", "_deleted": readings is None}
+                for day, readings in days.items()
             ],
         )
 
@@ -52,19 +60,19 @@ def staged(stage: Stage) -> Staged:
 
 
 def days(*rows: tuple[str, int]) -> list[tuple[Any, ...]]:
-    return [(day, orders, Decimal("1.50")) for day, orders in rows]
+    return [(day, readings, Decimal("1.50")) for day, readings in rows]
 
 
 def test_first_publication_is_whole(gold: Query, staged: Staged) -> None:
-    counts = publish(Task("a"), staged("a", {"2018-01-01": 3, "2018-01-02": 4}))
+    counts = publish(publisher("a"), staged("a", {"2018-01-01": 3, "2018-01-02": 4}))
     assert gold(DAYS) == days(("2018-01-01", 3), ("2018-01-02", 4))
     assert counts == {table.name: 2 if table.name == "readings_by_day" else 0 for table in gold_tables()}
     assert gold("select run_id, batch from gold.publication") == [("a", 1)]
 
 
 def test_next_publication_applies_the_difference(gold: Query, staged: Staged) -> None:
-    publish(Task("a"), staged("a", {"2018-01-01": 3, "2018-01-02": 4, "2018-01-03": 5}))
-    publish(Task("b"), staged("b", {"2018-01-02": 9, "2018-01-03": None, "2018-01-04": 1}))
+    publish(publisher("a"), staged("a", {"2018-01-01": 3, "2018-01-02": 4, "2018-01-03": 5}))
+    publish(publisher("b"), staged("b", {"2018-01-02": 9, "2018-01-03": None, "2018-01-04": 1}))
     assert gold(DAYS) == days(("2018-01-01", 3), ("2018-01-02", 9), ("2018-01-04", 1))
     assert gold(
         "select published_batch, published_snapshots ->> 'gold.readings_by_day' from audit.pipeline"
@@ -72,8 +80,8 @@ def test_next_publication_applies_the_difference(gold: Query, staged: Staged) ->
 
 
 def test_whole_publication_drops_what_is_not_staged(gold: Query, staged: Staged) -> None:
-    publish(Task("a"), staged("a", {"2018-01-01": 3}))
-    publish(Task("b"), staged("b", {"2018-01-02": 4}) | {"base_snapshots": {}})
+    publish(publisher("a"), staged("a", {"2018-01-01": 3}))
+    publish(publisher("b"), staged("b", {"2018-01-02": 4}) | {"base_snapshots": {}})
     assert gold(DAYS) == days(("2018-01-02", 4))
 
 
@@ -81,51 +89,51 @@ def test_run_whose_first_task_was_marked_as_done_is_refused(gold: Query, staged:
     audited = staged("a", {"2018-01-01": 3})
     gold("delete from audit.runs")
     with pytest.raises(AirflowFailException, match="clear it with all downstream"):
-        publish(Task("a"), audited)
+        publish(publisher("a"), audited)
 
 
 def test_older_batch_is_skipped(gold: Query, staged: Staged) -> None:
     old = staged("a", {"2018-01-01": 3})
-    publish(Task("b"), staged("b", {"2018-01-02": 4}))
-    with pytest.raises(AirflowSkipException, match="batch 2 is published already, 1 is older"):
-        publish(Task("a"), old)
+    publish(publisher("b"), staged("b", {"2018-01-02": 4}))
+    with pytest.raises(AirflowSkipException, match="Batch 2 is published already, 1 is older"):
+        publish(publisher("a"), old)
     assert gold(DAYS) == days(("2018-01-02", 4))
 
 
 def test_publication_that_came_between_is_refused(gold: Query, staged: Staged) -> None:
     first, second = staged("a", {"2018-01-01": 3}), staged("b", {"2018-01-02": 4})
-    publish(Task("a"), first)
+    publish(publisher("a"), first)
     with pytest.raises(AirflowFailException, match="clear its task `audit`"):
-        publish(Task("b"), second)
+        publish(publisher("b"), second)
     assert gold(DAYS) == days(("2018-01-01", 3))
 
 
 def test_error_in_the_middle_changes_nothing(gold: Query, staged: Staged) -> None:
-    publish(Task("a"), staged("a", {"2018-01-01": 3}))
+    publish(publisher("a"), staged("a", {"2018-01-01": 3}))
     before = gold("select * from audit.pipeline"), gold("select * from gold.publication")
     audited = staged("b", {"2018-01-02": 4})
     # The last table by name can't take its rows.
-    gold("insert into staging.devices_by_site_2_1 (seller_id, _deleted) values (null, false)")
+    gold("insert into staging.readings_by_device_month_2_1 (device_id, _deleted) values (null, false)")
     with pytest.raises(psycopg.errors.NotNullViolation):
-        publish(Task("b"), audited)
+        publish(publisher("b"), audited)
     assert gold(DAYS) == days(("2018-01-01", 3))
     assert gold("select published_batch, watermark from audit.pipeline")[0][0] == before[0][0][2]
     assert gold("select * from gold.publication") == before[1]
 
 
 def test_column_new_in_the_contract_is_added(gold: Query, staged: Staged) -> None:
-    publish(Task("a"), staged("a", {"2018-01-01": 3}))
-    gold("alter table gold.readings_by_day drop column freight")
-    publish(Task("b"), staged("b", {"2018-01-02": 4}))
-    assert gold("select freight from gold.readings_by_day where day = '2018-01-02'") == [(Decimal("1.50"),)]
+    publish(publisher("a"), staged("a", {"2018-01-01": 3}))
+    gold("alter table gold.readings_by_day drop column total")
+    publish(publisher("b"), staged("b", {"2018-01-02": 4}))
+    assert gold("select total from gold.readings_by_day where day = '2018-01-02'") == [(Decimal("1.50"),)]
 
 
 def test_staging_is_dropped_also_that_of_other_runs(gold: Query, staged: Staged) -> None:
     staged("killed", {"2018-01-01": 3})
-    gold("create table staging.invoices_2024 ()")  # somebody else's
-    gold("create table staging.tmp_trino_05cae137_7ee766c9 ()")  # which Trino was filling as it was killed
-    publish(Task("b"), staged("b", {}))
-    assert gold("select tablename from pg_tables where schemaname = 'staging'") == [("invoices_2024",)]
+    gold("create table staging.budget_2024 ()")  # of somebody else
+    gold("create table staging.tmp_trino_05cae137_7ee766c9 ()")  # left by a killed Trino
+    publish(publisher("b"), staged("b", {}))
+    assert gold("select tablename from pg_tables where schemaname = 'staging'") == [("budget_2024",)]
 
 
 @pytest.mark.parametrize(
@@ -137,210 +145,166 @@ def test_watermark_moves_where_the_window_joins_up(
     gold: Query, staged: Staged, window: tuple[int, int], watermark: int
 ) -> None:
     gold("update audit.pipeline set watermark = %s", (moment(2),))
-    publish(Task("a"), staged("a", {}, window))
+    publish(publisher("a"), staged("a", {}, window))
     assert gold("select watermark from audit.pipeline") == [(moment(watermark),)]
     assert gold("select window_end from gold.publication") == [(moment(watermark),)]
 
 
-@pytest.mark.parametrize("after", ["the window", "the window was found anew", "it failed"])
+@pytest.mark.parametrize("after", ["the window", "the window was resolved again", "it failed"])
 def test_watermark_waits_for_what_bronze_did_not_take(gold: Query, staged: Staged, after: str) -> None:
     gold("update audit.pipeline set watermark = %s", (moment(2),))
     audited = staged("a", {}, (1, 3))
-    bronze = Task("a", task_id="bronze.readings")
-    AttemptListener().on_task_instance_running(None, bronze)
-    if after == "it failed":  # and was marked as done by hand, which nobody tells the audit
-        AttemptListener().on_task_instance_failed(None, bronze, ValueError())
-    else:
-        close_attempt({"ti": bronze})
-    if after == "the window was found anew":
+    if after == "it failed":  # and was marked as done by hand, which no row records
+        again = Task("a", "bronze.readings", 2)
+        AttemptListener().on_task_instance_running(None, again)
+        AttemptListener().on_task_instance_failed(None, again, ValueError())
+    if after == "the window was resolved again":
         gold("update audit.runs set resolved_at = clock_timestamp()")
-    publish(Task("a", task_id="publish"), audited)
+    publish(publisher("a"), audited)
     watermark = moment(3 if after == "the window" else 2)
     assert gold("select watermark from audit.pipeline") == [(watermark,)]
-    # A whole run takes it in.
-    audited = staged("b", {}, (2, 4))
-    ran(Task("b", task_id="bronze.readings"))
-    publish(Task("b", task_id="publish"), audited)
+    # The next whole run covers it.
+    publish(publisher("b"), staged("b", {}, (2, 4)))
     assert gold("select watermark from audit.pipeline") == [(moment(4),)]
 
 
-def test_rebuild_is_asked_for_until_all_was_made_under_it(gold: Query, staged: Staged) -> None:
+def test_rebuild_is_requested_until_everything_was_built_under_it(gold: Query, staged: Staged) -> None:
     audited = staged("a", {})
     gold("update audit.pipeline set lease_batch = 7")
-    request_rebuild("silver")
-    publish(Task("a"), audited)
+    with transaction() as cursor:
+        request_rebuild(cursor, "silver")
+    publish(publisher("a"), audited)
     assert gold("select rebuild from audit.pipeline") == [("silver",)]
-    gold("update audit.pipeline set last_batch = 7, lease_run_id = null, lease_dag_id = null")
-    publish(Task("b"), staged("b", {}))
+    forget_lease(gold)
+    gold("update audit.pipeline set last_batch = 7")
+    publish(publisher("b"), staged("b", {}))
     assert gold("select rebuild from audit.pipeline") == [("none",)]
 
 
 def test_published_batch_is_what_every_task_had_read(gold: Query, staged: Staged) -> None:
     """A task that ran under an earlier batch may not have seen the later one's rows."""
-    early = Task("a", task_id="gold.readings_by_day")
-    hold_lease(early)
-    ran(early)
-    gold("update audit.pipeline set lease_dag_id = null, lease_run_id = null")
-    publish(Task("a"), staged("a", {}))
+    early = ("bronze.devices", "bronze.readings", "silver_staging.spark", "silver_staging.test")
+    hold_lease(Task("a", early[0]))
+    record_success(*(Task("a", task) for task in early))
+    forget_lease(gold)
+    publish(publisher("a"), staged("a", {}, without=early))
     assert gold("select lease_batch, published_batch from audit.pipeline") == [(2, 1)]
 
 
-def test_task_that_publishing_does_not_follow_holds_nothing_back(gold: Query, staged: Staged) -> None:
-    """Of a run that was cleared whole the last task is as it was: it comes after."""
-    end = Task("a", task_id="end")
+def test_task_downstream_of_publishing_holds_nothing_back(gold: Query, staged: Staged) -> None:
+    """If a run is cleared whole, the attempts of its last tasks are of the earlier pass."""
+    end = Task("a", "end")
     hold_lease(end)
-    ran(end)
-    gold("update audit.pipeline set lease_dag_id = null, lease_run_id = null")
-    publish(Task("a", task_id="publish", bystanders=("publish", "end")), staged("a", {}))
+    record_success(end)
+    forget_lease(gold)
+    publish(publisher("a"), staged("a", {}))
     assert gold("select lease_batch, published_batch from audit.pipeline") == [(2, 2)]
 
 
-def test_task_that_takes_the_lease_itself_has_its_batch(gold: Query, staged: Staged) -> None:
-    audit = Task("a", task_id="audit")
-    AttemptListener().on_task_instance_running(None, audit)
-    assert gold("select batch from audit.data_pipeline_runs") == [(None,)]
-    hold_lease(audit)
-    close_attempt({"ti": audit})
-    publish(Task("a", task_id="publish"), staged("a", {}))
-    assert gold("select published_batch from audit.pipeline") == [(1,)]
-
-
-def test_task_that_holds_the_lease_holds_publishing_back_before_it_is_told(
+def test_task_that_holds_the_lease_holds_publishing_back_before_it_is_reported(
     gold: Query, staged: Staged
 ) -> None:
-    """Airflow renders a task, which takes the lease, before it tells that the task runs."""
-    run = staged("a", {})
-    ran(Task("a", task_id="bronze.readings"))
-    hold_lease(Task("a", task_id="bronze.readings", try_number=2))
-    publish(Task("a", task_id="publish"), run)
+    """A task claims the run before Airflow reports that it runs."""
+    audited = staged("a", {})
+    hold_lease(Task("a", "bronze.readings", 2))
+    publish(publisher("a"), audited)
     assert gold("select published_batch from audit.pipeline") == [(0,)]
-
-
-@pytest.mark.parametrize(("again", "read"), [("bronze.readings", 0), ("gold.readings_by_day", 1)])
-def test_task_that_was_cleared_alone_is_read_by_the_next_run(
-    gold: Query, staged: Staged, again: str, read: int
-) -> None:
-    """What it wrote under the batch of the run, after the tasks that follow it had read."""
-    run = staged("a", {})
-    for task, number in (("bronze.readings", 1), ("gold.readings_by_day", 1), (again, 2)):
-        ran(Task("a", task_id=task, try_number=number))
-    publish(Task("a", task_id="publish", follows={"gold.readings_by_day": {"bronze.readings"}}), run)
-    assert gold("select published_batch from audit.pipeline") == [(read,)]
 
 
 def test_table_that_is_skipped_again_as_the_run_is_cleared_bounds_nothing(
     gold: Query, staged: Staged
 ) -> None:
-    """Clearing a task has its run begin again, which finds the table without a row once more."""
-    run = staged("a", {})
-    ran(Task("a", task_id="silver_staging.spark"))
+    """If a task is cleared, its run begins again and finds the table without a row once more."""
+    audited = staged("a", {}, without=("bronze.devices",))
     with transaction() as cursor:
-        record_skipped(cursor, Task("a"), ["bronze.devices"])
-    publish(Task("a", task_id="publish", follows={"silver_staging.spark": {"bronze.devices"}}), run)
+        record_skipped(cursor, run_of(Task("a")), ["bronze.devices"])
+    publish(publisher("a"), audited)
     assert gold("select published_batch from audit.pipeline") == [(1,)]
 
 
-@pytest.mark.parametrize("ended", [True, False], ids=["failed", "still runs"])
-def test_task_that_was_cleared_and_has_not_ended_well_is_read_by_the_next_run(
-    gold: Query, staged: Staged, ended: bool
-) -> None:
-    """What it has written, or will, under the batch of the run."""
-    run = staged("a", {})
-    ran(Task("a", task_id="bronze.readings"))
-    again = Task("a", task_id="bronze.readings", try_number=2)
-    AttemptListener().on_task_instance_running(None, again)
-    if ended:
-        AttemptListener().on_task_instance_failed(None, again, ValueError("a test failed"))
-    publish(Task("a", task_id="publish"), run)
-    assert gold("select published_batch from audit.pipeline") == [(0,)]
-
-
-def test_tasks_that_were_marked_as_done_before_any_try_did_nothing(gold: Query, staged: Staged) -> None:
+def test_tasks_that_were_marked_as_done_before_any_attempt_did_nothing(gold: Query, staged: Staged) -> None:
     gold("update audit.pipeline set watermark = %s", (moment(2),))
-    bronze, job = "bronze.geolocation", "silver_staging.spark"
-    publish(Task("a", task_id="publish", task_ids=(bronze, job)), staged("a", {}, (1, 3)))
+    audited = staged("a", {}, (1, 3), without=("bronze.devices", "silver_staging.spark"))
+    publish(publisher("a"), audited)
     assert gold("select published_batch, watermark from audit.pipeline") == [(0, moment(2))]
-    audited = staged("b", {}, (1, 3))
-    for task_id in (bronze, job):
-        ran(Task("b", task_id=task_id))
-    publish(Task("b", task_id="publish", task_ids=(bronze, job)), audited)
+    publish(publisher("b"), staged("b", {}, (1, 3)))
     assert gold("select published_batch, watermark from audit.pipeline") == [(2, moment(3))]
 
 
-def test_what_was_staged_and_is_gone_is_to_be_staged_again(gold: Query, staged: Staged) -> None:
-    """Where it was rolled back to the publication that the run was audited after, all staging was dropped."""
+def test_staged_rows_that_are_gone_must_be_staged_again(gold: Query, staged: Staged) -> None:
+    """A roll-back to the publication that the run was audited after drops all staging."""
     audited = staged("a", {"2018-01-01": 3})
-    with pytest.raises(AirflowFailException, match="audited again meanwhile"):
-        publish(Task("a"), audited | {"staging": "1_2"})
+    with pytest.raises(AirflowFailException, match="audited again in the meantime"):
+        publish(publisher("a"), audited | {"staging": "1_2"})
     gold("drop table staging.readings_by_day_1_1")
-    with pytest.raises(AirflowFailException, match="clear the tasks of `stage` with all downstream"):
-        publish(Task("a"), audited)
+    with pytest.raises(AirflowFailException, match="Clear the tasks of `stage` with all downstream"):
+        publish(publisher("a"), audited)
 
 
-def test_difference_alone_makes_no_table(gold: Query, staged: Staged) -> None:
-    publish(Task("a"), staged("a", {"2018-01-01": 3}))
+def test_difference_creates_no_table(gold: Query, staged: Staged) -> None:
+    publish(publisher("a"), staged("a", {"2018-01-01": 3}))
     audited = staged("b", {"2018-01-02": 4})
     gold("drop table gold.readings_by_day")
     with pytest.raises(
         AirflowFailException, match=r"gold\.readings_by_day is gone .* clear its task `audit`"
     ):
-        publish(Task("b"), audited)
-    publish(Task("b"), audited | {"base_snapshots": {}})
+        publish(publisher("b"), audited)
+    publish(publisher("b"), audited | {"base_snapshots": {}})
     assert gold(DAYS) == days(("2018-01-02", 4))
 
 
-def rolled_back(staged: Staged, days: dict[str, int | None], to_batch: int, run: str = "back") -> None:
-    """Restore the publication by batch `to_batch`, whose days these were."""
-    chosen = staged(run, days) | {
+def roll_back(staged: Staged, days: dict[str, int | None], to_batch: int, run: str = "back") -> None:
+    """Restore the publication by batch `to_batch`, which had these days."""
+    chosen: Any = staged(run, days) | {
         "base_snapshots": {},
         "to_batch": to_batch,
         "published_batch": to_batch,
         "published_snapshots": {"gold.readings_by_day": to_batch * 10},
     }
-    restore(Task(run, dag_id="medallion_rollback"), chosen)
+    restore(Task(run, dag=ROLLBACK), chosen)
 
 
 def test_roll_back_restores_the_publication_and_holds_the_next(gold: Query, staged: Staged) -> None:
-    publish(Task("a"), staged("a", {"2018-01-01": 3, "2018-01-02": 4}, (0, 1)))
+    publish(publisher("a"), staged("a", {"2018-01-01": 3, "2018-01-02": 4}, (0, 1)))
     first = gold("select * from gold.publication")
     gold("update audit.pipeline set watermark = %s", (moment(1),))
-    publish(Task("b"), staged("b", {"2018-01-01": None, "2018-01-03": 5}, (1, 2)))
+    publish(publisher("b"), staged("b", {"2018-01-01": None, "2018-01-03": 5}, (1, 2)))
 
-    rolled_back(staged, {"2018-01-01": 3, "2018-01-02": 4}, to_batch=1)
+    roll_back(staged, {"2018-01-01": 3, "2018-01-02": 4}, to_batch=1)
     assert gold(DAYS) == days(("2018-01-01", 3), ("2018-01-02", 4))
     assert gold("select * from gold.publication") == first
     assert gold("select published_batch, published_snapshots, watermark from audit.pipeline") == [
         (1, {"gold.readings_by_day": 10}, moment(2))
     ]
-    with pytest.raises(AirflowSkipException, match="held since gold was rolled back by back: resume it"):
-        publish(Task("c"), staged("c", {"2018-01-04": 6}))
+    with pytest.raises(AirflowSkipException, match=r"held since gold was rolled back by back\. Resume it"):
+        publish(publisher("c"), staged("c", {"2018-01-04": 6}))
     assert gold(DAYS) == days(("2018-01-01", 3), ("2018-01-02", 4))
 
-    with pytest.raises(AirflowSkipException, match="publishing goes on"):
-        choose_publication(Task("resume", dag_id="medallion_rollback"), {"to_batch": None})
-    publish(Task("d"), staged("d", {"2018-01-01": None, "2018-01-03": 5}))
+    with pytest.raises(AirflowSkipException, match="Publishing is resumed"):
+        choose_publication(Task("resume", dag=ROLLBACK), {"to_batch": None})
+    publish(publisher("d"), staged("d", {"2018-01-01": None, "2018-01-03": 5}))
     assert gold(DAYS) == days(("2018-01-02", 4), ("2018-01-03", 5))
 
 
-def test_second_try_of_a_roll_back_finds_it_done(gold: Query, staged: Staged) -> None:
-    publish(Task("a"), staged("a", {"2018-01-01": 3}))
+def test_second_attempt_of_a_roll_back_finds_it_done(gold: Query, staged: Staged) -> None:
+    publish(publisher("a"), staged("a", {"2018-01-01": 3}))
     chosen = staged("back", {"2018-01-01": 3}) | {
         "base_snapshots": {}, "to_batch": 1, "published_batch": 1, "published_snapshots": {}
     }  # fmt: skip
-    task = Task("back", dag_id="medallion_rollback")
+    task = Task("back", dag=ROLLBACK)
     assert restore(task, chosen) == restore(task, chosen)
     assert gold(DAYS) == days(("2018-01-01", 3))
 
 
 @pytest.mark.usefixtures("catalog")
-def test_table_that_is_no_model_stands_in_no_way_back(gold: Query, staged: Staged) -> None:
-    publish(Task("a"), staged("a", {"2018-01-01": 3}))
+def test_table_without_a_model_blocks_no_roll_back(gold: Query, staged: Staged) -> None:
+    publish(publisher("a"), staged("a", {"2018-01-01": 3}))
     gold("""update audit.publications set snapshots = '{"gold.gone": 1, "silver.gone": 2}'""")
-    chosen = choose_publication(Task("back", dag_id="medallion_rollback"), {"to_batch": 1})
+    chosen = choose_publication(Task("back", dag=ROLLBACK), {"to_batch": 1})
     assert (chosen["columns"], chosen["published_snapshots"]) == ({}, chosen["snapshots"])
 
 
-def test_unknown_publication_is_told(gold: Query, staged: Staged) -> None:
-    publish(Task("a"), staged("a", {"2018-01-01": 3}))
+def test_unknown_publication_is_reported(gold: Query, staged: Staged) -> None:
+    publish(publisher("a"), staged("a", {"2018-01-01": 3}))
     with pytest.raises(AirflowFailException, match="no publication by batch 7; the latest are 1"):
-        choose_publication(Task("back", dag_id="medallion_rollback"), {"to_batch": 7})
+        choose_publication(Task("back", dag=ROLLBACK), {"to_batch": 7})

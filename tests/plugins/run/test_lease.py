@@ -6,13 +6,13 @@ from tenacity import stop_after_attempt, stop_after_delay
 from medallion.run.attempts import AttemptListener
 from medallion.run.lease import (
     LeaseHeldError,
-    Run,
     ask_lease,
     hold_lease,
     release,
     try_lease,
     wait_for_open_attempts,
 )
+from medallion.store.pipeline import Run
 from support.task_instance import Task
 
 from ..conftest import Query
@@ -31,15 +31,15 @@ def test_free_lease_is_taken_with_a_new_batch(gold: Query) -> None:
 
 def test_holder_keeps_lease_and_batch(gold: Query) -> None:
     hold_lease(Task("a"))
-    hold_lease(Task("a", task_id="gold.readings_by_day"))
+    hold_lease(Task("a", "gold.readings_by_day"))
     assert batch(gold) == 1
 
 
 def test_lease_of_a_running_run_is_refused_by_its_name(gold: Query) -> None:
     hold_lease(Task("a"))
-    other = Task("b", airflow={"a": "running"})
+    other = Task("b", runs={"a": "running"})
     assert try_lease(other) == Run("medallion_hourly", "a")
-    with pytest.raises(LeaseHeldError, match="run a of medallion_hourly writes now"):
+    with pytest.raises(LeaseHeldError, match="Run a of DAG medallion_hourly holds the lease"):
         hold_lease(other)
     assert batch(gold) == 1
 
@@ -47,20 +47,20 @@ def test_lease_of_a_running_run_is_refused_by_its_name(gold: Query) -> None:
 @pytest.mark.parametrize("state", ["success", "failed", None])
 def test_lease_of_a_run_that_ended_or_is_gone_is_taken_over(gold: Query, state: str | None) -> None:
     hold_lease(Task("a"))
-    assert try_lease(Task("b", airflow={"a": state} if state else {})) is None
+    assert try_lease(Task("b", runs={"a": state} if state else {})) is None
     assert batch(gold) == 2
 
 
 def test_lease_of_a_paused_dag_is_free_once_none_of_its_tasks_runs(gold: Query) -> None:
     hold_lease(Task("a"))
-    waiting = {"airflow": {"a": "running"}, "paused": True}
+    waiting = {"runs": {"a": "running"}, "paused": True}
     assert try_lease(Task("b", **waiting, states={"gold.x": "running"})) == Run("medallion_hourly", "a")
     assert try_lease(Task("b", **waiting, states={"gold.x": "success", "gold.y": "up_for_retry"})) is None
 
 
 def test_lease_of_a_dag_whose_file_is_gone_is_free_once_none_of_its_tasks_runs(gold: Query) -> None:
     hold_lease(Task("a"))
-    waiting = {"airflow": {"a": "running"}, "dag_file": "removed.py"}
+    waiting = {"runs": {"a": "running"}, "dag_file": "removed.py"}
     assert try_lease(Task("b", **waiting, states={"gold.x": "running"})) == Run("medallion_hourly", "a")
     assert try_lease(Task("b", **waiting, states={"gold.x": "success", "gold.y": "up_for_retry"})) is None
 
@@ -68,45 +68,45 @@ def test_lease_of_a_dag_whose_file_is_gone_is_free_once_none_of_its_tasks_runs(g
 RUNNING = dict.fromkeys("abcd", "running")
 
 
-def asked(run: str, **airflow: str) -> Run | None:
-    return ask_lease(Task(run, airflow=RUNNING | airflow))
+def ask(run: str, **runs: str) -> Run | None:
+    return ask_lease(Task(run, runs=RUNNING | runs))
 
 
 def test_runs_get_it_in_the_order_in_which_they_asked(gold: Query) -> None:
-    assert asked("a") is None
+    assert ask("a") is None
     for run in "bcbc":
-        assert asked(run) == Run("medallion_hourly", "a")
+        assert ask(run) == Run("medallion_hourly", "a")
     release(Task("a"))
-    assert asked("c") == asked("d") == Run("medallion_hourly", "b")
-    assert asked("b") is None
+    assert ask("c") == ask("d") == Run("medallion_hourly", "b")
+    assert ask("b") is None
     release(Task("b"))
-    assert asked("d") == Run("medallion_hourly", "c")
-    assert asked("c") is None
+    assert ask("d") == Run("medallion_hourly", "c")
+    assert ask("c") is None
     assert gold("select run_id from audit.lease_queue") == [("d",)]
 
 
 def test_run_that_ended_while_it_waited_is_passed_over(gold: Query) -> None:
     for run in "abc":
-        asked(run)
+        ask(run)
     release(Task("a"))
-    assert asked("c", b="failed") == Run("medallion_hourly", "b")
-    assert asked("c", b="failed") is None
+    assert ask("c", b="failed") == Run("medallion_hourly", "b")
+    assert ask("c", b="failed") is None
 
 
 def test_run_that_asks_no_more_is_passed_over(gold: Query) -> None:
     for run in "abc":
-        asked(run)
+        ask(run)
     release(Task("a"))
     gold("update audit.lease_queue set seen_at = now() - interval '299 s' where run_id = 'b'")
-    assert asked("c") == Run("medallion_hourly", "b")
+    assert ask("c") == Run("medallion_hourly", "b")
     gold("update audit.lease_queue set seen_at = now() - interval '301 s' where run_id = 'b'")
-    assert asked("c") is None
+    assert ask("c") is None
     assert gold("select run_id from audit.lease_queue") == []
 
 
 def test_holder_that_asks_again_does_not_wait_behind_those_in_the_queue(gold: Query) -> None:
     for run in "aba":
-        assert asked(run) == (None if run == "a" else Run("medallion_hourly", "a"))
+        assert ask(run) == (None if run == "a" else Run("medallion_hourly", "a"))
     assert batch(gold) == 1
     assert gold("select run_id from audit.lease_queue") == [("b",)]
 
@@ -114,9 +114,9 @@ def test_holder_that_asks_again_does_not_wait_behind_those_in_the_queue(gold: Qu
 def test_published_batch_is_not_written_under_again(gold: Query) -> None:
     hold_lease(Task("a"))
     gold("insert into gold.publication values ('a', 1, null, now())")
-    # A task of the run that was cleared before its end had given the lease back.
-    hold_lease(Task("a", task_id="bronze.readings", try_number=2))
-    hold_lease(Task("a", task_id="gold.readings_by_day", try_number=2))
+    # A task was cleared before the end of the run had released the lease.
+    hold_lease(Task("a", "bronze.readings", try_number=2))
+    hold_lease(Task("a", "gold.readings_by_day", try_number=2))
     assert batch(gold) == 2
 
 
@@ -133,34 +133,34 @@ def test_leftovers_are_ended_before_a_batch_is_drawn(gold: Query, monkeypatch: p
 def test_task_that_outlives_its_run_ends_before_leftovers_are_ended(
     gold: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run that somebody marks as failed: Airflow ends its processes some seconds later."""
-    stopped = Task("a", task_id="bronze.readings")
+    """If somebody marks a run as failed, Airflow ends its processes some seconds later."""
+    stopped = Task("a", "bronze.readings")
     hold_lease(stopped)
     seen = []
-    tries = "select status from audit.data_pipeline_runs"
-    monkeypatch.setattr("medallion.run.lease.end_all_leftovers", lambda: seen.extend(gold(tries)))
+    statuses = "select status from audit.data_pipeline_runs"
+    monkeypatch.setattr("medallion.run.lease.end_all_leftovers", lambda: seen.extend(gold(statuses)))
     monkeypatch.setattr(wait_for_open_attempts.retry, "stop", stop_after_delay(60))
     monkeypatch.setattr(
         wait_for_open_attempts.retry,
         "sleep",
         lambda _: AttemptListener().on_task_instance_failed(None, stopped, "killed"),
     )
-    hold_lease(Task("b", airflow={"a": "failed"}))
+    hold_lease(Task("b", runs={"a": "failed"}))
     assert seen == [("failed",)]
 
 
-def test_try_whose_process_is_gone_is_waited_for_no_longer_than_one_lives(
+def test_attempt_whose_process_is_gone_is_waited_for_no_longer_than_one_lives(
     gold: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hold_lease(Task("a", task_id="bronze.readings"))
+    hold_lease(Task("a", "bronze.readings"))
     waits: list[float] = []
     monkeypatch.setattr(wait_for_open_attempts.retry, "stop", stop_after_attempt(3))
     monkeypatch.setattr(wait_for_open_attempts.retry, "sleep", waits.append)
-    hold_lease(Task("b", airflow={"a": "failed"}))
+    hold_lease(Task("b", runs={"a": "failed"}))
     assert (len(waits), batch(gold)) == (2, 2)
 
 
-def test_only_the_holder_gives_it_back(gold: Query) -> None:
+def test_only_the_holder_releases_it(gold: Query) -> None:
     hold_lease(Task("a"))
     release(Task("b"))
     assert batch(gold) == 1

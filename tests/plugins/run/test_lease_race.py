@@ -5,8 +5,9 @@ from threading import Barrier
 
 import pytest
 
-from medallion.run.lease import Run, try_lease
-from support.task_instance import Task
+from medallion.run.lease import try_lease
+from medallion.store.pipeline import Run
+from support.task_instance import RECONCILE, Task
 
 from ..conftest import Query
 
@@ -21,7 +22,7 @@ def test_one_of_many_takes_it(gold: Query, left_by: str | None) -> None:
 
     def take(run: str) -> Run | None:
         begin.wait(timeout=30)
-        return try_lease(Task(run, airflow=dict.fromkeys(RUNS, "running") | {"ended": "success"}))
+        return try_lease(Task(run, runs=dict.fromkeys(RUNS, "running") | {"ended": "success"}))
 
     with ThreadPoolExecutor(len(RUNS)) as pool:
         refused = dict(zip(RUNS, pool.map(take, RUNS), strict=True))
@@ -31,27 +32,27 @@ def test_one_of_many_takes_it(gold: Query, left_by: str | None) -> None:
 
 
 def test_run_that_waits_to_be_started_again_holds_up_nobody(gold: Query) -> None:
-    """Airflow may wait with it for the end of the run that asks: one at a time of a DAG, the earlier ones first."""
+    """Airflow starts one run of a DAG at a time, earlier ones first: the holder may wait for the run that asks."""
     try_lease(Task("a"))
     left = {"bronze.x": "success", "gold.x": "failed", "begin": "None"}
-    assert try_lease(Task("b", airflow={"a": "queued"}, states=left)) is None
+    assert try_lease(Task("b", runs={"a": "queued"}, states=left)) is None
 
 
 @pytest.mark.parametrize("state", ["running", "deferred", "queued", "restarting"])
 def test_run_that_was_cleared_under_a_running_task_keeps_it(gold: Query, state: str) -> None:
     try_lease(Task("a"))
-    other = Task("b", airflow={"a": "queued"}, states={"gold.x": state, "gold.y": "success"})
+    other = Task("b", runs={"a": "queued"}, states={"gold.x": state, "gold.y": "success"})
     assert try_lease(other) == Run("medallion_hourly", "a")
 
 
 @pytest.mark.parametrize("state", ["running", "deferred", "queued"])
 def test_paused_dag_whose_task_still_runs_keeps_it(gold: Query, state: str) -> None:
     try_lease(Task("a"))
-    other = Task("b", airflow={"a": "running"}, paused=True, states={"gold.x": state, "gold.y": "success"})
+    other = Task("b", runs={"a": "running"}, paused=True, states={"gold.x": state, "gold.y": "success"})
     assert try_lease(other) == Run("medallion_hourly", "a")
 
 
 def test_same_run_id_of_another_dag_is_another_run(gold: Query) -> None:
     try_lease(Task("a"))
-    other = Task("a", dag_id="medallion_reconcile", airflow={"a": "running"})
+    other = Task("a", dag=RECONCILE, runs={"a": "running"})
     assert try_lease(other) == Run("medallion_hourly", "a")

@@ -1,41 +1,44 @@
-"""What a task is told of its run and of the publication before it."""
+"""The context that a task gets of its run and of the publication before it."""
+
+import json
+from dataclasses import asdict
 
 import pytest
 
-from medallion.run.state import run_state
+from medallion.run.state import claim_run
 from medallion.settings import settings
-from support.task_instance import Task
+from support.task_instance import RECONCILE, Task
 
 from ..conftest import Query
 
 
-def published(gold: Query, by: int, up_to: int) -> None:
-    """A publication by batch `by`, whose tasks had read up to the batch `up_to`."""
+def record_published(gold: Query, by: int, up_to: int) -> None:
+    """Record a publication by batch `by`, whose tasks had read up to the batch `up_to`."""
     snapshots = '{"gold.readings_by_day": 42}'
     gold("update audit.pipeline set published_batch = %s, published_snapshots = %s", (up_to, snapshots))
     gold("insert into gold.publication values ('earlier', %s, null, now())", (by,))
 
 
 def test_before_the_first_publication_everything_is_compared_whole(gold: Query) -> None:
-    state = run_state(Task("a"))
+    state = claim_run(Task("a"))
     assert (state.published_batch, state.publication, state.snapshots) == (0, 0, {})
     assert (state.rebuild, state.compare_whole) == ("none", "silver")
 
 
-def test_publication_is_told_apart_from_what_it_had_read(gold: Query) -> None:
-    published(gold, by=4, up_to=2)
-    state = run_state(Task("a"))
+def test_publication_differs_from_the_batch_that_it_had_read(gold: Query) -> None:
+    record_published(gold, by=4, up_to=2)
+    state = claim_run(Task("a"))
     assert (state.published_batch, state.publication) == (2, 4)
     assert (state.compare_whole, state.base_snapshots) == ("none", {"gold.readings_by_day": 42})
 
 
 @pytest.mark.parametrize("layer", ["gold", "silver"])
-def test_rebuild_asked_for_is_compared_whole_from_its_layer_on(gold: Query, layer: str) -> None:
-    published(gold, by=4, up_to=4)
+def test_requested_rebuild_is_compared_whole_from_its_layer_on(gold: Query, layer: str) -> None:
+    record_published(gold, by=4, up_to=4)
     gold("update audit.pipeline set rebuild = %s", (layer,))
-    state = run_state(Task("a"))
+    state = claim_run(Task("a"))
     assert (state.rebuild, state.compare_whole) == (layer, layer)
-    # The tables are compared whole; the snapshots are still told, to know which keys rows left.
+    # The tables are compared whole; the snapshots still show which keys rows left.
     assert (state.base_snapshots, state.snapshots) == ({}, {"gold.readings_by_day": 42})
 
 
@@ -50,10 +53,10 @@ def test_reconciliation_takes_what_no_window_reads_again(
         monkeypatch.setenv("MEDALLION_HISTORY_START", history_start)
         settings.cache_clear()
     gold("insert into audit.runs (dag_id, run_id, kind) values ('medallion_reconcile', 'a', 'reconcile')")
-    before = run_state(Task("a", dag_id="medallion_reconcile"))
+    before = claim_run(Task("a", dag=RECONCILE))
     assert (before.kind, before.extract_from, before.extract_to) == ("reconcile", None, None)
     gold("update audit.pipeline set watermark = '2018-05-01 12:00+00'")
-    state = run_state(Task("a", dag_id="medallion_reconcile"))
+    state = claim_run(Task("a", dag=RECONCILE))
     assert (state.extract_from, state.extract_to) == (start, "2018-05-01 11:45:00.000000")
     assert state.tested_rows == "all"
 
@@ -64,6 +67,22 @@ def test_share_of_deletes_is_the_settings_unless_one_run_may_pass_it(
     monkeypatch.setenv("MEDALLION_MAX_DELETED_SHARE", "0.5")
     monkeypatch.setenv("MEDALLION_MAX_DELETED_FROM", "7")
     settings.cache_clear()
-    state = run_state(Task("a"))
+    state = claim_run(Task("a"))
     assert (state.max_deleted_share, state.max_deleted_from, state.tested_rows) == (0.5, 7, "changed")
-    assert run_state(Task("a"), allow_deletes=True).max_deleted_share == 1
+    assert claim_run(Task("a"), allow_deletes=True).max_deleted_share == 1
+
+
+def test_context_is_one_line_of_json_with_the_catalogs_of_the_settings(
+    gold: Query, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDALLION_LAKE_CATALOG", "warehouse")
+    settings.cache_clear()
+    state = claim_run(Task("a"))
+    assert "\n" not in state.json()
+    content = json.loads(state.json())
+    assert content == asdict(state)
+    assert (content["batch"], content["lake_catalog"], content["gold_catalog"]) == (
+        1,
+        "warehouse",
+        "postgres_gold",
+    )

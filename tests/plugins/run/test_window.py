@@ -1,4 +1,4 @@
-"""Which stretch of time a run covers."""
+"""The range of time that a run covers."""
 
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -15,11 +15,11 @@ moments = st.datetimes(datetime(2000, 1, 1), datetime(2030, 1, 1), timezones=st.
 
 
 def test_naive_time_means_utc_and_an_offset_is_converted() -> None:
-    asked = window_from_params("2018-01-01T00:00:00", "2018-01-01T03:00:00-03:00")
-    assert asked == Window(datetime(2018, 1, 1, tzinfo=UTC), datetime(2018, 1, 1, 6, tzinfo=UTC))
+    window = window_from_params("2018-01-01T00:00:00", "2018-01-01T03:00:00-03:00")
+    assert window == Window(datetime(2018, 1, 1, tzinfo=UTC), datetime(2018, 1, 1, 6, tzinfo=UTC))
 
 
-def test_nothing_asked_is_no_window() -> None:
+def test_no_parameters_are_no_window() -> None:
     assert window_from_params(None, None) is None
     assert window_from_params("", "") is None
 
@@ -73,9 +73,9 @@ def test_no_window_is_empty_or_ends_after_the_clock_of_the_source(
 
 
 @pytest.mark.parametrize("kind", [RunKind.RANGED, RunKind.BACKFILL])
-def test_history_is_extracted_again_as_asked(kind: RunKind) -> None:
-    asked = Window(NOW - 9 * HOUR, NOW - 8 * HOUR)
-    assert resolve_window(kind, asked, asked, NOW - HOUR, NOW) == asked
+def test_history_is_extracted_again_if_requested(kind: RunKind) -> None:
+    requested = Window(NOW - 9 * HOUR, NOW - 8 * HOUR)
+    assert resolve_window(kind, requested, requested, NOW - HOUR, NOW) == requested
 
 
 @pytest.mark.parametrize("kind", [RunKind.RANGED, RunKind.BACKFILL])
@@ -86,11 +86,13 @@ def test_future_has_no_window(kind: RunKind) -> None:
 
 @pytest.mark.parametrize("kind", [RunKind.RANGED, RunKind.BACKFILL, RunKind.SCHEDULED])
 def test_run_without_what_its_window_is_made_of_is_refused(kind: RunKind) -> None:
-    with pytest.raises(WindowError, match=f"a {kind.value} run needs a data interval, and has none"):
+    with pytest.raises(
+        WindowError, match=f"A run of the kind {kind.value} needs a data interval and has none"
+    ):
         resolve_window(kind, None, None, NOW - HOUR, NOW)
 
 
-def test_reversed_range_is_told_in_utc() -> None:
+def test_reversed_range_is_reported_in_utc() -> None:
     with pytest.raises(
         WindowError, match=r"2018-01-01 03:00:00 is not before window_end 2018-01-01 02:00:00 \(UTC\)"
     ):
@@ -118,5 +120,5 @@ def test_offset_changes_the_way_a_moment_is_written_and_not_the_moment(
 ) -> None:
     there = moment.astimezone(timezone(timedelta(minutes=15 * quarters)))
     assert as_utc(there) == moment and as_utc(there).utcoffset() == timedelta()
-    asked = window_from_params(there.isoformat(), (there + HOUR).isoformat())
-    assert asked == Window(moment, moment + HOUR)
+    window = window_from_params(there.isoformat(), (there + HOUR).isoformat())
+    assert window == Window(moment, moment + HOUR)
