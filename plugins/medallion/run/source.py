@@ -84,7 +84,12 @@ def changed_models(start: str, end: str) -> set[str]:
         return set()
     with transaction(SOURCE_CONNECTION) as cursor:
         cursor.execute(
-            render_sql("source/changed_tables.sql", tables=tables, quote=quote),
+            # The statement has parameters: a percent sign of a name must be doubled.
+            render_sql(
+                "source/changed_tables.sql",
+                tables=tables,
+                quote=lambda name: quote(name).replace("%", "%%"),
+            ),
             {"start": f"{start}+00", "end": f"{end}+00"},
         )
         return {row.model for row in cursor.fetchall()}
