@@ -228,7 +228,9 @@ def stage(gold: Query) -> Stage:
                     f"insert into staging.{table.name}_{batch}_1 ({', '.join(row)}) values ({values})",
                     tuple(row.values()),
                 )
-        record_success(*(Task(run, task_id) for task_id in HOURLY.task_ids if "." in task_id and task_id not in without))
+        record_success(
+            *(Task(run, task_id) for task_id in HOURLY.task_ids if "." in task_id and task_id not in without)
+        )
         return {
             "batch": batch,
             "staging": f"{batch}_1",

@@ -13,7 +13,7 @@ from medallion.engines.postgres import transaction
 from medallion.project.contracts import gold_tables
 from medallion.publish.publish import publish
 from medallion.publish.rollback import choose_publication, restore
-from medallion.run.attempts import AttemptListener, close_attempt, run_of
+from medallion.run.attempts import AttemptListener, run_of
 from medallion.run.lease import hold_lease
 from medallion.store.attempts import record_skipped
 from medallion.store.pipeline import request_rebuild

@@ -1,8 +1,7 @@
-"""Who is told that gold is old, on a real gold database."""
+"""The notification of late gold, on a real gold database."""
 
 import asyncio
-import json
-from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,20 +13,30 @@ from ..conftest import Query
 PUBLISHED = "insert into gold.publication values ('earlier', 1, now() - interval '{} minutes', now())"
 
 
+class Notifier:
+    """Keeps each notification as (text, task id, run id)."""
+
+    received: list[tuple[str, str, str]]
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __call__(self, context: Any) -> None:
+        self.received.append((self.text, context["ti"]["task_id"], context["run_id"]))
+
+
 @pytest.fixture
-def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the notifier writes; gold may be three hours old."""
-    file = tmp_path / "told"
-    arguments = {"path": str(file), "text": "{{ ti.task_id }} of {{ run_id }}"}
-    monkeypatch.setenv("MEDALLION_NOTIFIER", "tests.e2e.notifier.FileNotifier")
-    monkeypatch.setenv("MEDALLION_NOTIFIER_ARGUMENTS", json.dumps(arguments))
+def received(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str]]:
+    """The notifications; gold may be three hours old."""
+    monkeypatch.setattr(Notifier, "received", [], raising=False)
+    monkeypatch.setenv("MEDALLION_NOTIFIER", f"{__name__}.Notifier")
+    monkeypatch.setenv("MEDALLION_NOTIFIER_ARGUMENTS", '{"text": "late"}')
     settings.cache_clear()
-    return file
+    return Notifier.received
 
 
-def miss(run_type: str = "scheduled") -> None:
-    """The deadline of a run passes."""
-    run = {"dag_id": "medallion_hourly", "dag_run_id": "late", "run_type": run_type}
+def miss_deadline(run_type: str = "scheduled") -> None:
+    run = {"dag_id": "medallion_hourly", "dag_run_id": "a", "run_type": run_type}
     asyncio.run(report_late_gold({"dag_run": run, "deadline": {}}))
 
 
@@ -40,19 +49,23 @@ def miss(run_type: str = "scheduled") -> None:
         "drop table gold.publication",
     ],
 )
-def test_old_or_unknown_gold_is_told(gold: Query, told: Path, publication: str | None) -> None:
+def test_old_or_unknown_gold_is_reported(
+    gold: Query, received: list[tuple[str, str, str]], publication: str | None
+) -> None:
     if publication:
         gold(publication)
-    miss()
-    assert told.read_text() == "deadline of late\n"
+    miss_deadline()
+    assert received == [("late", "deadline", "a")]
 
 
-def test_gold_that_another_run_published_since_is_not_late(gold: Query, told: Path) -> None:
+def test_gold_that_another_run_published_since_is_not_late(
+    gold: Query, received: list[tuple[str, str, str]]
+) -> None:
     gold(PUBLISHED.format(179))
-    miss()
-    assert not told.exists()
+    miss_deadline()
+    assert received == []
 
 
-def test_backfill_makes_nothing_late(gold: Query, told: Path) -> None:
-    miss("backfill")
-    assert not told.exists()
+def test_backfill_makes_nothing_late(gold: Query, received: list[tuple[str, str, str]]) -> None:
+    miss_deadline("backfill")
+    assert received == []

@@ -1,33 +1,48 @@
-"""The difference that is staged: the statement itself, run by DuckDB in Trino's place, with tables for snapshots."""
+"""The staged difference: the statement itself, run by DuckDB instead of Trino, with tables for snapshots."""
 
 import re
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import duckdb
 import pytest
+from airflow.sdk import DAG
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jinja2 import Environment, FileSystemLoader
 
-from medallion.engines.postgres import rendered
+from medallion.engines.leftovers import tag
+from medallion.project.contracts import GoldTable, gold_tables
+from medallion.settings import SQL
+from medallion.settings import settings as package_settings
+from medallion.tasks.stage import STATEMENTS, stage_tables, staging_statement
+from support.task_instance import Task
 
-# A row of readings_by_device_month by its key: its orders, and the batch that last changed it.
+from ..conftest import Query
+
+# A row of the table by its key: its readings, and the batch that last changed it.
 Key = tuple[str, str]
 Table = dict[Key, tuple[int, int]]
-TABLE = {
-    "name": "readings_by_device_month",
-    "key": ["state", "month"],
-    "contract": {"state": "varchar", "month": "varchar", "delivered_orders": "bigint"},
-}
+TABLE = GoldTable(
+    name="readings_by_device_month",
+    key=["device_id", "month"],
+    contract={"device_id": "varchar", "month": "varchar", "readings": "bigint"},
+)
 BASE_BATCH = 5
 
 Staged = Callable[..., list[tuple[Any, ...]]]
 
 
+def render(file: str, table: GoldTable, audited: dict[str, Any]) -> str:
+    """Render a statement as the task of a table does; `audited` is the result of the task `audit`."""
+    templates = Environment(loader=FileSystemLoader(SQL))
+    ti = Task("a", f"stage.{table.name}", xcoms={"audit": audited})
+    return templates.from_string(staging_statement(file, table, "audit")).render(ti=ti, tag=tag)
+
+
 @pytest.fixture(scope="module")
 def staged() -> Iterator[Staged]:
-    """Stage from the table as audited, and as published before: rows of (state, month, orders, _deleted)."""
+    """Stage from the table as audited, and as published before: rows of (device, month, readings, _deleted)."""
     with duckdb.connect() as engine:
         for name in ("lake", "postgres_gold"):
             engine.execute(f"attach ':memory:' as {name}")
@@ -35,45 +50,41 @@ def staged() -> Iterator[Staged]:
             engine.execute(f"create schema {schema}")
 
         def stage(audited: Table | None, published: Table | None, *known: str) -> list[tuple[Any, ...]]:
-            # What the table is now is neither: it must not be read.
-            for name, rows in (("gold.readings_by_device_month", {("XX", "now"): (1, 99)}),
+            # The table itself is in a third state, which must not be read.
+            for name, rows in ((f"gold.{TABLE.name}", {("x", "now"): (1, 99)}),
                                ("snapshot.s43", audited or {}), ("snapshot.s42", published or {})):  # fmt: skip
-                columns = "state varchar, month varchar, delivered_orders bigint, _batch bigint"
+                columns = "device_id varchar, month varchar, readings bigint, _batch bigint"
                 engine.execute(f"create or replace table lake.{name} ({columns})")
                 for key, values in rows.items():
                     engine.execute(f"insert into lake.{name} values (?, ?, ?, ?)", [*key, *values])
-            name = f"gold.{TABLE['name']}"
-            audit = SimpleNamespace(
-                staging="7_2", snapshots={} if audited is None else {name: 43}, base_batch=BASE_BATCH,
-                base_snapshots={} if published is None else {name: 42},
-                columns={name: known} if known else {},
-            )  # fmt: skip
-            variables = {
-                "ti": None,
-                "tag": lambda _: "t",
-                "run_state": lambda _: None,
-                "table": TABLE,
-                "audited": audit,
+            name = f"gold.{TABLE.name}"
+            result = {
+                "staging": "7_2",
+                "snapshots": {} if audited is None else {name: 43},
+                "columns": {name: known} if known else {},
+                "base_batch": BASE_BATCH,
+                "base_snapshots": {} if published is None else {name: 42},
             }
-            for file in ("drop_staging.sql", "stage.sql"):
-                statement = rendered(file, **variables).decode()
+            for file in STATEMENTS:
                 engine.execute(
-                    re.sub(r"lake\.gold\.\w+ for version as of (\d+)", r"lake.snapshot.s\1", statement)
+                    re.sub(
+                        r"lake\.gold\.\w+ for version as of (\d+)",
+                        r"lake.snapshot.s\1",
+                        render(file, TABLE, result),
+                    )
                 )
-            return engine.execute(
-                "from postgres_gold.staging.readings_by_device_month_7_2 order by all"
-            ).fetchall()
+            return engine.execute(f"from postgres_gold.staging.{TABLE.name}_7_2 order by all").fetchall()
 
         yield stage
 
 
-SP, RJ = ("SP", "2018-01"), ("RJ", "2018-01")
+B, A = ("b", "2018-01"), ("a", "2018-01")
 
 
 def test_without_a_publication_every_row_is_staged(staged: Staged) -> None:
-    assert staged({SP: (3, 1), RJ: (4, 6)}, None) == [
-        ("RJ", "2018-01", 4, False),
-        ("SP", "2018-01", 3, False),
+    assert staged({B: (3, 1), A: (4, 6)}, None) == [
+        ("a", "2018-01", 4, False),
+        ("b", "2018-01", 3, False),
     ]
 
 
@@ -82,26 +93,26 @@ def test_table_that_had_no_snapshot_yet_is_staged_empty(staged: Staged) -> None:
 
 
 def test_column_younger_than_the_audited_snapshot_is_null(staged: Staged) -> None:
-    assert staged({SP: (3, 1)}, None, "state", "month") == [("SP", "2018-01", None, False)]
+    assert staged({B: (3, 1)}, None, "device_id", "month") == [("b", "2018-01", None, False)]
 
 
 def test_row_changed_since_the_publication_is_staged_and_no_other(staged: Staged) -> None:
-    assert staged({SP: (3, BASE_BATCH), RJ: (9, 6)}, {SP: (3, BASE_BATCH), RJ: (4, 2)}) == [
-        ("RJ", "2018-01", 9, False)
+    assert staged({B: (3, BASE_BATCH), A: (9, 6)}, {B: (3, BASE_BATCH), A: (4, 2)}) == [
+        ("a", "2018-01", 9, False)
     ]
 
 
 def test_row_that_is_gone_is_staged_as_deleted_by_its_key(staged: Staged) -> None:
-    assert staged({SP: (3, 1)}, {SP: (3, 1), RJ: (4, 2)}) == [("RJ", "2018-01", None, True)]
+    assert staged({B: (3, 1)}, {B: (3, 1), A: (4, 2)}) == [("a", "2018-01", None, True)]
 
 
 def test_rows_are_told_apart_by_every_column_of_the_key(staged: Staged) -> None:
-    before = {("SP", "2018-01"): (1, 1), ("SP", "2018-02"): (2, 1), ("RJ", "2018-02"): (3, 1)}
-    after = {("SP", "2018-01"): (1, 1), ("RJ", "2018-02"): (3, 1)}
-    assert staged(after, before) == [("SP", "2018-02", None, True)]
+    before = {("b", "2018-01"): (1, 1), ("b", "2018-02"): (2, 1), ("a", "2018-02"): (3, 1)}
+    after = {("b", "2018-01"): (1, 1), ("a", "2018-02"): (3, 1)}
+    assert staged(after, before) == [("b", "2018-02", None, True)]
 
 
-keys = st.tuples(st.sampled_from(["SP", "RJ"]), st.sampled_from(["2018-01", "2018-02", "2018-03"]))
+keys = st.tuples(st.sampled_from(["b", "a"]), st.sampled_from(["2018-01", "2018-02", "2018-03"]))
 published_tables = st.dictionaries(keys, st.tuples(st.integers(0, 9), st.integers(1, BASE_BATCH)))
 changes = st.dictionaries(keys, st.none() | st.integers(0, 9))
 
@@ -112,11 +123,43 @@ def test_what_is_staged_makes_the_published_table_the_audited_one(
     staged: Staged, before: Table, changed: dict[Key, int | None]
 ) -> None:
     after = {key: row for key, row in before.items() if changed.get(key, 0) is not None}
-    after |= {key: (orders, BASE_BATCH + 1) for key, orders in changed.items() if orders is not None}
-    result = {key: orders for key, (orders, _) in before.items()}
-    for state, month, orders, deleted in staged(after, before):
+    after |= {key: (readings, BASE_BATCH + 1) for key, readings in changed.items() if readings is not None}
+    result = {key: readings for key, (readings, _) in before.items()}
+    for device, month, readings, deleted in staged(after, before):
         if deleted:
-            del result[state, month]
+            del result[device, month]
         else:
-            result[state, month] = orders
-    assert result == {key: orders for key, (orders, _) in after.items()}
+            result[device, month] = readings
+    assert result == {key: readings for key, (readings, _) in after.items()}
+
+
+def test_statements_have_the_tag_of_their_task() -> None:
+    audited = {"staging": "7_2", "snapshots": {}, "columns": {}, "base_batch": 0, "base_snapshots": {}}
+    for file in STATEMENTS:
+        statement = render(file, TABLE, audited)
+        assert statement.lstrip().startswith(
+            "/* medallion medallion_hourly.stage.readings_by_device_month */"
+        )
+
+
+def test_catalogs_are_those_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDALLION_LAKE_CATALOG", "warehouse")
+    monkeypatch.setenv("MEDALLION_GOLD_CATALOG", "reports")
+    package_settings.cache_clear()
+    audited = {"staging": "7_2", "snapshots": {}, "columns": {}, "base_batch": 0, "base_snapshots": {}}
+    statement = render(STATEMENTS[1], TABLE, audited)
+    assert "from warehouse.gold.readings_by_device_month" in statement
+    assert "create table reports.staging.readings_by_device_month_7_2 as" in statement
+
+
+def test_each_gold_table_has_a_task() -> None:
+    with DAG("any", schedule=None) as dag:
+        stage_tables(audited_by="audit")
+    assert set(dag.task_ids) == {f"stage.{table.name}" for table in gold_tables()}
+
+
+def test_rendering_a_statement_claims_nothing(gold: Query) -> None:
+    audited = {"staging": "7_2", "snapshots": {}, "columns": {}, "base_batch": 0, "base_snapshots": {}}
+    for file in STATEMENTS:
+        render(file, TABLE, audited)
+    assert gold("select lease_run_id, last_batch from audit.pipeline") == [(None, 0)]

@@ -1,0 +1,136 @@
+"""The dbt project as its manifest describes it."""
+
+from typing import Any
+
+import pytest
+
+from medallion.project.manifest import (
+    ManifestError,
+    SourceTable,
+    build_tasks,
+    entities,
+    manifest,
+    model_tables,
+    schemas,
+    sort_orders,
+    source_tables,
+)
+
+from ..conftest import Models
+
+
+def bronze_model(name: str, *sources: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "resource_type": "model",
+        "schema": "bronze",
+        "original_file_path": f"models/bronze/{name}.sql",
+        "depends_on": {"nodes": [*sources]},
+    }
+
+
+def source(schema: str, identifier: str, cursor: str = "updated_at", *columns: str) -> dict[str, Any]:
+    return {
+        "schema": schema,
+        "identifier": identifier,
+        "loaded_at_field": cursor,
+        "columns": {name: {} for name in columns},
+    }
+
+
+def test_source_tables_are_those_of_the_bronze_models() -> None:
+    assert source_tables() == [
+        SourceTable(
+            "devices", "plant", "devices", "updated_at", frozenset({"device_id", "site", "updated_at"})
+        ),
+        SourceTable(
+            "readings",
+            "plant",
+            "Reading Log",
+            "updated_at",
+            frozenset({"reading_id", "device_id", "read_at", "amount", "updated_at"}),
+        ),
+    ]
+
+
+def test_tables_of_one_name_in_two_schemas_are_two_tables(declare: Models) -> None:
+    declare(
+        {
+            "nodes": {
+                "1": bronze_model("office_devices", "source.office.devices"),
+                "2": bronze_model("devices", "source.plant.devices"),
+            },
+            "sources": {
+                "source.plant.devices": source("plant", "devices", "updated_at", "device_id"),
+                "source.office.devices": source("office", "devices", "Changed", 'na"me'),
+            },
+        }
+    )
+    assert source_tables() == [
+        SourceTable("devices", "plant", "devices", "updated_at", frozenset({"device_id"})),
+        SourceTable("office_devices", "office", "devices", "Changed", frozenset({'na"me'})),
+    ]
+
+
+def test_names_that_must_be_quoted_are_those_of_the_source(declare: Models) -> None:
+    declare(
+        {
+            "nodes": {"1": bronze_model("log", "source.x.log")},
+            "sources": {"source.x.log": source('My "Schema"', "Reading Log", "Last Change")},
+        }
+    )
+    assert [(table.schema, table.name, table.cursor) for table in source_tables()] == [
+        ('My "Schema"', "Reading Log", "Last Change")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("parents", "count"),
+    [([], 0), (["model.medallion.other"], 0), (["source.plant.devices", "source.plant.readings"], 2)],
+    ids=["nothing", "a model", "two sources"],
+)
+def test_bronze_model_of_no_or_two_sources_is_refused(
+    declare: Models, parents: list[str], count: int
+) -> None:
+    sources = {f"source.plant.{name}": source("plant", name) for name in ("devices", "readings")}
+    declare({"nodes": {"1": bronze_model("devices", *parents)}, "sources": sources})
+    with pytest.raises(ManifestError, match=rf"models/bronze/devices\.sql: .* this one from {count}\. Write"):
+        source_tables()
+
+
+def test_source_table_without_a_model_is_not_captured(declare: Models) -> None:
+    declare({"nodes": {}, "sources": {"source.plant.devices": source("plant", "devices")}})
+    assert source_tables() == []
+
+
+def test_missing_manifest_is_an_error_that_says_what_to_do(declare: Models) -> None:
+    with pytest.raises(
+        ManifestError, match=r"trino/manifest\.json is missing: build it with `make manifest`"
+    ):
+        manifest()
+
+
+def test_entities_are_named_like_their_bronze_tables() -> None:
+    assert entities() == ["devices", "readings"]
+
+
+def test_each_model_but_the_entities_has_a_task() -> None:
+    assert build_tasks() == {
+        "bronze.devices": "bronze.devices",
+        "bronze.readings": "bronze.readings",
+        "silver.fact_readings": "silver_marts.fact_readings",
+        "gold.devices_by_site": "gold.devices_by_site",
+        "gold.readings_by_day": "gold.readings_by_day",
+        "gold.readings_by_device_month": "gold.readings_by_device_month",
+    }
+    assert model_tables() == build_tasks().keys() | {"silver.stg_devices", "silver.stg_readings"}
+
+
+def test_schema_of_each_model_is_its_layer() -> None:
+    assert {schemas()[name] for name in ("devices", "stg_devices", "fact_readings", "readings_by_day")} == {
+        "bronze", "silver", "gold"
+    }  # fmt: skip
+
+
+def test_sort_order_is_that_of_the_model() -> None:
+    assert sort_orders() == {"silver.fact_readings": ["read_at", "device_id"]}

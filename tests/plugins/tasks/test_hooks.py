@@ -1,0 +1,72 @@
+"""The hooks that claim a run before a task starts."""
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from medallion.run.lease import LeaseHeldError, hold_lease
+from medallion.tasks import hooks
+from medallion.tasks.hooks import RUN_VARIABLE, claim, claim_for_dbt
+from support.task_instance import Task
+
+from ..conftest import Query
+
+
+@pytest.fixture
+def ended(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The tasks whose earlier attempts were ended."""
+    tasks: list[str] = []
+    monkeypatch.setattr(hooks, "end_earlier_attempt", lambda context: tasks.append(context["ti"].task_id))
+    return tasks
+
+
+def context_of(task: Task, **params: Any) -> dict[str, Any]:
+    return {"ti": task, "params": params}
+
+
+def test_claim_takes_the_lease_and_opens_the_attempt(gold: Query, ended: list[str]) -> None:
+    run = claim(context_of(Task("a", "bronze.readings")))
+    assert gold("select lease_run_id, lease_batch from audit.pipeline") == [("a", run.batch)]
+    assert gold("select task_id, status, batch from audit.data_pipeline_runs") == [
+        ("bronze.readings", "running", run.batch)
+    ]
+    assert ended == ["bronze.readings"]
+
+
+def test_attempt_that_may_not_write_ends_nothing(gold: Query, ended: list[str]) -> None:
+    hold_lease(Task("a"))
+    with pytest.raises(LeaseHeldError):
+        claim(context_of(Task("b", "bronze.readings", runs={"a": "running"})))
+    assert ended == []
+
+
+@pytest.mark.parametrize(
+    ("params", "share"),
+    [
+        ({}, 0.2),
+        ({"allow_deletes": False}, 0.2),
+        ({"allow_deletes": True}, 1),
+        ({"allow_deletes": "yes"}, 0.2),
+    ],
+)
+def test_only_true_allows_deletes(
+    gold: Query, ended: list[str], params: dict[str, Any], share: float
+) -> None:
+    assert claim(context_of(Task("a", "bronze.readings"), **params)).max_deleted_share == share
+
+
+def test_dbt_gets_the_context_in_its_environment(gold: Query, ended: list[str]) -> None:
+    operator = SimpleNamespace(env={"TRINO_HOST": "trino"})
+
+    class Instance(Task):
+        task = operator
+
+    dag = SimpleNamespace(tags={"medallion"})
+    operator.dag = dag
+    claim_for_dbt(context_of(Instance("a", "bronze.readings")))
+    assert operator.env.keys() == {"TRINO_HOST", RUN_VARIABLE}
+    assert RUN_VARIABLE == "MEDALLION_RUN"
+    run = json.loads(operator.env[RUN_VARIABLE])
+    assert (run["batch"], run["published_batch"], run["compare_whole"]) == (1, 0, "silver")

@@ -1,0 +1,99 @@
+"""The command lines of the Spark jobs."""
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
+from airflow.sdk import DAG
+from airflow.sdk.exceptions import AirflowSkipException
+
+from medallion.engines import leftovers
+from medallion.engines.leftovers import tag
+from medallion.run.state import RunState, claim_run
+from medallion.settings import SPARK_JOBS
+from medallion.tasks import spark
+from medallion.tasks.spark import SparkJobOperator, build_entities, compact_tables
+from support.task_instance import MAINTENANCE, Task
+
+from ..conftest import Query
+
+BUILD, COMPACT = Task("a", "silver_staging.spark"), Task("a", "compact", dag=MAINTENANCE)
+
+
+@pytest.fixture(autouse=True)
+def no_drivers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No driver runs on this machine."""
+    monkeypatch.setattr(leftovers, "end_spark_drivers", lambda name: None)
+
+
+@pytest.fixture
+def new_rows(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The entities with new rows; a test may clear it."""
+    tables = ["readings"]
+
+    def tables_with_new_rows(run: RunState, entities: list[str]) -> list[str]:
+        assert entities == ["devices", "readings"]
+        return tables
+
+    monkeypatch.setattr(spark, "tables_with_new_rows", tables_with_new_rows)
+    return tables
+
+
+def prepare(operator: SparkJobOperator, task: Task) -> list[str]:
+    """Let an attempt of a job begin; returns the job's arguments."""
+    operator.pre_execute({"ti": task, "params": {}})  # type: ignore[typeddict-item]
+    return [str(word) for word in operator.application_args or ()]
+
+
+def test_entities_with_new_rows_are_built(gold: Query, new_rows: list[str]) -> None:
+    job = build_entities()
+    option, run, *arguments = prepare(job, BUILD)
+    assert (option, json.loads(run)) == ("--run", asdict(claim_run(BUILD)))
+    assert arguments == ["--entities", "readings"]
+    assert job.application == str(SPARK_JOBS / "build_entities.py")
+
+
+def test_built_entities_are_returned_for_their_tests(
+    gold: Query, new_rows: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SparkSubmitOperator, "execute", lambda self, context: None)
+    job = build_entities()
+    new_rows.append("devices")
+    assert prepare(job, BUILD)[-1] == "readings,devices"
+    assert job.execute({}) == ["stg_readings", "stg_devices"]
+
+
+def test_without_new_rows_the_job_is_skipped(gold: Query, new_rows: list[str]) -> None:
+    new_rows.clear()
+    with pytest.raises(AirflowSkipException, match="no new rows since the last publication"):
+        prepare(build_entities(), BUILD)
+    # The attempt is known to publishing even though no Spark starts.
+    assert gold("select task_id, batch from audit.data_pipeline_runs") == [("silver_staging.spark", 1)]
+
+
+def test_tables_that_need_it_are_compacted(gold: Query) -> None:
+    measured = [{"name": "bronze.readings", "compact": True}, {"name": "bronze.devices", "compact": False}]
+    task = Task("a", "compact", dag=MAINTENANCE, xcoms={"measure": measured})
+    job = compact_tables()
+    option, run, *arguments = prepare(job, task)
+    assert (option, json.loads(run)) == ("--run", asdict(claim_run(task)))
+    assert arguments == ["--tables", json.dumps(measured[:1]), "--min-input-files", "5"]
+    assert job.application == str(SPARK_JOBS / "compact_tables.py")
+
+
+@pytest.mark.parametrize(("create", "task"), [(build_entities, BUILD), (compact_tables, COMPACT)])
+def test_rendering_a_job_claims_nothing(gold: Query, create: Any, task: Task) -> None:
+    with DAG("medallion_hourly", schedule=None, user_defined_macros={"tag": tag}):
+        job = create()
+    job.render_template_fields({"ti": task, "params": {}})
+    assert job.name == f"medallion {task.dag_id}.{task.task_id}"
+    assert gold("select lease_run_id, last_batch from audit.pipeline") == [(None, 0)]
+    assert gold("select count(*) from audit.data_pipeline_runs") == [(0,)]
+
+
+@pytest.mark.parametrize("create", [build_entities, compact_tables])
+def test_job_is_named_by_its_tag_and_runs_once_at_a_time(create: Any) -> None:
+    job = create()
+    assert (job.name, job.max_active_tis_per_dag) == ("{{ tag(ti) }}", 1)
