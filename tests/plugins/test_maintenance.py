@@ -1,4 +1,4 @@
-"""What a table is found to need: read from a real Iceberg catalog."""
+"""The maintenance that tables need, read from a real Iceberg catalog."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from pyiceberg.transforms import IdentityTransform
 from pyiceberg.types import LongType, NestedField
 
 from medallion import maintenance
-from support.task_instance import Task
+from support.task_instance import MAINTENANCE, Task
 
 from .conftest import Query
 
@@ -28,77 +28,71 @@ def lake(catalog: SqlCatalog, monkeypatch: pytest.MonkeyPatch) -> SqlCatalog:
 
 
 def append(catalog: SqlCatalog, name: str, *parts: int) -> None:
-    """Append a row per partition: a small file each, in one commit."""
+    """Append a row to each partition: a small file each, in one commit."""
     table = catalog.create_table_if_not_exists(name, SCHEMA, partition_spec=BY_PART)
     table.append(pa.table({"part": pa.array(parts, pa.int64()), "n": pa.array(parts, pa.int64())}))
 
 
-def needs(name: str) -> bool:
-    [found] = [table for table in maintenance.measure() if table["name"] == name]
-    return bool(found["compact"])
+def needs_compaction(name: str) -> bool:
+    [measured] = [table for table in maintenance.measure() if table["name"] == name]
+    return bool(measured["compact"])
 
 
 def test_five_small_files_in_one_partition_are_compacted(lake: SqlCatalog) -> None:
     for _ in range(4):
         append(lake, "bronze.readings", 1, 2, 3)
-    assert not needs("bronze.readings")
+    assert not needs_compaction("bronze.readings")
     append(lake, "bronze.readings", 2)
-    assert needs("bronze.readings")
+    assert needs_compaction("bronze.readings")
 
 
-def test_large_files_are_left_alone(lake: SqlCatalog, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_files_are_left_unchanged(lake: SqlCatalog, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(maintenance, "SMALL_BYTES", 10)
     for _ in range(6):
-        append(lake, "silver.stg_orders", 1)
-    assert not needs("silver.stg_orders")
+        append(lake, "silver.stg_readings", 1)
+    assert not needs_compaction("silver.stg_readings")
 
 
 def test_many_small_manifests_are_merged(lake: SqlCatalog) -> None:
     for part in range(9):
         append(lake, "gold.readings_by_day", part)
-    assert not needs("gold.readings_by_day")
+    assert not needs_compaction("gold.readings_by_day")
     append(lake, "gold.readings_by_day", 9)
-    assert needs("gold.readings_by_day")
+    assert needs_compaction("gold.readings_by_day")
 
 
 def test_table_of_another_order_than_its_model_says_is_sorted(
     lake: SqlCatalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     append(lake, "silver.fact_readings", 1)
-    assert not needs("silver.fact_readings")
+    assert not needs_compaction("silver.fact_readings")
     monkeypatch.setattr(maintenance, "sort_orders", lambda: {"silver.fact_readings": ["n"]})
-    assert needs("silver.fact_readings")
+    assert needs_compaction("silver.fact_readings")
     with lake.load_table("silver.fact_readings").update_sort_order() as order:
         order.asc("n", IdentityTransform())
-    assert not needs("silver.fact_readings")
+    assert not needs_compaction("silver.fact_readings")
 
 
 def test_table_never_written_to_needs_nothing(lake: SqlCatalog) -> None:
     lake.create_table("gold.devices_by_site", SCHEMA)
-    assert not needs("gold.devices_by_site")
+    assert not needs_compaction("gold.devices_by_site")
 
 
 def test_table_without_a_row_needs_nothing(lake: SqlCatalog) -> None:
     append(lake, "gold.readings_by_day", 1)
     lake.load_table("gold.readings_by_day").delete()
     assert lake.load_table("gold.readings_by_day").current_snapshot()
-    assert not needs("gold.readings_by_day")
+    assert not needs_compaction("gold.readings_by_day")
 
 
 def test_figures_are_those_of_the_current_snapshot(lake: SqlCatalog) -> None:
     append(lake, "bronze.readings", 1, 2)
     append(lake, "bronze.readings", 2)
-    found = maintenance.figures(lake.load_table("bronze.readings"))
-    assert (found.data_files, found.delete_files, found.most_small_files) == (3, 0, 2)
-    assert (found.manifests, found.snapshots) == (2, 2)
+    figures = maintenance.measure_table(lake.load_table("bronze.readings"))
+    assert (figures.data_files, figures.delete_files, figures.most_small_files) == (3, 0, 2)
+    assert (figures.manifests, figures.snapshots) == (2, 2)
     on_disk = [path.stat().st_size for path in Path(lake.properties["warehouse"][7:]).rglob("*.parquet")]
-    assert found.bytes == sum(on_disk)
-
-
-def test_fact_sales_is_sorted_by_purchase_date_and_customer() -> None:
-    from medallion.project.manifest import sort_orders
-
-    assert sort_orders() == {"silver.fact_readings": ["order_purchase_timestamp", "customer_id"]}
+    assert figures.bytes == sum(on_disk)
 
 
 def test_snapshots_of_publications_within_the_retention_are_kept(
@@ -106,14 +100,14 @@ def test_snapshots_of_publications_within_the_retention_are_kept(
 ) -> None:
     append(lake, "gold.readings_by_day", 1)
     kept: list[set[int]] = []
-    monkeypatch.setattr(maintenance, "expire_table", lambda table, published, tagged: kept.append(published))
+    monkeypatch.setattr(maintenance, "expire_table", lambda table, published, tag: kept.append(published))
     gold(
         "insert into audit.publications (batch, run_id, published_at, published_batch, snapshots)"
         " select n, 'a', now() - n * interval '2 days', n, jsonb_build_object('gold.readings_by_day', n)"
         " from generate_series(1, 4) as n"
     )
     gold("update audit.pipeline set published_snapshots = '{\"gold.readings_by_day\": 9}'")
-    maintenance.expire(Task("a", task_id="expire"), maintenance.measure())
+    maintenance.expire(Task("a", "expire", dag=MAINTENANCE), maintenance.measure())
     assert kept == [{9, 1, 2, 3}]
 
 
@@ -124,5 +118,5 @@ def test_tables_that_fail_are_named_together(
     monkeypatch.setenv("AIRFLOW_CONN_MEDALLION_TRINO", json.dumps(nowhere))
     for name in ("bronze.readings", "gold.readings_by_day"):
         append(lake, name, 1)
-    with pytest.raises(maintenance.MaintenanceError, match=r"bronze\.orders, gold\.readings_by_day"):
-        maintenance.expire(Task("a"), maintenance.measure())
+    with pytest.raises(maintenance.MaintenanceError, match=r"bronze\.readings, gold\.readings_by_day"):
+        maintenance.expire(Task("a", "expire", dag=MAINTENANCE), maintenance.measure())

@@ -198,8 +198,10 @@ def test_table_without_a_row_in_the_window_is_skipped_and_counts_as_extracted(
     with pytest.raises(DownstreamTasksSkipped) as skipped:
         begin(**params)
     assert set(skipped.value.tasks) == {"freshness", "bronze.readings"}
-    attempts = "select run_id, model_name, status, batch from audit.data_pipeline_runs where task_id = 'bronze.readings'"
-    assert gold(f"{attempts} order by batch") == [
+    assert gold(
+        "select run_id, model_name, status, batch from audit.data_pipeline_runs"
+        " where task_id = 'bronze.readings' order by batch"
+    ) == [
         ("before", "readings", "success", 5), ("a", "readings", "skipped", 6)
     ]  # fmt: skip
     with transaction() as cursor:

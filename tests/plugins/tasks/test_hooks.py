@@ -1,14 +1,19 @@
 """The hooks that claim a run before a task starts."""
 
 import json
+from dataclasses import asdict
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.sdk import DAG, TaskGroup
 
+from medallion.engines.leftovers import tag
 from medallion.run.lease import LeaseHeldError, hold_lease
+from medallion.run.state import claim_run
 from medallion.tasks import hooks
-from medallion.tasks.hooks import RUN_VARIABLE, claim, claim_for_dbt
+from medallion.tasks.dbt import entity_tests
+from medallion.tasks.hooks import claim, claim_for_dbt
 from support.task_instance import Task
 
 from ..conftest import Query
@@ -57,16 +62,29 @@ def test_only_true_allows_deletes(
     assert claim(context_of(Task("a", "bronze.readings"), **params)).max_deleted_share == share
 
 
-def test_dbt_gets_the_context_in_its_environment(gold: Query, ended: list[str]) -> None:
-    operator = SimpleNamespace(env={"TRINO_HOST": "trino"})
+@pytest.fixture
+def tests() -> Task:
+    """The task that tests the entities, of the kind that runs dbt."""
+    with (
+        DAG("medallion_hourly", schedule=None, tags=["medallion"], user_defined_macros={"tag": tag}) as dag,
+        TaskGroup("silver_staging"),
+    ):
+        entity_tests()
+    return Task("a", "silver_staging.test", dag=dag, xcoms={"silver_staging.spark": ["stg_readings"]})
 
-    class Instance(Task):
-        task = operator
 
-    dag = SimpleNamespace(tags={"medallion"})
-    operator.dag = dag
-    claim_for_dbt(context_of(Instance("a", "bronze.readings")))
-    assert operator.env.keys() == {"TRINO_HOST", RUN_VARIABLE}
-    assert RUN_VARIABLE == "MEDALLION_RUN"
-    run = json.loads(operator.env[RUN_VARIABLE])
+def test_dbt_gets_the_context_in_its_environment(gold: Query, ended: list[str], tests: Task) -> None:
+    before = {*tests.task.env}
+    claim_for_dbt(context_of(tests))
+    assert tests.task.env.keys() - before == {"MEDALLION_RUN"}
+    run = json.loads(tests.task.env["MEDALLION_RUN"])
+    assert run == asdict(claim_run(tests))
     assert (run["batch"], run["published_batch"], run["compare_whole"]) == (1, 0, "silver")
+
+
+def test_rendering_a_dbt_task_claims_nothing(gold: Query, tests: Task) -> None:
+    trino = SimpleNamespace(host="trino", port=8080, login="medallion")
+    tests.task.render_template_fields({"ti": tests, "conn": SimpleNamespace(medallion_trino=trino)})
+    assert tests.task.env["MEDALLION_TAG"] == "medallion medallion_hourly.silver_staging.test"
+    assert tests.task.select == "stg_readings"
+    assert gold("select lease_run_id, last_batch from audit.pipeline") == [(None, 0)]

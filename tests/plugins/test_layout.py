@@ -1,0 +1,113 @@
+"""The rooms of plugins/medallion: imports run down only, and what a room knows is written nowhere else."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from medallion.settings import PROJECT
+
+PACKAGE = PROJECT / "plugins" / "medallion"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+# From the top to the bottom. Rooms of one floor do not import each other.
+FLOORS = (
+    {"tasks"},
+    {"publish", "maintenance"},
+    {"run"},
+    {"store"},
+    {"engines", "project"},
+    {"settings", "names"},
+)
+SCHEMA = re.compile(r"\baudit\.\w+")
+KNOWS_THE_STORE = ("include/sql/control/", "include/dbt/macros/medallion/reconcile.sql")
+# Ids of tasks and groups. Words that also mean something else (gold, silver, spark, test, end, compact) are left out.
+ID = re.compile(
+    r"(bronze|silver_staging|silver_marts|tests|audit|stage|publish|begin|freshness|measure|expire|choose|restore)"
+    r"|(bronze|silver_staging|silver_marts|gold|stage|tests)\.\w.*"
+)
+
+
+def room_of(path: Path) -> str:
+    """Return the folder of a module, or the module itself if it is in none."""
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def floor_of(room: str) -> int:
+    [floor] = [number for number, rooms in enumerate(FLOORS) if room in rooms]
+    return floor
+
+
+def imported_rooms(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield line and room of each import of the package, at the top of the module or within a function."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            yield node.lineno, "relative"
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+        if isinstance(node, ast.ImportFrom) and node.module == "medallion":
+            names = [f"medallion.{name}" for name in names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        for name in names:
+            if name.startswith("medallion."):
+                yield node.lineno, name.split(".")[1]
+
+
+def literals(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield line and text of each string, without docstrings and errors."""
+    tree = ast.parse(path.read_text())
+    ignored = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Raise) or (
+            isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        ):
+            ignored |= {id(part) for part in ast.walk(node)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in ignored:
+            yield node.lineno, node.value
+
+
+def test_every_room_is_on_a_floor() -> None:
+    assert {room_of(path) for path in MODULES} - {"__init__"} == set().union(*FLOORS)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_run_down(path: Path) -> None:
+    room = room_of(path)
+    assert [
+        f"{path.name}:{line} imports {other}"
+        for line, other in imported_rooms(path)
+        if other != room and (other == "relative" or floor_of(other) <= floor_of(room))
+    ] == []
+
+
+def test_only_the_store_names_its_schema_in_sql() -> None:
+    assert [
+        f"{path.relative_to(PACKAGE)}:{line} {text.strip()}"
+        for path in MODULES
+        if room_of(path) != "store"
+        for line, text in literals(path)
+        if SCHEMA.search(text)
+    ] == []
+
+
+def test_only_control_and_reconcile_name_the_schema_of_the_store() -> None:
+    files = [path for path in (PROJECT / "include").rglob("*.sql") if "target" not in path.parts]
+    naming = {
+        str(path.relative_to(PROJECT))
+        for path in files
+        # A comment may name a table.
+        if SCHEMA.search(re.sub(r"\{#.*?#\}|--[^\n]*", "", path.read_text(), flags=re.DOTALL))
+    }
+    assert {name for name in naming if not name.startswith(KNOWS_THE_STORE)} == set()
+
+
+def test_only_names_spells_task_ids_and_groups() -> None:
+    assert [
+        f"{path.relative_to(PACKAGE)}:{line} {text}"
+        for path in MODULES
+        if path.name != "names.py"
+        for line, text in literals(path)
+        if ID.fullmatch(text)
+    ] == []
