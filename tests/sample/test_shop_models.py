@@ -9,8 +9,7 @@ import pytest
 from medallion.project.manifest import sort_orders
 from medallion.run.source import SourceContractError, check_source
 from support.postgres import Query, Server
-
-from .cli import sample
+from tests.sample.cli import sample
 
 SCHEMA = Path(__file__).parents[2] / "sample" / "schema.sql"
 

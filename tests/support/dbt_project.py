@@ -34,7 +34,7 @@ def copy_project(folder: Path, models: Path | None) -> None:
 
 
 def parsed_fixture(cache: Path) -> Path:
-    """Return the folder of the fixture's manifests, `<engine>/manifest.json`, parsed once for the files as they are."""
+    """Return the folder of the fixture's manifests, `<engine>/manifest.json`, parsed once per content of the files."""
     digest = hashlib.sha256()
     folders = [DBT / name for name in PRODUCT] + [FIXTURE_MODELS]
     for path in sorted(path for folder in folders for path in (folder, *folder.rglob("*")) if path.is_file()):

@@ -61,7 +61,7 @@ def audited(stage: Stage) -> Callable[[int], Any]:
     def audited(number: int) -> dict[str, Any]:
         def row(table: str, name: str, figure: int | None) -> dict[str, Any]:
             key, column = TABLES[table]
-            # The last column of the key tells the rows apart.
+            # The last column of the key distinguishes the rows.
             *_, last = key
             moved = {last: name if last not in ("month", "day") else f"20{name}-01-01"}
             return {**key, **moved, column: figure, "_deleted": figure is None}
