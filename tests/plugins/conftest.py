@@ -181,8 +181,15 @@ def plant(source: Query) -> Query:
 @pytest.fixture
 def catalog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SqlCatalog]:
     """An Iceberg catalog that the code finds as `lake`, with the layers and no table."""
-    lake = SqlCatalog("lake", uri=f"sqlite:///{tmp_path}/lake.db", warehouse=f"file://{tmp_path}")
-    monkeypatch.setattr("pyiceberg.catalog.load_catalog", {"lake": lake}.__getitem__)
+    with create_catalog(tmp_path) as lake:
+        monkeypatch.setattr("pyiceberg.catalog.load_catalog", {"lake": lake}.__getitem__)
+        yield lake
+
+
+@contextmanager
+def create_catalog(warehouse: Path) -> Iterator[SqlCatalog]:
+    """Create an Iceberg catalog with the layers and no table, in memory; its files are in a folder."""
+    lake = SqlCatalog("lake", uri="sqlite:///:memory:", warehouse=f"file://{warehouse}")
     for layer in LAYERS:
         lake.create_namespace(layer)
     yield lake
@@ -222,11 +229,11 @@ def stage(gold: Query) -> Stage:
         )
         for table in gold_tables():
             create_staging(gold, f"{table.name}_{batch}_1", table.columns)
-            for row in rows.get(table.name, []):
-                values = ", ".join(["%s"] * len(row))
+            if staged := rows.get(table.name):
                 gold(
-                    f"insert into staging.{table.name}_{batch}_1 ({', '.join(row)}) values ({values})",
-                    tuple(row.values()),
+                    f"insert into staging.{table.name}_{batch}_1"
+                    f" select * from jsonb_populate_recordset(null::staging.{table.name}_{batch}_1, %s)",
+                    (json.dumps(staged),),
                 )
         record_success(
             *(Task(run, task_id) for task_id in HOURLY.task_ids if "." in task_id and task_id not in without)

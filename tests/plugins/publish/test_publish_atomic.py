@@ -15,7 +15,7 @@ from support.waiting import wait_until
 
 from ..conftest import Query, Stage
 
-PUBLICATIONS = 20
+PUBLICATIONS = 10
 READS_A_SECOND = 80
 # Table -> key, and the column that has the same figure in all tables of a publication.
 TABLES: dict[str, tuple[dict[str, str], str]] = {

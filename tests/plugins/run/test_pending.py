@@ -1,6 +1,6 @@
 """The bronze tables with unpublished rows, by the metadata of a real Iceberg catalog."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -12,18 +12,16 @@ from medallion.project.manifest import model_columns, model_tables
 from medallion.run.pending import tables_with_new_rows, tables_without_work
 from medallion.run.state import RunState
 
-from ..conftest import Query
+from ..conftest import Query, create_catalog
 
 
-@pytest.fixture
-def lake(catalog: SqlCatalog) -> SqlCatalog:
-    """Every model's table: bronze.readings has rows of the batches 3 and 4, the others of batch 3."""
+def fill(catalog: SqlCatalog) -> None:
+    """Create every model's table: bronze.readings has rows of the batches 3 and 4, the others of batch 3."""
     for name, columns in model_columns().items():
         types = {column: pa.string() for column in columns} | {"_batch": pa.int64()}
         table = catalog.create_table(name, pa.schema(list(types.items())))
         for batch in [3, 4] if name == "bronze.readings" else [3]:
             table.append(row_of(batch))
-    return catalog
 
 
 def row_of(batch: int) -> pa.Table:
@@ -33,12 +31,33 @@ def row_of(batch: int) -> pa.Table:
 Run = Callable[..., RunState]
 
 
-@pytest.fixture
-def run(lake: SqlCatalog) -> Run:
-    """A run after a publication of all models, which had read up to the batch that it is called with."""
+def runs_on(lake: SqlCatalog) -> Run:
+    """Return a function that returns a run after a publication of all models, which had read up to a batch."""
     current = {name: lake.load_table(name).current_snapshot() for name in model_tables()}
     snapshots = {name: snapshot.snapshot_id for name, snapshot in current.items() if snapshot}
     return lambda published_batch, **state: run_after(published_batch, **{"snapshots": snapshots} | state)
+
+
+@pytest.fixture(scope="module")
+def shared_lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqlCatalog]:
+    """A lake that no test changes."""
+    with create_catalog(tmp_path_factory.mktemp("lake")) as catalog:
+        fill(catalog)
+        yield catalog
+
+
+@pytest.fixture
+def run(shared_lake: SqlCatalog, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A run on the shared lake, after a publication that had read up to the batch that it is called with."""
+    monkeypatch.setattr("pyiceberg.catalog.load_catalog", {"lake": shared_lake}.__getitem__)
+    return runs_on(shared_lake)
+
+
+@pytest.fixture
+def lake(catalog: SqlCatalog) -> SqlCatalog:
+    """A lake that the test may change."""
+    fill(catalog)
+    return catalog
 
 
 def run_after(published_batch: int, **state: Any) -> RunState:
@@ -80,7 +99,8 @@ def test_rows_above_the_published_batch_are_new(
     assert tables_with_new_rows(run(published_batch), tables) == new
 
 
-def test_table_whose_rows_are_gone_has_no_new_rows(run: Run, lake: SqlCatalog) -> None:
+def test_table_whose_rows_are_gone_has_no_new_rows(lake: SqlCatalog) -> None:
+    run = runs_on(lake)
     lake.load_table("bronze.devices").delete()
     assert tables_with_new_rows(run(2), ["devices", "readings"]) == ["readings"]
 
@@ -96,7 +116,8 @@ def test_model_that_was_never_published_is_built(run: Run, missing: str) -> None
     assert tables_with_new_rows(run(4, snapshots=snapshots), ["devices"]) == ["devices"]
 
 
-def test_table_that_never_had_a_row_counts_as_unchanged(run: Run, lake: SqlCatalog) -> None:
+def test_table_that_never_had_a_row_counts_as_unchanged(lake: SqlCatalog) -> None:
+    run = runs_on(lake)
     lake.drop_table("silver.fact_readings")
     lake.create_table("silver.fact_readings", pa.schema([("_batch", pa.int64())]))
     snapshots = run(4).snapshots
@@ -107,9 +128,8 @@ def test_table_that_never_had_a_row_counts_as_unchanged(run: Run, lake: SqlCatal
 
 
 @pytest.mark.parametrize("rebuild", ["none", "silver"])
-def test_lake_that_is_ahead_of_the_store_is_not_read_in_part(
-    run: Run, lake: SqlCatalog, rebuild: str
-) -> None:
+def test_lake_that_is_ahead_of_the_store_is_not_read_in_part(lake: SqlCatalog, rebuild: str) -> None:
+    run = runs_on(lake)
     lake.load_table("bronze.readings").append(row_of(6))
     with pytest.raises(
         AirflowFailException, match=r"lake\.bronze\.readings .* later batch than this run's, 5"
@@ -117,13 +137,15 @@ def test_lake_that_is_ahead_of_the_store_is_not_read_in_part(
         tables_with_new_rows(run(0, rebuild=rebuild), ["devices", "readings"])
 
 
-def test_silver_table_that_lacks_a_column_gets_it(run: Run, lake: SqlCatalog) -> None:
+def test_silver_table_that_lacks_a_column_gets_it(lake: SqlCatalog) -> None:
+    run = runs_on(lake)
     with lake.load_table("silver.stg_devices").update_schema() as update:
         update.delete_column("site")
     assert tables_with_new_rows(run(4), ["devices", "readings"]) == ["devices"]
 
 
-def test_published_table_that_is_gone_has_all_compared(run: Run, gold: Query, lake: SqlCatalog) -> None:
+def test_published_table_that_is_gone_has_all_compared(gold: Query, lake: SqlCatalog) -> None:
+    run = runs_on(lake)
     gold("update audit.pipeline set published_snapshots = '{\"gold.readings_by_day\": 1}'")
     assert not tables_with_new_rows(run(4), ["devices"])
     before = run(4)
@@ -132,7 +154,8 @@ def test_published_table_that_is_gone_has_all_compared(run: Run, gold: Query, la
     assert gold("select published_snapshots from audit.pipeline") == [({},)]
 
 
-def test_published_table_without_unpublished_rows_needs_no_task(run: Run, lake: SqlCatalog) -> None:
+def test_published_table_without_unpublished_rows_needs_no_task(lake: SqlCatalog) -> None:
+    run = runs_on(lake)
     tables = ["bronze.devices", "bronze.readings"]
     assert tables_without_work(run(4), tables) == tables
     assert tables_without_work(run(3), tables) == ["bronze.devices"]

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import duckdb
@@ -9,7 +10,7 @@ import pytest
 from airflow.sdk import DAG
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jinja2 import Environment, FileSystemLoader
+from jinja2 import Environment, FileSystemLoader, Template
 
 from medallion.engines.leftovers import tag
 from medallion.project.contracts import GoldTable, gold_tables
@@ -35,9 +36,14 @@ Staged = Callable[..., list[tuple[Any, ...]]]
 
 def render(file: str, table: GoldTable, audited: dict[str, Any]) -> str:
     """Render a statement as the task of a table does; `audited` is the result of the task `audit`."""
-    templates = Environment(loader=FileSystemLoader(SQL))  # noqa: S701, SQL is not HTML
     ti = Task("a", f"stage.{table.name}", xcoms={"audit": audited})
-    return templates.from_string(staging_statement(file, table, "audit")).render(ti=ti, tag=tag)
+    return compile_template(staging_statement(file, table, "audit")).render(ti=ti, tag=tag)
+
+
+@cache
+def compile_template(text: str) -> Template:
+    """Compile a task's template, as Airflow does with the folder of the DAG."""
+    return Environment(loader=FileSystemLoader(SQL)).from_string(text)  # noqa: S701, SQL is not HTML
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +61,11 @@ def staged() -> Iterator[Staged]:
                                ("snapshot.s43", audited or {}), ("snapshot.s42", published or {})):  # fmt: skip
                 columns = "device_id varchar, month varchar, readings bigint, _batch bigint"
                 engine.execute(f"create or replace table lake.{name} ({columns})")
-                for key, values in rows.items():
-                    engine.execute(f"insert into lake.{name} values (?, ?, ?, ?)", [*key, *values])
+                if rows:
+                    engine.executemany(
+                        f"insert into lake.{name} values (?, ?, ?, ?)",
+                        [[*key, *values] for key, values in rows.items()],
+                    )
             name = f"gold.{TABLE.name}"
             result = {
                 "staging": "7_2",
