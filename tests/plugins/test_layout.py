@@ -42,13 +42,13 @@ def floor_of(room: str) -> int:
 def imported_rooms(path: Path) -> Iterator[tuple[int, str]]:
     """Yield line and room of each import of the package, at the top of the module or within a function."""
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.level:
-            yield node.lineno, "relative"
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
-        if isinstance(node, ast.ImportFrom) and node.module == "medallion":
-            names = [f"medallion.{name}" for name in names]
-        elif isinstance(node, ast.ImportFrom):
-            names = [node.module or ""]
+        if not isinstance(node, ast.Import | ast.ImportFrom):
+            continue
+        names = [alias.name for alias in node.names]
+        if isinstance(node, ast.ImportFrom):
+            if node.level:
+                yield node.lineno, "relative"
+            names = [f"{node.module}.{name}" for name in names]
         for name in names:
             if name.startswith("medallion."):
                 yield node.lineno, name.split(".")[1]

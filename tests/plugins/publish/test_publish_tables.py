@@ -64,9 +64,9 @@ def test_whole_publication_drops_by_every_column_of_the_key(gold: Query, begin: 
 def test_row_that_is_the_same_is_not_written_again(gold: Query, begin: Begin) -> None:
     versions = "select device_id, xmin::text from gold.readings_by_device_month"
     publish(Task("a", "publish"), begin("a", {(B, JANUARY): 1, (A, JANUARY): 2}))
-    before = dict(gold(versions))
+    before: dict[str, str] = dict(gold(versions))
     publish(Task("b", "publish"), begin("b", {(B, JANUARY): 1, (A, JANUARY): 3}) | {"base_snapshots": {}})
-    after = dict(gold(versions))
+    after: dict[str, str] = dict(gold(versions))
     assert after[B] == before[B] and after[A] != before[A]
 
 
@@ -182,7 +182,7 @@ def test_watermark_that_is_unset_stays_unset(gold: Query, begin: Begin) -> None:
 
 def test_staged_rows_are_counted_for_their_task(gold: Query, begin: Begin) -> None:
     publish(Task("a", "publish"), begin("a", {(B, JANUARY): 1, (A, JANUARY): 2}))
-    records = dict(
+    records: dict[str, int] = dict(
         gold("select task_id, records_processed from audit.data_pipeline_runs where task_id ~ 'stage'")
     )
     assert records == {f"stage.{table.name}": 0 for table in gold_tables()} | {

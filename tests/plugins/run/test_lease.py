@@ -1,5 +1,7 @@
 """One run writes at a time."""
 
+from typing import Any
+
 import pytest
 from tenacity import stop_after_attempt, stop_after_delay
 
@@ -53,14 +55,14 @@ def test_lease_of_a_run_that_ended_or_is_gone_is_taken_over(gold: Query, state: 
 
 def test_lease_of_a_paused_dag_is_free_once_none_of_its_tasks_runs(gold: Query) -> None:
     hold_lease(Task("a"))
-    waiting = {"runs": {"a": "running"}, "paused": True}
+    waiting: dict[str, Any] = {"runs": {"a": "running"}, "paused": True}
     assert try_lease(Task("b", **waiting, states={"gold.x": "running"})) == Run("medallion_hourly", "a")
     assert try_lease(Task("b", **waiting, states={"gold.x": "success", "gold.y": "up_for_retry"})) is None
 
 
 def test_lease_of_a_dag_whose_file_is_gone_is_free_once_none_of_its_tasks_runs(gold: Query) -> None:
     hold_lease(Task("a"))
-    waiting = {"runs": {"a": "running"}, "dag_file": "removed.py"}
+    waiting: dict[str, Any] = {"runs": {"a": "running"}, "dag_file": "removed.py"}
     assert try_lease(Task("b", **waiting, states={"gold.x": "running"})) == Run("medallion_hourly", "a")
     assert try_lease(Task("b", **waiting, states={"gold.x": "success", "gold.y": "up_for_retry"})) is None
 

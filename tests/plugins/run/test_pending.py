@@ -62,7 +62,7 @@ def lake(catalog: SqlCatalog) -> SqlCatalog:
 
 def run_after(published_batch: int, **state: Any) -> RunState:
     """Return the context of a run under batch 5."""
-    fixed = {
+    fixed: dict[str, Any] = {
         "kind": "scheduled",
         "batch": 5,
         "published_batch": published_batch,

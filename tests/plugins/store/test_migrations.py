@@ -1,7 +1,6 @@
 """The schema of the store on a real PostgreSQL: created, upgraded in place, and left unchanged."""
 
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -54,7 +53,7 @@ def old(empty_gold: Query) -> Query:
 
 
 @pytest.fixture
-def statements(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+def statements(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The statements that were sent."""
     sent: list[Any] = []
     execute = ClientCursor.execute
