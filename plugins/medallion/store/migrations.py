@@ -37,14 +37,14 @@ def upgrade_store() -> None:
     from airflow.providers.postgres.hooks.postgres import PostgresHook
     from alembic import command
     from alembic.config import Config
-    from sqlalchemy import create_engine
+    from sqlalchemy import NullPool, create_engine
 
     with transaction() as cursor:
         # Two runs may begin at once: "if not exists" would let both create.
         cursor.execute(LOCK.encode())
         cursor.execute(render_sql("control/schemas.sql"))
     hook = PostgresHook(GOLD_CONNECTION)
-    engine = create_engine("postgresql+psycopg://", creator=hook.get_conn)
+    engine = create_engine("postgresql+psycopg://", creator=hook.get_conn, poolclass=NullPool)
     with engine.begin() as connection:
         connection.exec_driver_sql(LOCK)
         config = Config()
@@ -53,4 +53,3 @@ def upgrade_store() -> None:
             connection=connection, version_table=VERSION_TABLE, version_table_schema=STATE_SCHEMA
         )
         command.upgrade(config, "head")
-    engine.dispose()

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from airflow.providers.trino.hooks.trino import TrinoHook
-from airflow.sdk import DAG, BaseOperator
+from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowSkipException
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from medallion.engines.leftovers import tag
 from medallion.engines.postgres import transaction
-from medallion.names import BRONZE, DAG_TAG, ENGINES, HOURLY_DAG, Group, group_of, model_of, task_id
+from medallion.names import BEGIN, BRONZE, ENGINES, HOURLY_DAG, Group, group_of, model_of, task_id
 from medallion.project.contracts import GoldTable, gold_tables
 from medallion.project.manifest import build_tasks, entities, model_nodes
 from medallion.publish import audit, publish
@@ -36,7 +36,7 @@ from medallion.store.pipeline import read_pipeline, request_rebuild
 from medallion.tasks.begin import record_window, skip_idle_tables
 from medallion.tasks.stage import STATEMENTS, staging_statement
 from stack.settings import ROOT
-from support.task_instance import Task
+from support.task_instance import Task, dag_of
 
 from ..dbt_runner import Dbt
 
@@ -47,27 +47,9 @@ SKIPPED_WITH_STAGING = (Group.SILVER_MARTS, Group.GOLD)
 @cache
 def task_graph() -> DAG:
     """Return a DAG of the tasks whose attempts are recorded here: one per bronze table, and one per later group."""
-    with DAG(HOURLY_DAG, schedule=None, tags=[DAG_TAG]) as dag:
-        bronze = [task_id(Group.BRONZE, node["name"]) for node in model_nodes() if node["schema"] == BRONZE]
-        builders = [
-            BaseOperator(task_id=name)
-            for name in (*bronze, Group.SILVER_STAGING, Group.SILVER_MARTS, Group.GOLD)
-        ]
-        audit_task, stage_task, publish_task = (
-            BaseOperator(task_id=name) for name in (Group.AUDIT, Group.STAGE, Group.PUBLISH)
-        )
-        builders >> audit_task >> stage_task >> publish_task
-    return dag
-
-
-class GraphTask(Task):
-    """A task instance in `task_graph`. `begin` is not in the graph; it gets the operator of another task."""
-
-    @property
-    def task(self) -> Any:
-        """Return the operator."""
-        graph = task_graph()
-        return graph.get_task(self.task_id if self.task_id in graph.task_ids else Group.AUDIT)
+    bronze = [task_id(Group.BRONZE, node["name"]) for node in model_nodes() if node["schema"] == BRONZE]
+    builders = (*bronze, Group.SILVER_STAGING, Group.SILVER_MARTS, Group.GOLD)
+    return dag_of(HOURLY_DAG, (BEGIN,), builders, (Group.AUDIT,), (Group.STAGE,), (Group.PUBLISH,))
 
 
 def entity_halves() -> dict[str, list[str]]:
@@ -141,7 +123,7 @@ class InProcessPipeline:
         """
         self.attempts[run_id] += 1
         chosen = self.draw_tasks(random.Random(0)) if tasks is None else tasks
-        ti = GraphTask(run_id, try_number=self.attempts[run_id])
+        ti = Task(run_id, dag=task_graph(), try_number=self.attempts[run_id])
         # All other runs have ended, so that the lease is free.
         assert lease.try_lease(ti) is None
         if rebuild != "none":
