@@ -80,7 +80,7 @@ def generate(
     now = datetime.now(UTC).replace(tzinfo=None, microsecond=0)
     if until and until > now:
         raise click.BadParameter(
-            f"{until} is in the future, where no hourly window reaches.", param_hint="--until"
+            f"{until} is in the future, which no hourly window reaches.", param_hint="--until"
         )
     generator.generate(orders, seed, until or now, replace, kinds, manifest)
 
