@@ -207,6 +207,11 @@ def fill_shop(stack: Stack) -> Expected:
     return stack.compute_expected()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the in-process tests last: they stop Airflow and drop what the other tests left."""
+    items.sort(key=lambda item: "e2e/in_process" in item.nodeid)
+
+
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
     """Yield the stack that all tests share."""
