@@ -1,7 +1,6 @@
-"""The conf that a run is triggered with reaches no statement and no command, but as a declared param."""
+"""The conf that a run is triggered with reaches no statement and no command, except as a declared param."""
 
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import jinja2.meta
@@ -9,20 +8,22 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG
 from airflow.sdk.definitions.param import process_params
-from jinja2 import Environment, StrictUndefined, nodes
+from jinja2 import Environment, nodes
 
-SQL = "x; drop table lake.bronze.orders; --"
+from medallion import names
+from medallion.project.contracts import GoldTable
+from medallion.tasks.stage import STATEMENTS, staging_statement
+
+from .runs import render
+
+SQL = "x; drop table lake.bronze.some; --"
 # A value of the type that the templates expect, whose every part is the caller's SQL.
 INJECTED = {"name": SQL, "key": [SQL], "contract": {SQL: SQL}, "columns": {SQL: SQL}, "staging": SQL}
-AUDITED: dict[str, Any] = {
-    "staging": "7_2", "snapshots": {}, "columns": {}, "base_batch": 5, "base_snapshots": {}
-}  # fmt: skip
-MEASURED = [{"name": "bronze.events", "sorted_by": [], "sort": False, "compact": True}]
-XCOMS = {"audit": AUDITED, "choose": AUDITED, "measure": MEASURED}
+DAG_IDS = (names.HOURLY_DAG, names.RECONCILE_DAG, names.ROLLBACK_DAG, names.MAINTENANCE_DAG)
 
 
 def texts(value: Any) -> Iterator[str]:
-    """Every text in a template field."""
+    """Yield every text in a template field."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
@@ -34,19 +35,19 @@ def texts(value: Any) -> Iterator[str]:
 
 
 def names_in(environment: Environment, text: str) -> set[str]:
-    """Every name that a template uses, with those of the files that it includes."""
+    """Return every name that a template uses, with those of the files that it includes."""
     tree = environment.parse(text)
-    names = jinja2.meta.find_undeclared_variables(tree)
-    names |= {node.name for node in tree.find_all(nodes.Name)}
-    names |= {node.attr for node in tree.find_all(nodes.Getattr)}
+    used = jinja2.meta.find_undeclared_variables(tree)
+    used |= {node.name for node in tree.find_all(nodes.Name)}
+    used |= {node.attr for node in tree.find_all(nodes.Getattr)}
     for file in jinja2.meta.find_referenced_templates(tree):
         assert file is not None and environment.loader is not None
-        names |= names_in(environment, environment.loader.get_source(environment, file)[0])
-    return names
+        used |= names_in(environment, environment.loader.get_source(environment, file)[0])
+    return used
 
 
 def template_names(dag: DAG) -> set[str]:
-    """Every name that the templates of a DAG's tasks use."""
+    """Return every name that the templates of a DAG's tasks use."""
     environment = dag.get_template_env()
     return {
         name
@@ -57,40 +58,31 @@ def template_names(dag: DAG) -> set[str]:
     }
 
 
-def render(dag: DAG, task_id: str, conf: dict[str, Any]) -> dict[str, str]:
-    """The template fields of a task as a run with this conf has them."""
-    task: Any = dag.get_task(task_id).prepare_for_execution()
-    connection = SimpleNamespace(host="engine.example", port=1, login="etl")
-    environment = dag.get_template_env()
-    environment.undefined = StrictUndefined
-    state = SimpleNamespace(batch=7, published_batch=5, rebuild="none", json=lambda: "{}")
-    variables = {
-        "ti": SimpleNamespace(dag_id=dag.dag_id, task_id=task_id, xcom_pull=lambda task_ids, **_: XCOMS.get(task_ids)),
-        "params": process_params(task.dag, task, conf, suppress_exception=False),
-        "conn": SimpleNamespace(medallion_trino=connection, medallion_thrift=connection),
-        "dag_run": SimpleNamespace(conf=conf),
-        "run_state": lambda *_, **options: state,
-    }  # fmt: skip
-    task.render_template_fields(variables, environment)
+def rendered_fields(dag: DAG, task_id: str, conf: dict[str, Any]) -> dict[str, str]:
+    """Return the template fields of a task as a run with this conf has them."""
+    task = render(dag, task_id, conf=conf)
     return {field: repr(getattr(task, field, None)) for field in task.template_fields}
 
 
-def dags() -> list[str]:
-    return ["medallion_hourly", "medallion_reconcile", "medallion_rollback", "medallion_maintenance"]
-
-
-@pytest.mark.parametrize("dag_id", dags())
+@pytest.mark.parametrize("dag_id", DAG_IDS)
 def test_conf_changes_nothing_that_an_engine_is_sent(dag_bag: DagBag, dag_id: str) -> None:
     dag = dag_bag.dags[dag_id]
     conf = {name: INJECTED for name in template_names(dag) - set(dag.params)}
-    assert {"ti", "tag"} <= conf.keys()
     for task_id in dag.task_ids:
-        assert render(dag, task_id, conf) == render(dag, task_id, {}), task_id
+        assert rendered_fields(dag, task_id, conf) == rendered_fields(dag, task_id, {}), task_id
 
 
-@pytest.mark.parametrize("dag_id", dags())
+def test_names_of_templates_are_found_in_included_files(hourly: DAG) -> None:
+    table = GoldTable(name="some", key=["day"], contract={"day": "date"})
+    statements = [staging_statement(file, table, audited_by=names.Group.AUDIT) for file in STATEMENTS]
+    used = {name for text in statements for name in names_in(hourly.get_template_env(), text)}
+    assert {"ti", "tag", "table", "contract", "audited", "staging", "catalogs"} <= used
+    assert {"ti", "tag", "conn"} <= template_names(hourly)
+
+
+@pytest.mark.parametrize("dag_id", DAG_IDS)
 def test_declared_params_take_no_sql(dag_bag: DagBag, dag_id: str) -> None:
-    """All but a window's start and end are checked by Airflow itself; `window_from_params` checks those."""
+    """Airflow itself checks all of them except a window's start and end, which `window_from_params` checks."""
     dag = dag_bag.dags[dag_id]
     for name in set(dag.params) - {"window_start", "window_end"}:
         with pytest.raises(ValueError, match=name):

@@ -1,6 +1,5 @@
-"""The graph of medallion_hourly, against the models that stand on disk."""
+"""The graph of medallion_hourly, compared with the models on disk."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,117 +10,106 @@ from airflow.sdk.exceptions import AirflowFailException
 from cosmos.exceptions import CosmosDbtRunError
 from cosmos.operators.local import DbtSourceLocalOperator
 
-MODELS = Path(__file__).parents[2] / "include" / "dbt" / "models"
+from medallion import names
+from medallion.names import Group, group_of, model_of, task_id
+
+from .project import ENTITY_TABLES, LAYERS, tasks_of
+
+STAGED = {task_id(Group.STAGE, table) for table in LAYERS[Group.GOLD]}
+# The steps between `begin` and `end`; each waits for all tasks of those before it.
+STEPS = [
+    tasks_of(Group.BRONZE),
+    {names.BUILD_ENTITIES},
+    {names.TEST_ENTITIES},
+    tasks_of(Group.SILVER_MARTS),
+    tasks_of(Group.GOLD),
+    {Group.AUDIT},
+    STAGED,
+    {Group.PUBLISH},
+]
+WRITING = {task for step in STEPS for task in step}
 
 
-def names(folder: str) -> set[str]:
-    return {path.stem for path in (MODELS / folder).glob("*.sql")}
+def following(dag: DAG, task: str) -> set[str]:
+    """Return all tasks that follow a task, also indirectly."""
+    return set(dag.get_task(task).get_flat_relative_ids(upstream=False))
 
 
-LAYERS = {"bronze": names("bronze"), "silver": names("silver/marts"), "gold": names("gold")}
-ENTITIES = names("silver/staging")
+def test_dag_has_no_other_tasks(hourly: DAG) -> None:
+    assert set(hourly.task_ids) == WRITING | {names.BEGIN, names.FRESHNESS, names.END}
 
 
-def label(dag: DAG, group: str) -> set[str]:
-    return {task_id.partition(".")[2] for task_id in dag.task_ids if task_id.startswith(f"{group}.")}
-
-
-def after(dag: DAG, task_id: str) -> set[str]:
-    return set(dag.get_task(task_id).get_flat_relative_ids(upstream=False))
-
-
-@pytest.mark.parametrize("layer", LAYERS)
-def test_one_task_per_model(hourly: DAG, layer: str) -> None:
-    assert len(LAYERS[layer]) >= 5
-    assert label(hourly, layer) == LAYERS[layer]
-    for name in LAYERS[layer]:
-        task: Any = hourly.get_task(f"{layer}.{name}")
-        assert task.select.startswith("fqn:medallion.") and task.select.endswith(f".{name}")
+@pytest.mark.parametrize("group", LAYERS)
+def test_one_task_per_model(hourly: DAG, group: Group) -> None:
+    assert {task for task in hourly.task_ids if group_of(task) == group} == tasks_of(group)
+    for name in tasks_of(group):
+        task: Any = hourly.get_task(name)
+        assert task.select.startswith("fqn:medallion.") and task.select.endswith(f".{model_of(name)}")
         assert task.max_active_tis_per_dag == 1
 
 
-def test_entities_are_made_by_one_submit_after_bronze(hourly: DAG) -> None:
+def test_steps_follow_one_another(hourly: DAG) -> None:
+    for position, step in enumerate(STEPS):
+        later = {task for after in STEPS[position + 1 :] for task in after}
+        for task in step:
+            assert following(hourly, task) == later | {names.END}, task
+
+
+def test_entities_are_built_by_one_submit(hourly: DAG) -> None:
     [job] = [task for task in hourly.tasks if isinstance(task, SparkSubmitOperator)]
-    arguments = job.application_args
-    assert arguments[arguments.index("--entities") + 1].split(",") == job.entities
-    assert [f"stg_{entity}" for entity in job.entities] == sorted(ENTITIES)
-    assert job.upstream_task_ids >= {f"bronze.{entity}" for entity in job.entities}
+    assert job.task_id == names.BUILD_ENTITIES
+    assert [names.staging_table(entity) for entity in job.entities] == ENTITY_TABLES  # type: ignore[attr-defined]
 
 
-def test_run_without_news_is_published(hourly: DAG) -> None:
-    """Tasks of bronze may be skipped; so is the Spark job without news, and with it everything up to the audit."""
-    for task_id in ("entities.spark", "audit"):
-        assert hourly.get_task(task_id).trigger_rule == "none_failed"
+def test_run_without_new_rows_is_published(hourly: DAG) -> None:
+    """Without new rows bronze and the Spark job are skipped, and so is everything between them and the audit."""
     for task in hourly.tasks:
-        if task.task_id == "entities.test" or task.task_id.partition(".")[0] in {"silver", "gold"}:
-            assert task.trigger_rule == "all_success"
-
-
-def test_layers_follow_one_another(hourly: DAG) -> None:
-    order = [
-        *(f"bronze.{name}" for name in LAYERS["bronze"]),
-        "entities.test",
-        *(f"silver.{name}" for name in LAYERS["silver"]),
-        *(f"gold.{name}" for name in LAYERS["gold"]),
-        "audit",
-        *(f"stage.{name}" for name in LAYERS["gold"]),
-        "publish",
-        "end",
-    ]
-    groups = [task_id.partition(".")[0] for task_id in order]
-    for position, task_id in enumerate(order):
-        last_of_its_group = len(groups) - groups[::-1].index(groups[position])
-        later = set(order[last_of_its_group:])
-        assert after(hourly, task_id) >= later, task_id
+        if task.task_id in WRITING:
+            proceeds = task.task_id in (names.BUILD_ENTITIES, Group.AUDIT)
+            assert task.trigger_rule == ("none_failed" if proceeds else "all_success"), task.task_id
 
 
 def test_each_gold_table_is_staged_by_trino(hourly: DAG) -> None:
-    assert label(hourly, "stage") == LAYERS["gold"]
-    for name in LAYERS["gold"]:
-        task = hourly.get_task(f"stage.{name}")
+    for name in STAGED:
+        task = hourly.get_task(name)
         assert isinstance(task, SQLExecuteQueryOperator) and task.conn_id == "medallion_trino"
 
 
-def test_lease_is_given_back_after_everything_that_writes(hourly: DAG) -> None:
-    begin, end = hourly.get_task("begin"), hourly.get_task("end")
+def test_lease_is_released_after_everything_that_writes(hourly: DAG) -> None:
+    begin, end = hourly.get_task(names.BEGIN), hourly.get_task(names.END)
     assert begin.is_setup and end.is_teardown
-    writing = set(hourly.task_ids) - {"begin", "freshness", "end"}
-    assert end.upstream_task_ids >= writing
-    assert after(hourly, "begin") == writing | {"freshness", "end"}
+    assert end.upstream_task_ids >= WRITING
+    assert following(hourly, names.BEGIN) == WRITING | {names.FRESHNESS, names.END}
 
 
-def test_old_source_holds_nothing_back(hourly: DAG) -> None:
-    freshness = hourly.get_task("freshness")
+def test_old_source_blocks_nothing(hourly: DAG) -> None:
+    freshness = hourly.get_task(names.FRESHNESS)
     assert freshness.downstream_task_ids == set()
     assert freshness.is_teardown and not freshness.on_failure_fail_dagrun
 
 
 @pytest.mark.parametrize(
-    ("said", "error"),
+    ("output", "error"),
     [
-        # What Cosmos makes of dbt's result for a stale source, and for a database that is away.
-        ("orders: None", AirflowFailException),
-        ("orders: Database Error in source orders\n  Connection refused", CosmosDbtRunError),
+        # Cosmos reports dbt's result for a stale source and for a database that is down like this.
+        ("meters: None", AirflowFailException),
+        ("meters: Database Error in source meters\n  Connection refused", CosmosDbtRunError),
     ],
 )
-def test_old_source_fails_at_once_and_an_engine_is_waited_for(
-    hourly: DAG, monkeypatch: pytest.MonkeyPatch, said: str, error: type[Exception]
+def test_old_source_fails_at_once_and_a_lost_engine_is_retried(
+    hourly: DAG, monkeypatch: pytest.MonkeyPatch, output: str, error: type[Exception]
 ) -> None:
     def build_and_run_cmd(*_: object, **__: object) -> None:
-        raise CosmosDbtRunError(f"dbt invocation completed with errors: {said}")
+        raise CosmosDbtRunError(f"dbt invocation completed with errors: {output}")
 
     monkeypatch.setattr(DbtSourceLocalOperator, "build_and_run_cmd", build_and_run_cmd)
-    with pytest.raises(error, match="orders"):
-        hourly.get_task("freshness").execute({})
-
-
-def test_killed_task_cancels_its_statements(hourly: DAG) -> None:
-    for task in hourly.tasks:
-        if task.task_id.partition(".")[0] in {"freshness", "bronze", "silver", "gold", "stage"}:
-            assert "cancel_on_kill" in task.on_kill.__qualname__, task.task_id
+    with pytest.raises(error, match="meters"):
+        hourly.get_task(names.FRESHNESS).execute({})
 
 
 def test_tables_are_assets(hourly: DAG) -> None:
+    schemas = {Group.BRONZE: names.BRONZE, Group.SILVER_MARTS: names.SILVER, Group.GOLD: names.GOLD}
+    tables = {names.lake_table(schemas[group], model) for group, models in LAYERS.items() for model in models}
+    tables |= {names.lake_table(names.SILVER, table) for table in ENTITY_TABLES}
     outlets = {asset.name for task in hourly.tasks for asset in task.outlets}
-    tables = {f"lake.{layer}.{name}" for layer, models in LAYERS.items() for name in models}
-    assert outlets == tables | {f"lake.silver.{name}" for name in ENTITIES} | {"gold"}
+    assert outlets == {f"lake.{table}" for table in tables} | {"gold"}

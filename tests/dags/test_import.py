@@ -1,4 +1,4 @@
-"""What loading the DAG files does to a machine, seen from a fresh interpreter: nothing is loaded there already."""
+"""The effects of loading the DAG files on a machine, seen from a fresh interpreter: nothing is loaded there already."""
 
 import json
 import os
@@ -11,7 +11,7 @@ import pytest
 
 from .conftest import DAGS
 
-# The interpreter itself tells of every connection and process, whichever function was called for it.
+# The interpreter itself reports every connection and process, whichever function was called for it.
 LOAD = """
 import json, sys
 events, watched = [], {"socket.connect", "subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork"}
@@ -52,7 +52,7 @@ def test_loading_leaves_the_heavy_imports_to_the_tasks(loaded: Any, module: str)
     assert loaded["dags"] and module not in loaded["modules"]
 
 
-def test_missing_manifest_is_told_with_the_command_that_builds_it(
+def test_error_of_a_missing_manifest_names_the_command_that_builds_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from medallion.project import manifest

@@ -1,4 +1,4 @@
-"""The manifests that the tasks are drawn from: of the files as they stand, and every table and column described."""
+"""The manifests that Airflow's tasks are built from: of the current files, with every table and column described."""
 
 from typing import Any
 
@@ -9,13 +9,13 @@ from stack.build import TARGETS, dbt_sources
 
 
 @pytest.mark.parametrize("engine", TARGETS)
-def test_manifest_is_of_the_files_as_they_stand(engine: str) -> None:
-    made_of = (MANIFESTS / engine / "sources.sha256").read_text()
-    assert made_of == dbt_sources(), "build it again with `make manifest`"
+def test_manifest_is_of_the_current_files(engine: str) -> None:
+    digest = (MANIFESTS / engine / "sources.sha256").read_text()
+    assert digest == dbt_sources(), "build it again with `make manifest`"
 
 
 def described() -> list[Any]:
-    """All sources and models, as pytest shows them by name."""
+    """Return all sources and models, as pytest shows them by name."""
     return [
         pytest.param(node, id=node["unique_id"]) for node in (*manifest()["sources"].values(), *model_nodes())
     ]

@@ -1,4 +1,4 @@
-"""What holds for every task of every DAG."""
+"""The rules that hold for every task of every DAG."""
 
 import ast
 from collections.abc import Iterator
@@ -10,11 +10,18 @@ from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import BaseOperator, CronDataIntervalTimetable
 from airflow.serialization.serialized_objects import DagSerialization
 
+from medallion import names
+from medallion.engines.leftovers import end_earlier_attempt
+from medallion.names import Group
+from medallion.run.attempts import close_attempt
+from medallion.tasks.hooks import claim, claim_for_dbt
+from medallion.tasks.spark import SparkJobOperator
+
 from .conftest import DAGS
 
-EXPECTED = {"medallion_maintenance", "medallion_hourly", "medallion_reconcile", "medallion_rollback"}
-SCHEDULED = EXPECTED - {"medallion_rollback"}
-PUBLISHING = {"medallion_hourly"}
+EXPECTED = {names.HOURLY_DAG, names.RECONCILE_DAG, names.MAINTENANCE_DAG, names.ROLLBACK_DAG}
+SCHEDULED = EXPECTED - {names.ROLLBACK_DAG}
+PUBLISHING = {names.HOURLY_DAG}
 
 
 def tasks(dag_bag: DagBag) -> Iterator[Any]:
@@ -50,7 +57,7 @@ def test_dags_serialise(dag_bag: DagBag) -> None:
 
 def test_dags_are_described_and_never_overlap(dag_bag: DagBag) -> None:
     for dag in dag_bag.dags.values():
-        assert dag.doc_md and "medallion" in dag.tags
+        assert dag.doc_md and names.DAG_TAG in dag.tags
         assert isinstance(dag.timetable, CronDataIntervalTimetable) == (dag.dag_id in SCHEDULED)
         assert (dag.catchup, dag.max_active_runs) == (False, 1)
         assert dag.dagrun_timeout
@@ -72,26 +79,32 @@ def test_tasks_have_an_owner(dag_bag: DagBag) -> None:
     assert {task.owner for task in tasks(dag_bag)} == {"data-platform"}
 
 
-def test_a_later_try_ends_what_the_earlier_one_left(dag_bag: DagBag) -> None:
-    from medallion.engines.leftovers import end_earlier_attempt
+def test_a_later_attempt_ends_what_the_earlier_one_left(dag_bag: DagBag) -> None:
+    """The hooks of a claim do that, too; a Spark job claims in a method of its operator."""
+    for task in tasks(dag_bag):
+        if isinstance(task, SparkJobOperator):
+            assert task._pre_execute_hook is None, task.task_id
+        else:
+            assert task._pre_execute_hook in (end_earlier_attempt, claim, claim_for_dbt), task.task_id
 
-    assert {task._pre_execute_hook for task in tasks(dag_bag)} == {end_earlier_attempt}
 
-
-def test_success_is_noted_within_the_task(dag_bag: DagBag) -> None:
-    from medallion.run.attempts import close_attempt
-
+def test_success_is_recorded_within_the_task(dag_bag: DagBag) -> None:
     assert {task._post_execute_hook for task in tasks(dag_bag)} == {close_attempt}
 
 
 def test_a_killed_task_ends_what_it_runs_on_an_engine(dag_bag: DagBag) -> None:
-    """All but those that ask metadata and PostgreSQL alone, whose statements end with the connection."""
+    """The exceptions use only metadata and PostgreSQL, whose statements end with the connection."""
     without = {
         task.task_id
         for task in tasks(dag_bag)
         if type(task).on_kill is BaseOperator.on_kill and "on_kill" not in vars(task)
     }
-    assert without == {"begin", "end", "measure", "audit", "publish", "choose", "restore"}
+    assert without == {
+        names.BEGIN, names.END, names.MEASURE, Group.AUDIT, Group.PUBLISH, names.CHOOSE, names.RESTORE
+    }  # fmt: skip
+    for task in tasks(dag_bag):
+        if task.task_id not in without and not isinstance(task, SparkJobOperator):
+            assert "cancel_on_kill" in task.on_kill.__qualname__, task.task_id
 
 
 def test_notifier_of_the_settings_is_called_on_failure(monkeypatch: pytest.MonkeyPatch) -> None:

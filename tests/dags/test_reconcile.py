@@ -1,48 +1,48 @@
-"""The graph of medallion_reconcile, and what its tasks run."""
+"""The graph of medallion_reconcile, and the engine of each of its tasks."""
 
-from pathlib import Path
 from typing import Any
 
 from airflow.sdk import DAG
 
+from medallion import names
+from medallion.names import MODELS, Group, model_of, task_id
 from medallion.run.window import RunKind
 
-MODELS = Path(__file__).parents[2] / "include" / "dbt" / "models"
-BRONZE = {f"bronze.{path.stem}" for path in (MODELS / "bronze").glob("*.sql")}
-TESTS = {"tests.trino": "trino", "tests.spark": "spark"}
+from .project import LAYERS, tasks_of
+
+TESTS = {task_id(names.TESTS_GROUP, engine) for engine in ("trino", "spark")}
 
 
 def test_one_task_per_table_beside_the_tests_within_the_lease(reconcile: DAG) -> None:
-    assert len(BRONZE) >= 9
-    assert set(reconcile.task_ids) == {"begin", *BRONZE, *TESTS, "end"}
-    begin, end = reconcile.get_task("begin"), reconcile.get_task("end")
+    tasks = tasks_of(Group.BRONZE) | TESTS
+    assert set(reconcile.task_ids) == tasks | {names.BEGIN, names.END}
+    begin, end = reconcile.get_task(names.BEGIN), reconcile.get_task(names.END)
     assert begin.is_setup and end.is_teardown
-    for task_id in (*BRONZE, *TESTS):
-        task: Any = reconcile.get_task(task_id)
-        assert (task.upstream_task_ids, task.downstream_task_ids) == ({"begin"}, {"end"}), task_id
+    for name in tasks:
+        task: Any = reconcile.get_task(name)
+        assert (task.upstream_task_ids, task.downstream_task_ids) == ({names.BEGIN}, {names.END}), name
         assert task.max_active_tis_per_dag == 1
-        assert "cancel_on_kill" in task.on_kill.__qualname__
 
 
 def test_all_its_runs_reconcile(reconcile: DAG) -> None:
-    begin: Any = reconcile.get_task("begin")
+    begin: Any = reconcile.get_task(names.BEGIN)
     assert begin.kind is RunKind.RECONCILE
 
 
-def test_tests_of_a_layer_run_on_the_engine_that_made_it(reconcile: DAG) -> None:
-    for task_id, engine in TESTS.items():
-        task: Any = reconcile.get_task(task_id)
-        assert task.profile_config.target_name == engine
+def test_tests_of_a_layer_run_on_the_engine_that_built_it(reconcile: DAG) -> None:
+    for name in TESTS:
+        task: Any = reconcile.get_task(name)
+        assert task.profile_config.target_name == model_of(name)
         assert "unit_test" in task.dbt_cmd_flags
-    trino: Any = reconcile.get_task("tests.trino")
-    spark: Any = reconcile.get_task("tests.spark")
-    assert trino.exclude == "path:models/bronze path:models/silver/marts"
-    assert spark.select == "path:models/silver/marts"
+    trino: Any = reconcile.get_task(task_id(names.TESTS_GROUP, "trino"))
+    spark: Any = reconcile.get_task(task_id(names.TESTS_GROUP, "spark"))
+    assert trino.exclude == f"{MODELS[Group.BRONZE]} {MODELS[Group.SILVER_MARTS]}"
+    assert spark.select == MODELS[Group.SILVER_MARTS]
 
 
 def test_tables_are_assets(reconcile: DAG) -> None:
     outlets = {asset.name for task in reconcile.tasks for asset in task.outlets}
-    assert outlets == {f"lake.{task_id}" for task_id in BRONZE}
+    assert outlets == {f"lake.{names.lake_table(names.BRONZE, model)}" for model in LAYERS[Group.BRONZE]}
 
 
 def test_daily_and_its_only_parameter(reconcile: DAG) -> None:

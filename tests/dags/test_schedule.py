@@ -1,4 +1,4 @@
-"""What each kind of run covers, with the intervals of the DAG's own schedule and the run that a worker is given."""
+"""The window of each kind of run, with the intervals of the DAG's own schedule and the run that a worker gets."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,6 +11,18 @@ from airflow.sdk.definitions.deadline import DeadlineReference
 from airflow.serialization.serialized_objects import DagSerialization
 from airflow.timetables.base import DataInterval, TimeRestriction
 
+from medallion.names import (
+    BEGIN,
+    BRONZE,
+    END,
+    FRESHNESS,
+    GOLD,
+    GROUPS_UP_TO,
+    HOURLY_DAG,
+    SILVER,
+    Group,
+    group_of,
+)
 from medallion.run.window import RunKind, Window, WindowError, resolve_window
 from medallion.tasks.begin import data_interval, run_kind_and_window, tasks_to_skip
 
@@ -29,7 +41,7 @@ def timetable(hourly: DAG) -> Any:
 
 
 def next_run(timetable: Any, last: datetime | None, catchup: bool, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The run that follows the one whose interval ended at `last`, at 12:03."""
+    """Return the run that follows the one whose interval ended at `last`, at 12:03."""
     monkeypatch.setattr("airflow.timetables.interval.utcnow", lambda: pendulum.instance(NOW))
     before = last and DataInterval(pendulum.instance(last - HOUR), pendulum.instance(last))
     earliest = pendulum.datetime(2016, 1, 1)
@@ -39,12 +51,12 @@ def next_run(timetable: Any, last: datetime | None, catchup: bool, monkeypatch: 
 
 
 def context(run_type: str, interval: tuple[datetime, datetime] | None, **params: str) -> Any:
-    """What a task finds: the run in the very class that a worker parses from Airflow's answer."""
+    """Return the context of a task, with the run in the very class that a worker parses from Airflow's answer."""
     start, end = interval or (None, None)
     run = DagRun.model_validate(
         {
             **{name: None for name, field in DagRun.model_fields.items() if field.is_required()},
-            "dag_id": "medallion_hourly", "run_id": "r", "run_after": NOW, "state": "running", "conf": {},
+            "dag_id": HOURLY_DAG, "run_id": "r", "run_after": NOW, "state": "running", "conf": {},
             "consumed_asset_events": [], "run_type": run_type,
             "data_interval_start": start, "data_interval_end": end,
         }
@@ -53,8 +65,8 @@ def context(run_type: str, interval: tuple[datetime, datetime] | None, **params:
 
 
 def window(run: Any, covered_to: datetime) -> Window | None:
-    kind, asked = run_kind_and_window(run)
-    return resolve_window(kind, asked, data_interval(run), covered_to, NOW)
+    kind, requested = run_kind_and_window(run)
+    return resolve_window(kind, requested, data_interval(run), covered_to, NOW)
 
 
 def test_runs_are_hours_of_utc_that_join_up(timetable: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +112,7 @@ def test_manual_run_goes_from_the_watermark_to_now() -> None:
 
 
 @pytest.mark.parametrize("run_type", ["manual", "operator_triggered", "scheduled", "backfill"])
-def test_range_asked_for_goes_before_the_kind_of_run(run_type: str) -> None:
+def test_requested_range_goes_before_the_kind_of_run(run_type: str) -> None:
     run = context(run_type, (at(10), at(11)), window_start="2018-05-01T01:30", window_end="2018-05-01T02:00")
     assert window(run, at(11)) == Window(at(1) + HOUR / 2, at(2))
 
@@ -127,23 +139,25 @@ def test_rebuild_extracts_nothing() -> None:
 @pytest.mark.parametrize(
     ("up_to", "kept"),
     [
-        ("bronze", {"bronze"}),
-        ("silver", {"bronze", "entities", "silver"}),
-        ("gold", {"bronze", "entities", "silver", "gold"}),
+        (BRONZE, {Group.BRONZE}),
+        (SILVER, {Group.BRONZE, Group.SILVER_STAGING, Group.SILVER_MARTS}),
+        (GOLD, {Group.BRONZE, Group.SILVER_STAGING, Group.SILVER_MARTS, Group.GOLD}),
+        ("publish", {*Group}),
     ],
 )
-def test_run_up_to_a_layer_skips_the_rest(hourly: DAG, up_to: str, kept: set[str]) -> None:
-    skipped = set(tasks_to_skip(hourly.task_ids, RunKind.MANUAL, up_to))
-    ran = {task_id.partition(".")[0] for task_id in set(hourly.task_ids) - skipped}
-    assert ran == kept | {"begin", "freshness", "end"}
+def test_run_up_to_a_layer_skips_the_rest(hourly: DAG, up_to: str, kept: set[Group]) -> None:
+    assert up_to in hourly.params.get_param("up_to").schema["enum"]
+    skipped = set(tasks_to_skip(hourly.task_ids, RunKind.MANUAL, GROUPS_UP_TO[up_to]))
+    expected = {task for task in hourly.task_ids if group_of(task) in {*kept, BEGIN, FRESHNESS, END}}
+    assert set(hourly.task_ids) - skipped == expected
 
 
 def test_age_of_the_source_matters_to_runs_about_now(hourly: DAG) -> None:
-    skipped = {kind: tasks_to_skip(hourly.task_ids, kind, "publish") for kind in RunKind}
+    skipped = {kind: tasks_to_skip(hourly.task_ids, kind, tuple(Group)) for kind in RunKind}
     assert {kind for kind, tasks in skipped.items() if not tasks} == {RunKind.SCHEDULED, RunKind.MANUAL}
-    assert skipped[RunKind.BACKFILL] == ["freshness"]
+    assert skipped[RunKind.BACKFILL] == [FRESHNESS]
 
 
-def test_scheduled_run_is_late_where_gold_is_three_hours_old(hourly: DAG) -> None:
+def test_scheduled_run_is_late_once_gold_is_three_hours_old(hourly: DAG) -> None:
     [alert] = hourly.deadline
     assert (alert.reference, alert.interval) == (DeadlineReference.DAGRUN_LOGICAL_DATE, 3 * HOUR)

@@ -1,0 +1,95 @@
+"""A task claims its run in a hook, before it does anything, and never while its templates are rendered."""
+
+import inspect
+from typing import Any
+
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+from airflow.providers.standard.operators.python import PythonOperator
+from airflow.sdk import DAG
+
+from medallion import names
+from medallion.run.lease import LeaseHeldError
+from medallion.run.state import RunState
+from medallion.store.pipeline import Run
+from medallion.tasks import hooks
+
+from .runs import AUDITED, MEASURED, STATE, context_of, render, start
+
+# They write nothing; `begin` takes the lease once it is the run's turn.
+WITHOUT_CLAIM = {names.BEGIN, names.END, names.FRESHNESS, names.MEASURE}
+ARGUMENTS = {"audited": AUDITED, "chosen": AUDITED, "measured": MEASURED}
+
+
+def is_stopped_by_lease(task: Any) -> bool:
+    """Return whether a task goes no further than its claim while another run holds the lease."""
+    try:
+        start(task)
+        if isinstance(task, PythonOperator):
+            given = context_of(task) | ARGUMENTS
+            task.python_callable(
+                **{name: given[name] for name in inspect.signature(task.python_callable).parameters}
+            )
+    except LeaseHeldError:
+        return True
+    return False
+
+
+def test_task_that_writes_or_tests_does_nothing_before_it_claims(
+    dag_bag: DagBag, isolated: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a task would do before, the fixture `isolated` forbids."""
+    monkeypatch.setattr("medallion.run.lease.try_lease", lambda ti: Run("other_dag", "other_run"))
+    monkeypatch.setattr("medallion.engines.leftovers.psutil.process_iter", lambda *_: [])
+    for dag in dag_bag.dags.values():
+        for task_id in set(dag.task_ids) - WITHOUT_CLAIM:
+            assert is_stopped_by_lease(render(dag, task_id)), f"{dag.dag_id}.{task_id}"
+
+
+def test_rendering_claims_nothing_and_asks_nobody(dag_bag: DagBag, isolated: None) -> None:
+    for dag in dag_bag.dags.values():
+        for task_id in dag.task_ids:
+            render(dag, task_id)
+
+
+@pytest.mark.parametrize(
+    ("conf", "is_allowed"), [({}, False), ({"allow_deletes": False}, False), ({"allow_deletes": True}, True)]
+)
+def test_deletes_are_allowed_by_the_parameter_of_a_reconciliation(
+    reconcile: DAG, monkeypatch: pytest.MonkeyPatch, conf: dict[str, bool], is_allowed: bool
+) -> None:
+    claims = []
+
+    def claim_run(ti: Any, allow_deletes: bool) -> RunState:
+        claims.append(allow_deletes)
+        return STATE
+
+    monkeypatch.setattr(hooks, "claim_run", claim_run)
+    monkeypatch.setattr(hooks, "end_earlier_attempt", lambda context: None)
+    writing = set(reconcile.task_ids) - WITHOUT_CLAIM
+    for task_id in writing:
+        start(render(reconcile, task_id), conf=conf)
+    assert claims == [is_allowed] * len(writing)
+
+
+def test_no_conf_allows_deletes_in_another_dag(hourly: DAG, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The conf of a run sets any param, also one that its DAG does not declare."""
+    claims = []
+
+    def claim_run(ti: Any, allow_deletes: bool) -> RunState:
+        claims.append(allow_deletes)
+        return STATE
+
+    monkeypatch.setattr(hooks, "claim_run", claim_run)
+    monkeypatch.setattr(hooks, "end_earlier_attempt", lambda context: None)
+    for value in ("true", 1, {"x": 1}):
+        start(render(hourly, names.TEST_ENTITIES), conf={"allow_deletes": value})
+    assert claims == [False] * 3
+
+
+def test_attempt_that_may_not_write_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    monkeypatch.setattr(hooks, "claim_run", lambda ti, allow_deletes: calls.append("claim"))
+    monkeypatch.setattr(hooks, "end_earlier_attempt", lambda context: calls.append("end"))
+    hooks.claim({"ti": None, "params": {}})
+    assert calls == ["claim", "end"]
