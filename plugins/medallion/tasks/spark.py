@@ -9,7 +9,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from medallion.maintenance import MIN_INPUT_FILES
 from medallion.names import COMPACT, MEASURE, SILVER, SPARK_TASK, lake_table, staging_table
-from medallion.project.manifest import entities
+from medallion.project.manifest import entities, source_tables
 from medallion.run.pending import tables_with_new_rows
 from medallion.run.state import RunState
 from medallion.settings import SPARK_CONNECTION, SPARK_JOBS
@@ -52,8 +52,9 @@ class EntitiesOperator(SparkJobOperator):
         self.built: list[str] = []
         super().__init__(
             job="build_entities.py",
-            # Tasks of bronze tables without a change are skipped.
-            trigger_rule="none_failed",
+            # Tasks of bronze tables without a change are skipped. In a project without tables the job follows the
+            # setup task, after which Airflow allows only the default.
+            trigger_rule="none_failed" if source_tables() else "all_success",
             outlets=[table_asset(lake_table(SILVER, staging_table(name))) for name in self.entities],
             **options,
         )
