@@ -133,7 +133,7 @@ lint: venv ## Check with ruff, mypy and sqlfluff
 	@$(bin)/ruff check .
 	@$(bin)/ruff format --check .
 	@$(bin)/mypy
-	@$(bin)/sqlfluff lint --disable-progress-bar include/dbt/macros include/dbt/models include/dbt/tests include/sql sample stack tests
+	@$(bin)/sqlfluff lint --disable-progress-bar .
 
 lock: venv ## Resolve the packages of pyproject.toml into the lock files
 	@$(PYTHON) -m stack.bootstrap lock
