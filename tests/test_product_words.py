@@ -1,0 +1,89 @@
+"""The product speaks of no particular source: none of its files has a word of the sample shop.
+
+The words are the names of the shop's schema, tables and columns, as far as they are no common English words.
+"""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PRODUCT = (
+    "dags",
+    "plugins",
+    "include/sql",
+    "include/dbt/dbt_project.yml",
+    "include/dbt/profiles.yml",
+    "include/dbt/models/columns.md",
+    "include/dbt/macros/medallion",
+    "include/dbt/tests/generic/medallion",
+    "include/spark_jobs",
+    "stack",
+    "tests/dags",
+    "tests/plugins",
+    "tests/spark",
+    "tests/support",
+)
+# In an identifier, a word ends at an underscore.
+WORDS = re.compile(
+    r"(?<![a-z])(?:"
+    r"olist|shops?|sales|sellers?|customers?|freight|geolocation|boleto|brazil\w*|zip_code\w*|deliver(?:y|ies)"
+    r"|(?<!sort_)(?<!sort )orders|order_(?:id|item|status|purchase|approved|delivered|estimated|payment|review)\w*"
+    r"|products|product_\w+|reviews?|payments?"
+    r")(?![a-z])",
+    re.IGNORECASE,
+)
+ANY = WORDS.pattern
+# File: the words that it may have, and the reason.
+SERVICE = "the stack starts the shop's database, its login and its trading as a service"
+EXCEPTIONS = {
+    "include/spark_jobs/entities/shop.py": (ANY, "the shop's entities"),
+    "stack/demo.py": (ANY, "the demo"),
+    "stack/__main__.py": ("olist|orders|shop", "options of `run` for the demo"),
+    "stack/postgres/shop.sql": (ANY, SERVICE),
+    "stack/postgres/cluster.sql": ("shop", SERVICE),
+    "stack/postgres.py": ("shop", SERVICE),
+    "stack/credentials.py": ("shop", SERVICE),
+    "stack/environment.py": ("shop", SERVICE),
+    "stack/settings.py": ("shop", SERVICE),
+    "stack/supervisor.py": ("shop", SERVICE),
+    "stack/supervisord.conf": ("shop", SERVICE),
+    "stack/trino/etc/catalog/postgres.properties": ("shop", SERVICE),
+    "tests/support/olist.py": (ANY, "data of the shop's tests"),
+    "tests/support/models/bronze/sources.yml": ("shop", "says that its tables are no shop"),
+}
+
+
+def product_files() -> list[Path]:
+    """Return every text file of the product."""
+    paths = [path for name in PRODUCT for path in (ROOT / name, *(ROOT / name).rglob("*")) if path.is_file()]
+    return [path for path in paths if path.suffix != ".pyc" and "target" not in path.parts]
+
+
+def shop_words(path: Path) -> list[str]:
+    """Return the words of the shop that a file may not have, each with its line."""
+    allowed, _ = EXCEPTIONS.get(str(path.relative_to(ROOT)), ("", ""))
+    return [
+        f"{path}:{number}: {match[0]}"
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        for match in WORDS.finditer(line)
+        if not re.fullmatch(allowed, match[0], re.IGNORECASE)
+    ]
+
+
+@pytest.mark.parametrize("path", product_files(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_file_has_no_word_of_the_shop(path: Path) -> None:
+    assert shop_words(path) == []
+
+
+@pytest.mark.parametrize("text", ["lake.gold.sales_by_day", "dim_customers", "o.order_id", "the Shop's rows"])
+def test_words_of_the_shop_are_found(text: str) -> None:
+    assert WORDS.search(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["order by state", "the product's models", "production", "sort_orders()", "workshop"]
+)
+def test_other_words_are_not(text: str) -> None:
+    assert not WORDS.search(text)
