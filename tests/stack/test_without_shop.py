@@ -49,14 +49,14 @@ ENTITIES: Sequence[Entity] = (
 )
 '''
 # Tests of the product in which no engine starts.
-QUICK = ("tests/plugins/run/test_window.py", "tests/spark/test_entity.py", "tests/stack/test_settings.py")
+QUICK = ("tests/spark/test_entity.py", "tests/stack/test_environment.py", "tests/stack/test_supervisor.py")
 
 
 def environment(project: Path) -> dict[str, str]:
     """Return the environment of a person who works in the project."""
     ours = ("AIRFLOW_", "MEDALLION_", "PYTEST_", "STACK_")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    return inherited | {"AIRFLOW_HOME": str(project / "airflow"), "STACK_HOME": str(project / "home")}
+    return inherited | {"AIRFLOW_HOME": str(project / ".stack" / "airflow")}
 
 
 def run(project: Path, *command: str) -> str:
