@@ -1,0 +1,85 @@
+"""Copies of the project without the sample shop, in which commands are run."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from stack.settings import ROOT
+from support.dbt_project import FIXTURE_MODELS
+
+# Patterns of git; docs/how-to/take-out-the-shop.md has the same.
+SHOP = (
+    "sample",
+    "tests/sample",
+    "tests/oracle",
+    "tests/e2e",
+    "tests/support/olist.py",
+    "tests/stack/test_demo.py",
+    "include/dbt/models/**/*.sql",
+    "include/dbt/models/**/*.yml",
+    "include/dbt/macros/shop",
+    "include/dbt/tests/generic/shop",
+    "include/spark_jobs/entities/shop.py",
+)
+MADE = shutil.ignore_patterns(".git", ".stack", ".hypothesis", ".*_cache", "__pycache__", "target", "logs")
+# How a project would declare the tables of the fixture project.
+ENTITIES = '''\
+"""The entities of the plant."""
+
+from collections.abc import Sequence
+
+from medallion_spark.entity import Entity
+from medallion_spark.kinds import DECIMAL, TEXT, TIMESTAMP
+
+ENTITIES: Sequence[Entity] = (
+    Entity(name="devices", key=("device_id",), columns={"device_id": TEXT, "site": TEXT}),
+    Entity(
+        name="readings",
+        key=("reading_id",),
+        columns={"reading_id": TEXT, "device_id": TEXT, "read_at": TIMESTAMP, "amount": DECIMAL},
+    ),
+)
+'''
+
+
+def environment(project: Path) -> dict[str, str]:
+    """Return the environment of a person who works in the project."""
+    ours = ("AIRFLOW_", "MEDALLION_", "PYTEST_", "STACK_")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    return inherited | {"AIRFLOW_HOME": str(project / ".stack" / "airflow")}
+
+
+def run(project: Path, *command: str) -> str:
+    """Run a command in the project and return its output; fail with that if the command fails."""
+    done = subprocess.run(
+        command, cwd=project, env=environment(project), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def make(project: Path, target: str) -> None:
+    """Make a target in the project with the installed packages and the manifests that are there."""
+    home = Path(sys.prefix).parent
+    run(project, "make", "-o", "venv", "-o", "manifest", target, f"STACK_HOME={home}")
+
+
+def copy_without_shop(project: Path) -> Path:
+    """Copy the project without the shop into a new folder, and return that."""
+    shutil.copytree(ROOT, project, ignore=MADE)
+    if (ROOT / ".mypy_cache").exists():  # it saves half a minute
+        shutil.copytree(ROOT / ".mypy_cache", project / ".mypy_cache")
+    for pattern in SHOP:
+        for path in [*project.glob(pattern)]:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return project
+
+
+def copy_with_fixture(project: Path) -> Path:
+    """Copy the project with the tables of the fixture project in place of the shop's, and return the new folder."""
+    copy_without_shop(project)
+    shutil.copytree(FIXTURE_MODELS, project / "include" / "dbt" / "models", dirs_exist_ok=True)
+    (project / "include" / "spark_jobs" / "entities" / "plant.py").write_text(ENTITIES)
+    return project
