@@ -11,6 +11,7 @@ from stack.settings import ROOT
 from support.project_copy import SHOP, copy_with_fixture, copy_without_shop, make, run
 
 GUIDE = ROOT / "docs" / "how-to" / "take-out-the-shop.md"
+PRODUCT = ("tests/models", "tests/plugins", "tests/spark", "tests/stack")
 # Tests of the product in which no engine starts.
 QUICK = ("tests/spark/test_entity.py", "tests/stack/test_environment.py", "tests/stack/test_supervisor.py")
 
@@ -43,13 +44,13 @@ def test_project_with_other_tables_passes_its_checks(other: Path) -> None:
 
 def test_tests_of_the_product_need_no_shop(empty: Path) -> None:
     pytest_ = (sys.executable, "-m", "pytest", "-q")
-    run(empty, *pytest_, "--collect-only", "tests/plugins", "tests/spark", "tests/stack")
+    run(empty, *pytest_, "--collect-only", *PRODUCT)
     run(empty, *pytest_, *QUICK)
 
 
 @pytest.mark.long
 def test_all_tests_of_the_product_need_no_shop(other: Path) -> None:
-    run(other, sys.executable, "-m", "pytest", "-q", "tests/plugins", "tests/spark", "tests/stack")
+    run(other, sys.executable, "-m", "pytest", "-q", *PRODUCT)
 
 
 def test_guide_removes_the_same() -> None:
