@@ -70,26 +70,3 @@ def test_deletes_are_allowed_by_the_parameter_of_a_reconciliation(
     for task_id in writing:
         start(render(reconcile, task_id), conf=conf)
     assert claims == [is_allowed] * len(writing)
-
-
-def test_no_conf_allows_deletes_in_another_dag(hourly: DAG, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The conf of a run sets any param, also one that its DAG does not declare."""
-    claims = []
-
-    def claim_run(ti: Any, allow_deletes: bool) -> RunState:
-        claims.append(allow_deletes)
-        return STATE
-
-    monkeypatch.setattr(hooks, "claim_run", claim_run)
-    monkeypatch.setattr(hooks, "end_earlier_attempt", lambda context: None)
-    for value in ("true", 1, {"x": 1}):
-        start(render(hourly, names.TEST_ENTITIES), conf={"allow_deletes": value})
-    assert claims == [False] * 3
-
-
-def test_attempt_that_may_not_write_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
-    monkeypatch.setattr(hooks, "claim_run", lambda ti, allow_deletes: calls.append("claim"))
-    monkeypatch.setattr(hooks, "end_earlier_attempt", lambda context: calls.append("end"))
-    hooks.claim({"ti": None, "params": {}})
-    assert calls == ["claim", "end"]
