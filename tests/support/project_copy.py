@@ -17,6 +17,7 @@ SHOP = (
     "tests/e2e",
     "tests/support/olist.py",
     "tests/stack/test_demo.py",
+    "tests/stack/test_without_shop.py",
     "include/dbt/models/**/*.sql",
     "include/dbt/models/**/*.yml",
     "include/dbt/macros/shop",
@@ -67,11 +68,12 @@ def make(project: Path, target: str) -> None:
 
 
 def copy_without_shop(project: Path) -> Path:
-    """Copy the project without the shop into a new folder, and return that."""
+    """Copy the project into a new folder, without the shop and without any other table, and return that folder."""
     shutil.copytree(ROOT, project, ignore=MADE)
     if (ROOT / ".mypy_cache").exists():  # it saves half a minute
         shutil.copytree(ROOT / ".mypy_cache", project / ".mypy_cache")
-    for pattern in SHOP:
+    # The patterns match all models, also those of a project that has the shop no more.
+    for pattern in (*SHOP, "include/spark_jobs/entities/[!_]*.py"):
         for path in [*project.glob(pattern)]:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     return project
