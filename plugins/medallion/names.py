@@ -14,6 +14,7 @@ LAYERS = (BRONZE, SILVER, GOLD)
 # Schemas of the gold database: the tables for BI, their staged rows, and the state of the pipeline.
 GOLD_SCHEMA, STAGING_SCHEMA, STATE_SCHEMA = "gold", "staging", "audit"
 
+CURSOR = "updated_at"  # column of every source table: when a row last changed
 STAGING_PREFIX = "stg_"  # of a silver table that Spark builds from the bronze table of the same name
 ENTITY_ACCOUNTS = f"{SILVER}.entity_accounts"  # written by the Spark job if a run read anything
 

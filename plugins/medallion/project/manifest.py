@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from medallion.names import BRONZE, GOLD, SILVER, STAGING_PREFIX, Group, lake_table, task_id
+from medallion.names import BRONZE, CURSOR, GOLD, SILVER, STAGING_PREFIX, Group, lake_table, task_id
 from medallion.settings import DBT_PROJECT
 
 MANIFESTS = DBT_PROJECT / "target"
@@ -112,12 +112,18 @@ def source_tables() -> list[SourceTable]:
                 f" {len(inputs)}. Write: select * from {{{{ source('<source>', '<table>') }}}}"
             )
         [source] = inputs
+        if source["loaded_at_field"] != CURSOR:
+            raise ManifestError(
+                f"{source['original_file_path']}: the loaded_at_field of {source['source_name']}.{source['name']} is"
+                f" {source['loaded_at_field']}. It must be {CURSOR}, the column by which bronze finds changed rows."
+                f" Give the table a column {CURSOR}, or a view that has one."
+            )
         tables.append(
             SourceTable(
                 model=node["name"],
                 schema=source["schema"],
                 name=source["identifier"],
-                cursor=source["loaded_at_field"],
+                cursor=CURSOR,
                 columns=frozenset(source["columns"]),
             )
         )

@@ -9,7 +9,7 @@ from airflow.listeners import hookimpl
 
 from medallion.engines.postgres import transaction
 from medallion.names import BEGIN, DAG_TAG
-from medallion.run.test_results import take_test_results
+from medallion.run.test_results import collected_results, forget_results
 from medallion.store.attempts import AttemptId, close_attempt_row, open_attempt, record_test_results
 from medallion.store.pipeline import Run
 
@@ -66,4 +66,5 @@ def _close(ti: Any, status: str, error: Any = None) -> None:
     with transaction() as cursor:
         close_attempt_row(cursor, attempt_of(ti), status, str(error) if error else None)
     with transaction() as cursor:
-        record_test_results(cursor, attempt_of(ti), take_test_results())
+        record_test_results(cursor, attempt_of(ti), collected_results())
+    forget_results()

@@ -13,8 +13,11 @@ def collect_test_result(event: Any) -> None:
         _results.append(TestResult(event.data.name, event.data.status, event.data.num_failures))
 
 
-def take_test_results() -> list[TestResult]:
-    """Return the results collected so far, and forget them."""
-    results = _results.copy()
+def collected_results() -> list[TestResult]:
+    """Return the results collected so far."""
+    return _results
+
+
+def forget_results() -> None:
+    """Forget the results, once they are written."""
     _results.clear()
-    return results

@@ -1,7 +1,7 @@
 """The schema of the store: numbered migrations, applied by Alembic."""
 
 from medallion.engines.postgres import render_sql, transaction
-from medallion.names import STATE_SCHEMA
+from medallion.names import GOLD_SCHEMA, STAGING_SCHEMA, STATE_SCHEMA
 from medallion.settings import GOLD_CONNECTION, SQL
 
 CONTROL = SQL / "control"
@@ -14,35 +14,54 @@ def latest_version() -> str:
     return max(path.name.partition("_")[0] for path in (CONTROL / "versions").glob("[0-9]*.py"))
 
 
-def current_version() -> str | None:
-    """Return the number of the last migration that was applied; None before the first one."""
+def read_version() -> tuple[str, bool]:
+    """Return the number of the last migration ('' before the first), and whether gold and staging are there.
+
+    Gold may be dropped and published again as a whole; only its tables for BI are then missing.
+    """
     with transaction() as cursor:
-        cursor.execute("select to_regclass(%s) is not null as is_there", (f"{STATE_SCHEMA}.{VERSION_TABLE}",))
-        if not cursor.fetchall()[0].is_there:
-            return None
+        cursor.execute(
+            """
+            select
+                to_regclass(%s) is not null as has_version,
+                to_regclass(%s) is not null and to_regnamespace(%s) is not null as has_gold
+            """,
+            (f"{STATE_SCHEMA}.{VERSION_TABLE}", f"{GOLD_SCHEMA}.publication", STAGING_SCHEMA),
+        )
+        [present] = cursor.fetchall()
+        if not present.has_version:
+            return "", present.has_gold
         cursor.execute(f"select version_num from {STATE_SCHEMA}.{VERSION_TABLE}".encode())
         row = cursor.fetchone()
-        return str(row.version_num) if row else None
+        return (str(row.version_num) if row else ""), present.has_gold
 
 
 def upgrade_store() -> None:
-    """Create the store, or bring it to the newest version; asks one question if there is nothing to do.
+    """Create the store, or bring it to the newest version; asks two questions if there is nothing to do.
 
     All migrations that are due run in one transaction. A store of a newer version than this code is left unchanged.
+    The schemas of gold and staging are created again if they are gone.
     """
-    current = current_version()
-    if current is not None and current >= latest_version():
+    version, has_gold = read_version()
+    if version >= latest_version() and has_gold:
         return
+    with transaction() as cursor:
+        # Two runs may begin at once: "if not exists" would let both create.
+        cursor.execute(LOCK.encode())
+        cursor.execute(render_sql("control/schemas.sql"))
+        cursor.execute(render_sql("control/publication.sql"))
+    if version < latest_version():
+        apply_migrations()
+
+
+def apply_migrations() -> None:
+    """Apply the migrations that are due, in one transaction."""
     # The imports take a second, which most runs can save.
     from airflow.providers.postgres.hooks.postgres import PostgresHook
     from alembic import command
     from alembic.config import Config
     from sqlalchemy import NullPool, create_engine
 
-    with transaction() as cursor:
-        # Two runs may begin at once: "if not exists" would let both create.
-        cursor.execute(LOCK.encode())
-        cursor.execute(render_sql("control/schemas.sql"))
     hook = PostgresHook(GOLD_CONNECTION)
     engine = create_engine("postgresql+psycopg://", creator=hook.get_conn, poolclass=NullPool)
     with engine.begin() as connection:

@@ -8,7 +8,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundExceptio
 
 from medallion.engines.postgres import transaction
 from medallion.names import BRONZE, FRESHNESS, GROUPS_UP_TO, Group, group_of, lake_table, place_of, task_id
-from medallion.project.manifest import source_tables
+from medallion.project.manifest import ManifestError, source_tables
 from medallion.run.attempts import run_of
 from medallion.run.lease import ask_lease, hold_lease, release
 from medallion.run.pending import tables_without_work
@@ -69,7 +69,7 @@ class BeginRunOperator(BaseOperator):
             kind, requested = (self.kind, None) if self.kind else run_kind_and_window(context)
             if kind.reads_source:
                 check_source()
-        except (WindowError, SourceContractError) as error:
+        except (ManifestError, SourceContractError, WindowError) as error:
             raise AirflowFailException(str(error)) from error
         return kind, requested
 

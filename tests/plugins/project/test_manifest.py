@@ -34,6 +34,9 @@ def source(schema: str, identifier: str, cursor: str = "updated_at", *columns: s
         "schema": schema,
         "identifier": identifier,
         "loaded_at_field": cursor,
+        "source_name": "plant",
+        "name": identifier,
+        "original_file_path": "models/bronze/sources.yml",
         "columns": {name: {} for name in columns},
     }
 
@@ -62,13 +65,13 @@ def test_tables_of_one_name_in_two_schemas_are_two_tables(declare: Models) -> No
             },
             "sources": {
                 "source.plant.devices": source("plant", "devices", "updated_at", "device_id"),
-                "source.office.devices": source("office", "devices", "Changed", 'na"me'),
+                "source.office.devices": source("office", "devices", "updated_at", 'na"me'),
             },
         }
     )
     assert source_tables() == [
         SourceTable("devices", "plant", "devices", "updated_at", frozenset({"device_id"})),
-        SourceTable("office_devices", "office", "devices", "Changed", frozenset({'na"me'})),
+        SourceTable("office_devices", "office", "devices", "updated_at", frozenset({'na"me'})),
     ]
 
 
@@ -76,12 +79,25 @@ def test_names_that_must_be_quoted_are_those_of_the_source(declare: Models) -> N
     declare(
         {
             "nodes": {"1": bronze_model("log", "source.x.log")},
-            "sources": {"source.x.log": source('My "Schema"', "Reading Log", "Last Change")},
+            "sources": {"source.x.log": source('My "Schema"', "Reading Log")},
         }
     )
-    assert [(table.schema, table.name, table.cursor) for table in source_tables()] == [
-        ('My "Schema"', "Reading Log", "Last Change")
-    ]
+    assert [(table.schema, table.name) for table in source_tables()] == [('My "Schema"', "Reading Log")]
+
+
+@pytest.mark.parametrize("cursor", ["created_at", None, "updated_at at time zone 'UTC'"])
+def test_other_cursor_than_that_of_bronze_is_refused(declare: Models, cursor: str) -> None:
+    """Bronze extracts by updated_at: a table that is checked by another column would lose its changes."""
+    declare(
+        {
+            "nodes": {"1": bronze_model("devices", "source.plant.devices")},
+            "sources": {"source.plant.devices": source("plant", "devices", cursor)},
+        }
+    )
+    with pytest.raises(
+        ManifestError, match=r"sources\.yml: the loaded_at_field of plant\.devices .* updated_at"
+    ):
+        source_tables()
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from medallion.publish.publish import publish
 from medallion.run import lease
 from medallion.run.history import load_history
 from medallion.run.state import claim_run
-from medallion.store.migrations import current_version, latest_version, upgrade_store
+from medallion.store.migrations import latest_version, read_version, upgrade_store
 from medallion.store.pipeline import Run, read_pipeline
 from support.postgres import Server
 from support.task_instance import Task
@@ -67,9 +67,9 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def test_empty_database_gets_the_newest_version(empty_gold: Query) -> None:
-    assert current_version() is None
+    assert read_version()[0] == ""
     upgrade_store()
-    assert current_version() == latest_version()
+    assert read_version()[0] == latest_version()
     assert empty_gold("select count(*) from audit.pipeline") == [(1,)]
     with transaction() as cursor:
         pipeline = read_pipeline(cursor)
@@ -89,7 +89,7 @@ def test_old_database_is_upgraded_without_losing_a_row(old: Query) -> None:
     before = read_tables(old)
     assert all(before.values())
     upgrade_store()
-    assert current_version() == latest_version()
+    assert read_version()[0] == latest_version()
     after = read_tables(old)
     for table in ("audit.data_pipeline_runs", "audit.test_results"):
         for row in before[table]:
@@ -212,7 +212,7 @@ def test_newest_version_costs_two_questions_and_no_import(
 def test_newer_version_is_left_unchanged(gold: Query) -> None:
     gold("update audit.schema_version set version_num = '9999'")
     upgrade_store()
-    assert current_version() == "9999"
+    assert read_version()[0] == "9999"
 
 
 def test_failed_migration_changes_nothing(old: Query) -> None:
@@ -221,11 +221,11 @@ def test_failed_migration_changes_nothing(old: Query) -> None:
     before = read_tables(old)
     with pytest.raises(Exception, match=r'column "role" .* already exists'):
         upgrade_store()
-    assert current_version() is None
+    assert read_version()[0] == ""
     assert read_tables(old) == before
     old("alter table audit.data_pipeline_runs drop column role")
     upgrade_store()
-    assert current_version() == latest_version()
+    assert read_version()[0] == latest_version()
 
 
 def test_schemas_that_exist_need_no_right_to_create_any(
@@ -237,7 +237,27 @@ def test_schemas_that_exist_need_no_right_to_create_any(
     monkeypatch.setenv("AIRFLOW_CONN_MEDALLION_GOLD", connection(postgres, "empty_gold", login="owner"))
     try:
         upgrade_store()
-        assert current_version() == latest_version()
+        assert read_version()[0] == latest_version()
         assert empty_gold("select tableowner from pg_tables where tablename = 'pipeline'") == [("owner",)]
     finally:
         empty_gold("drop owned by owner; drop role owner")
+
+
+@pytest.mark.parametrize(
+    "dropped", ["schema gold cascade", "schema staging cascade", "table gold.publication"]
+)
+def test_gold_that_was_dropped_is_created_again(gold: Query, dropped: str) -> None:
+    gold(f"drop {dropped}")
+    upgrade_store()
+    assert gold("select count(*) from gold.publication") == [(0,)]
+    assert gold("select to_regnamespace('staging') is not null") == [(True,)]
+    assert read_version() == (latest_version(), True)
+
+
+def test_attempt_of_the_old_version_that_opens_after_the_upgrade_is_recorded(gold: Query) -> None:
+    gold(
+        "insert into audit.data_pipeline_runs"
+        " (dag_id, run_id, task_id, try_number, model_name, start_time, status, batch)"
+        " values ('medallion_hourly', 'a', 'gold.x', 1, 'x', now(), 'running', 1)"
+    )
+    assert gold("select role, layer from audit.data_pipeline_runs") == [("build", None)]

@@ -109,12 +109,3 @@ create table if not exists audit.publications (
     published_batch bigint not null,
     snapshots jsonb not null
 );
-
--- One row: the publication that the tables of this schema show. They hold all changes before `window_end`, if it is set.
-create table if not exists gold.publication (
-    run_id text not null,
-    batch bigint not null,
-    window_end timestamptz,
-    published_at timestamptz not null
-);
-create unique index if not exists publication_one_row on gold.publication ((true));

@@ -1,21 +1,23 @@
 -- Version 0.1.0 read the layer out of the task id. Its groups `entities` and `silver` have other names now.
-alter table audit.data_pipeline_runs add column layer text, add column role text;
+-- Publishing locks this row before it touches attempts: wait for it here, in the same order.
+select only_row from audit.pipeline for update;
+
+-- The default is for a task of version 0.1.0 that is still running.
+alter table audit.data_pipeline_runs add column layer text, add column role text not null default 'build';
 
 update audit.data_pipeline_runs
-set
-    task_id = case split_part(task_id, '.', 1)
-        when 'entities' then 'silver_staging.' || split_part(task_id, '.', 2)
-        when 'silver' then 'silver_marts.' || split_part(task_id, '.', 2)
-        else task_id
-    end;
+set task_id = case split_part(task_id, '.', 1)
+    when 'entities' then 'silver_staging.' || split_part(task_id, '.', 2)
+    else 'silver_marts.' || split_part(task_id, '.', 2)
+end
+where split_part(task_id, '.', 1) in ('entities', 'silver');
 
 update audit.test_results
-set
-    task_id = case split_part(task_id, '.', 1)
-        when 'entities' then 'silver_staging.' || split_part(task_id, '.', 2)
-        when 'silver' then 'silver_marts.' || split_part(task_id, '.', 2)
-        else task_id
-    end;
+set task_id = case split_part(task_id, '.', 1)
+    when 'entities' then 'silver_staging.' || split_part(task_id, '.', 2)
+    else 'silver_marts.' || split_part(task_id, '.', 2)
+end
+where split_part(task_id, '.', 1) in ('entities', 'silver');
 
 update audit.data_pipeline_runs
 set
@@ -30,5 +32,3 @@ set
         when task_id = 'silver_staging.test' or split_part(task_id, '.', 1) = 'tests' then 'test'
         else 'build'
     end;
-
-alter table audit.data_pipeline_runs alter column role set not null;
