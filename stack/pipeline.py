@@ -96,7 +96,7 @@ def publication(settings: Settings) -> tuple[Any, ...] | None:
 
 
 def on_trino(settings: Settings, statement: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Return the columns and the rows of one statement on Trino, catalog `lake`. Raises StackError with its message."""
+    """Return columns and rows of one statement on Trino, catalog `lake`. Raises StackError with Trino's message."""
     with trino.dbapi.Connection(
         HOST, settings.trino_port, "medallion", catalog="lake", timezone="UTC"
     ) as connection:

@@ -51,7 +51,7 @@ class RunContext:
 
 
 def run_argument(text: str) -> RunContext:
-    """Parse the value of `--run`, for argparse, which shows its user the message of this error only."""
+    """Parse the value of `--run`; argparse shows the message of an ArgumentTypeError, and of no other error."""
     try:
         return RunContext.from_json(text)
     except ValueError as error:
@@ -77,7 +77,7 @@ class Run:
 
     @property
     def accounts(self) -> str:
-        """The table of how many versions each run read."""
+        """The table with the number of versions that each run read."""
         return f"{self.context.lake_catalog}.silver.entity_accounts"
 
     def bronze_table(self, entity: Entity) -> str:

@@ -22,8 +22,8 @@ BRONZE_BOOKKEEPING = ("_op", "_hash", "_extracted_at", "_batch")
 ORDER = ("updated_at", "_version_batch", "_is_delete", "_hash")
 IDENTITY = ("updated_at", "_is_delete", "_hash")
 
-# Over rows of `resolve_versions`: what became of the versions that a run read, each counted once; and, in the last
-# two, the state of the keys that they touched.
+# Aggregates over the rows of `resolve_versions`. After `read` four outcomes add up to it, each version counted once;
+# the last two count the keys that the versions touched.
 ACCOUNTS = {
     "read": "count_if(_is_new)",
     "current": "count_if(_is_new and not _is_rejected and _decides and _state = 'current')",
@@ -90,7 +90,7 @@ def parse_and_validate(bronze: DataFrame, entity: Entity) -> DataFrame:
     `_version_batch`, `_extracted_at`, `_row` (JSON of the source's columns, of rejected versions only).
     """
     source = [column(name) for name in bronze.columns if name not in BRONZE_BOOKKEEPING]
-    # Spark's own format stops at milliseconds, which bronze does not; the X is the offset, Z in UTC.
+    # Spark's default format cuts times to milliseconds; bronze has microseconds. X is the offset: Z in UTC.
     row = F.to_json(
         F.struct(*source), {"timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSX", "timeZone": "UTC"}
     )
@@ -221,14 +221,14 @@ def select_changes(rows: DataFrame, entity: Entity, batch: int) -> DataFrame:
 def select_quarantine(rows: DataFrame, entity: Entity, batch: int) -> DataFrame:
     """Return the rows that the quarantine must hold, from rows of `resolve_versions`: all rejected versions.
 
-    A version that only silver holds has a null `row`: of it just `superseded` may have changed. Each version is
+    A version that only silver holds has a null `row`; only its `superseded` may have changed. Each version is
     returned, changed or not: a run that was cut off may have written to the quarantine and not to the entity's table.
     """
     return (
         rows.where("_is_rejected")
         .groupBy(F.col("_raw_key").alias("key"), "updated_at", "_op", "_hash")
         .agg(
-            # The version itself is preferred to its row in silver, with the stamp that bronze gave it last.
+            # Prefer the version as read from bronze, with its latest batch there, to its row in silver.
             F.max_by(
                 F.struct(
                     F.col("_rules").alias("rules"),

@@ -101,7 +101,7 @@ def require_staging() -> Iterator[None]:
 def drop_staging(cursor: Cursor) -> None:
     """Drop the staging tables of all batches.
 
-    Rows staged by runs that died are part of this publication. Trino's temporary tables (`tmp_trino_…`), left by a
+    This publication includes what dead runs had staged. Trino's temporary tables (`tmp_trino_…`), left by a
     kill, go too.
     """
     names = "|".join(table.name for table in gold_tables())

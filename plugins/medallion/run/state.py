@@ -27,7 +27,7 @@ class RunState:
     extract_from, extract_to: UTC, half-open, lookback included; null if nothing is extracted. A reconciliation gets
     the range that no later window reads again. chunk_rows: approximate number of rows in a statement.
     snapshots: table -> snapshot id of the last publication, which the batch `publication` made (0: none yet).
-    rebuild: the requested layer. compare_whole: none, gold or silver, the layer from which nothing is incremental.
+    rebuild: the requested layer. compare_whole: none, gold or silver; tables from this layer on are compared whole.
     tested_rows: changed or all. max_deleted_share, max_deleted_from: a reconciliation stops above this share of a
     table's rows, from this number of rows. lake_catalog, gold_catalog: Trino's catalogs, the first also Spark's.
     target_file_bytes: size that data files should have.

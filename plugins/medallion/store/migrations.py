@@ -26,7 +26,7 @@ def current_version() -> str | None:
 
 
 def upgrade_store() -> None:
-    """Create the store, or bring it to the newest version; asks one question if there is nothing to do.
+    """Create the store, or bring it to the newest version; sends one query if there is nothing to do.
 
     All migrations that are due run in one transaction. A store of a newer version than this code is left unchanged.
     """

@@ -94,7 +94,7 @@ def release_lease(cursor: Cursor, run: Run) -> None:
 
 def first_in_queue(cursor: Cursor, run: Run, patience: timedelta) -> Run:
     """Record that a run waits, drop runs that have not asked within `patience`, and return the first in the queue."""
-    # By the clock: the transaction may have waited for the row since it began.
+    # clock_timestamp() instead of now(): the transaction may have waited for the row since it began.
     cursor.execute(
         """
         insert into audit.lease_queue (dag_id, run_id, seen_at) values (%s, %s, clock_timestamp())
@@ -143,7 +143,7 @@ def set_first_watermark(
 
 
 def is_everything_published(cursor: Cursor, window_end: str | None) -> bool:
-    """Return whether nothing was written since the last publication, which covers all up to `window_end` (ISO 8601)."""
+    """Return whether `window_end` (ISO 8601), the batch before the lease's and all requested rebuilds are published."""
     cursor.execute(
         "select watermark >= %s::timestamptz and published_batch = lease_batch - 1 and rebuild = 'none'"
         " as published from audit.pipeline",
