@@ -14,9 +14,11 @@ from medallion_spark.entity import Entity
 class RunContext:
     """The fields of a run's context that the Spark jobs use.
 
-    batch: number that this run's rows carry. published_batch: rows above it are not published yet.
+    batch: number that this run's rows carry.
+    published_batch: rows above it are not published yet.
     rebuild: with `silver` all of bronze decides; `none` and `gold` change nothing here.
-    lake_catalog: the Iceberg catalog. target_file_bytes: size that data files should have.
+    lake_catalog: the Iceberg catalog.
+    target_file_bytes: size that data files should have.
     """
 
     batch: int

@@ -47,7 +47,7 @@ PROPERTIES = {
     "write.merge.mode": "merge-on-read",
     "write.update.mode": "merge-on-read",
     "write.delete.mode": "merge-on-read",
-    "commit.retry.num-retries": "20",  # the driver of a killed try may commit in between
+    "commit.retry.num-retries": "20",  # the driver of a killed attempt may commit in between
     "write.metadata.delete-after-commit.enabled": "true",
 }
 
@@ -61,7 +61,7 @@ def ensure_table(
 ) -> None:
     """Create an Iceberg table, or add the columns that it lacks.
 
-    `columns` maps names to SQL type and comment. Safe while the driver of a killed try does the same.
+    `columns` maps names to SQL type and comment. Safe while the driver of a killed attempt does the same.
     """
     definitions = {
         name: f"{quote(name)} {sql_type} comment {text_literal(comment)}"
@@ -86,7 +86,7 @@ def ensure_table(
 
 
 def _load(spark: SparkSession, table: str) -> tuple[Any, Any]:
-    """Return Iceberg's own package and its view of the table: metadata, which needs no Spark job to read."""
+    """Return Iceberg's Java package, and its object for the table: reading metadata through it needs no Spark job."""
     jvm: Any = spark._jvm
     iceberg = jvm.org.apache.iceberg
     return iceberg, iceberg.spark.Spark3Util.loadIcebergTable(spark._jsparkSession, table)

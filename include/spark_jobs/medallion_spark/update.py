@@ -107,7 +107,7 @@ def materialise_incoming(run: Run, incoming: DataFrame, entity: Entity) -> tuple
     """
     transform = f"{run.context.lake_catalog}.system.bucket"
     bucket = f"{transform}({entity.buckets}, {quote(entity.bucketed_by)})" if entity.bucketed_by else "null"
-    # The buckets are observed while the versions are computed: a query for them would cost more than skipping saves.
+    # The buckets are observed while the versions are computed: a query for them would cost more than it saves.
     observed = Observation()
     incoming = incoming.observe(
         observed,

@@ -135,7 +135,7 @@ def log_accounts(accounts: list[dict[str, Any]]) -> None:
 
 
 def check_rejected_share(accounts: list[dict[str, Any]], allowed: bool) -> None:
-    """Raise AirflowFailException if the share of an entity's rejected rows exceeds the setting.
+    """Raise AirflowFailException if the rejected share of an entity exceeds MEDALLION_MAX_REJECTED_SHARE.
 
     `accounts` are ordered by batch. Only the newest of an entity counts: its job has also read the rows of runs
     that did not publish. `allowed`: log a warning instead.

@@ -16,8 +16,11 @@ from medallion.store.pipeline import read_pipeline
 class RunHistory:
     """A run as seen by one of its tasks, the reader. Pure: no database, no Airflow.
 
-    attempts: the last attempt of each task that was attempted. upstream: task -> every task before it.
-    before: every task before the reader. tasks: all tasks of the DAG. lease_batch: batch of the run.
+    attempts: the last attempt of each task that was attempted.
+    upstream: task -> every task before it.
+    before: every task before the reader.
+    tasks: all tasks of the DAG.
+    lease_batch: batch of the run.
     """
 
     attempts: Mapping[str, Attempt]

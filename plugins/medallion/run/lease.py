@@ -23,7 +23,7 @@ from medallion.store.pipeline import (
     release_lease,
 )
 
-# A run that has not asked for this time, or for this many polls if they take longer, loses its place in the queue.
+# A run that stops asking loses its place in the queue after this time, or after this many polls if they take longer.
 PATIENCE, POLLS = timedelta(minutes=5), 4
 # A task's process may outlive its run by this many seconds: Airflow stops it at the next heartbeat and kills it
 # shortly after.

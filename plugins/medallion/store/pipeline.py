@@ -21,10 +21,12 @@ class Run:
 class Pipeline:
     """The row of `audit.pipeline`. Times are UTC.
 
-    watermark: everything before it is covered. published_batch: every row up to it was read by the publication.
-    published_snapshots: table of the lake -> snapshot of the publication. holder: the run that has the lease, under
-    the batch lease_batch. rebuild: the layer that is to be rebuilt, requested under rebuild_batch. held_by: the run
-    that rolled gold back and holds publishing.
+    watermark: everything at the source before it is covered.
+    published_batch: the publication includes every row up to it.
+    published_snapshots: table of the lake -> snapshot of the publication.
+    holder: the run that has the lease, under the batch lease_batch.
+    rebuild: the layer that is to be rebuilt, requested under rebuild_batch.
+    held_by: the run that rolled gold back and holds publishing.
     """
 
     watermark: datetime | None
@@ -131,7 +133,8 @@ def set_first_watermark(
 ) -> datetime | None:
     """Set the watermark if there is none yet and the source has rows; return it.
 
-    `history_start`: the setting, UTC. `oldest`: the oldest change at the source, UTC; None if it has no row.
+    `history_start`: MEDALLION_HISTORY_START, UTC.
+    `oldest`: the oldest change at the source, UTC; None if it has no row.
     """
     if oldest is not None:
         cursor.execute(
