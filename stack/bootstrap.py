@@ -99,7 +99,7 @@ def bootstrap() -> None:
     uv = find_uv()
     # An interrupted installation is repeated.
     stamp.unlink(missing_ok=True)
-    # To stderr, because stdout goes to `eval "$(make -s env)"`.
+    # The line goes to stderr, because stdout goes to `eval "$(make -s env)"`.
     print("Installing the locked Python packages (some minutes the first time) …", file=sys.stderr)
     if not python.exists():
         shutil.rmtree(VENV, ignore_errors=True)

@@ -231,7 +231,7 @@ def run_history(settings: Settings, start: datetime) -> None:
         airflow.wait_dag(DAG)
         active = [run["dag_run_id"] for run in airflow.active(DAG) if (run["conf"] or {}).get("window_start")]
         window = {"window_start": start.isoformat(), "window_end": datetime.now(UTC).isoformat()}
-        # This run is due before the last hour's run, which Airflow creates as soon as the DAG is unpaused.
+        # Unpausing lets Airflow create the last hour's run. This run is due earlier, so it starts first.
         run = active[0] if active else airflow.trigger(DAG, window, due=start)
         follow(airflow, DAG, run)
     show_figures(settings, DAG, run)

@@ -44,7 +44,7 @@ def audit_run(ti: Any, params: dict[str, Any]) -> Audited:
     run = claim_run(ti)
     catalog = load_lake()
     states = table_states(catalog, run.snapshots)
-    # Checked after the snapshots are read, so that nothing in them escapes the check.
+    # Check after the snapshots are read, so that nothing in them escapes the check.
     check_consistency(ti, run)
     accounts = unpublished_accounts(catalog, run)
     with transaction() as cursor:

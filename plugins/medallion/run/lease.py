@@ -94,14 +94,14 @@ def try_lease(ti: Any) -> Run | None:
                 if is_recorded(ti):
                     open_attempt(cursor, attempt_of(ti))
                 return None
-        # Outside the row lock: these questions go to Airflow's API.
+        # Outside the row lock, because this asks Airflow's API.
         if not is_finished(ti, pipeline.holder):
             return pipeline.holder
         finished = pipeline.holder
 
 
 def _take(cursor: Cursor, run: Run) -> None:
-    # Before the batch is drawn, so that nothing is written under an earlier batch afterwards.
+    # Draw the batch last, so that nothing is written under an earlier batch afterwards.
     wait_for_open_attempts(cursor, run)
     end_all_leftovers()
     give_lease(cursor, run)

@@ -22,6 +22,6 @@ def claim(context: Any) -> RunState:
 def claim_for_dbt(context: Any) -> None:
     """Claim the run and pass its context to dbt's environment; a `pre_execute` hook of dbt operators.
 
-    By an environment variable and not by `--vars`: changed vars force dbt to parse the whole project again.
+    dbt gets an environment variable and not `--vars`: changed vars force dbt to parse the whole project again.
     """
     context["ti"].task.env[RUN_VARIABLE] = claim(context).json()
