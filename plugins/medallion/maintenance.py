@@ -139,7 +139,7 @@ def expire(ti: Any, measured: list[dict[str, Any]]) -> None:
     """
     kept, catalog = [claim_run(ti).snapshots], load_lake()
     with transaction() as cursor:
-        # Look up the snapshots by publication: that of a table that seldom changes may be older than the retention.
+        # The snapshot that a recent publication shows of a table may be old, if the table seldom changes.
         kept += [
             publication.snapshots for publication in read_publications(cursor, settings().snapshot_retention)
         ]

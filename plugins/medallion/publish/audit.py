@@ -38,8 +38,8 @@ def audit_run(ti: Any, params: dict[str, Any]) -> Audited:
     """Record the state of the lake after the run, and stop the run if too many rows were rejected.
 
     Writes `audit.snapshots`, `audit.entity_accounts` and the number of records of each task. Raises
-    AirflowFailException if `check_consistency` does, or naming the entity if the share of rejected rows exceeds the
-    setting and `allow_rejected` is not set.
+    AirflowFailException if `check_consistency` does, or if `check_rejected_share` does, which the param
+    `allow_rejected` turns into a warning.
     """
     run = claim_run(ti)
     catalog = load_lake()

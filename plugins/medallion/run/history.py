@@ -45,10 +45,10 @@ class RunHistory:
     def batch_read_by_all(self) -> int:
         """Return the batch up to which every task before the reader has read its input.
 
-        A task cleared without its downstream tasks may have written after they had read. If such a task has
-        not succeeded, or if a downstream task started before it finished, the previous batch counts. Bronze tasks that succeeded never
-        lower the result: what they wrote is what the others read. The result is 0 if the entities were marked as done
-        by hand and never built.
+        A task cleared without its downstream tasks may have written after they had read. If such a task has not
+        succeeded, or if a downstream task started before it finished, the previous batch counts. Bronze tasks that
+        succeeded never lower the result: what they wrote is what the others read. The result is 0 if the entities were
+        marked as done by hand and never built.
         """
         if BUILD_ENTITIES in self.tasks - self.attempts.keys():
             return 0
