@@ -38,7 +38,7 @@ def check_consistency(ti: Any, run: RunState) -> None:
         if task in history.before:
             raise AirflowFailException(
                 f"{task} of run {run_id} did not succeed, and silver may be built from the rows that it captured:"
-                f" clear {task} of this run with all downstream"
+                f" clear the task {task} of the present run, not of that one, with all downstream"
             )
     if builder:
         run_id, batch = builder
