@@ -2,10 +2,10 @@
 
     python -m stack exec -- python bench/history.py --orders 25000 --times 4
 
-Fills an empty shop, publishes its history, and does runs after bursts of one size; then does the same with --times as
-many orders in the lake. The seconds of a layer are those from the start of its first task to the end of its last one,
-by `audit.data_pipeline_runs`; the table shows medians over the runs. Needs a running stack that has never published,
-with SHOP=off.
+Fills an empty shop, publishes its history, and runs the pipeline after each of several bursts of changes of one size.
+Then it does the same with --times as many orders in the lake. The seconds of a layer run from the start of its first
+task to the end of its last one, as `audit.data_pipeline_runs` has them; the table shows medians over the runs. Needs a
+running stack that has never published, with SHOP=off.
 """
 
 import argparse
@@ -23,7 +23,7 @@ WHOLE_HISTORY = {"window_start": "2000-01-01", "window_end": "2100-01-01"}
 
 
 def measure(settings: Settings) -> dict[str, float]:
-    """Do runs after a burst each; return the median seconds of each layer, and of the whole run as `run`."""
+    """Run the pipeline after each of several bursts; return the median seconds per layer and, as `run`, of all."""
     for _ in range(RUNS):
         shop(settings, "live")
         trigger(settings, {})

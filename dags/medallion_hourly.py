@@ -67,7 +67,7 @@ with DAG(
 
     marts = dbt_models(Group.SILVER_MARTS)
 
-    # Two pool slots each: on a small engine only half as many run at once, as a long history takes much memory.
+    # Each task takes two pool slots, so that half as many run at once: a long history takes much memory.
     gold = dbt_models(Group.GOLD, pool_slots=2)
 
     # Without new rows everything above bronze is skipped; the run still publishes, to move the watermark.

@@ -6,10 +6,11 @@ nothing else writes:
 
 * `measure` reads the metadata of each table and decides what it needs;
 * `compact` rewrites the tables that need it, sorted as their models say, and their manifests (Spark);
-* `expire` removes old snapshots, but never those of a publication that gold may be rolled back to, nor later ones; and
-  files that no snapshot references (Trino). Its log has a line per table with its figures now and before.
+* `expire` removes old snapshots, and files that no snapshot references (Trino). It keeps the snapshots of every
+  publication that gold may be rolled back to, and all later ones. Its log has each table's figures, now and before.
 
-No row changes. The DAG may be killed, cleared or repeated at any time: each step is one commit, and may be done twice.
+No row changes. The DAG may be killed, cleared or repeated at any time: each table's step is one commit, and may be done
+twice.
 """
 
 from airflow.sdk import DAG, CronDataIntervalTimetable, chain, task

@@ -1,9 +1,9 @@
 """
 ### Daily reconciliation
 
-Compares the source with bronze, table by table, and corrects bronze: rows deleted at the source are ended, and versions
-that no window saw are captured. Silver, gold and BI follow with the next hourly run. Beside it all dbt tests check
-whole tables; hourly they check the rows that changed.
+Compares the source with bronze, table by table, and corrects bronze: a row that was deleted at the source gets a delete
+version, and versions that no window saw are captured. Silver, gold and BI follow with the next hourly run. The DAG also
+runs all dbt tests over whole tables; an hourly run tests only the rows that changed.
 
 * **Findings**: the counts of each table are in `audit.reconciliations`, the rows in `reconciled.<table>` of the lake.
 * **Too many rows are missing** (for example while the source is being reloaded): the table's task fails and its bronze

@@ -1,5 +1,5 @@
--- Hard deletes. Parameter: orders. A tenth as many orders are deleted with all their rows, and as many single reviews
--- and items; at least one of each. Returns the number of rows per kind of delete.
+-- Hard deletes. Parameter: orders. A tenth of this number of orders is deleted with all their rows; the same number of
+-- single reviews and of single items is deleted, too; at least one of each. Returns the number of rows per kind.
 
 with doomed as materialized (
     select order_id, customer_id

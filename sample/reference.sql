@@ -35,7 +35,7 @@ create or replace function pg_temp.wished(number bigint) returns timestamp immut
 $$ language sql;
 
 create or replace function pg_temp.purchase(number bigint) returns timestamp immutable as $$
-    -- Orders that would come later on the last day come a day earlier.
+    -- On the last day, orders that would come after `until` come a day earlier.
     select pg_temp.wished(number) - interval '1 day' * (pg_temp.wished(number) > %(until)s::timestamp)::integer
 $$ language sql;
 

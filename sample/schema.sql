@@ -15,7 +15,8 @@ declare
     marked oid[];
     others text;
 begin
-    -- Check once a transaction, because a replacement of the shop drops the marked tables before it creates new ones.
+    -- Check once per transaction: to replace the shop, this file runs again after the marked tables were dropped, and
+    -- without them every other table of the database would count as foreign.
     if current_setting('sample.is_checked', true) = 'on' then
         return;
     end if;

@@ -140,7 +140,7 @@ def make_empty(cur: cursor, replace: bool) -> None:
         raise click.ClickException(
             f"The shop holds rows already ({', '.join(filled)}). Nothing was changed; --replace empties the shop."
         )
-    # Dropped instead of truncated, because columns may have been added or moved.
+    # Drop the tables instead of truncating them, because columns may have been added or moved.
     cur.execute(f"drop table {', '.join(f'sales.{table}' for table in TABLES)}")
     cur.execute(sql("schema.sql"))
 

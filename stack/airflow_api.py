@@ -109,7 +109,7 @@ class AirflowApi:
 
         Raises StackError if a run failed or had no task; the other runs go on all the same.
         """
-        # Airflow takes the last run's start for the end.
+        # For Airflow `to_date` is the start of the last run, and included.
         limits = {"from_date": start.isoformat(), "to_date": (end - timedelta(microseconds=1)).isoformat()}
         options = {"dag_id": dag, "max_active_runs": 1, "reprocess_behavior": "completed"}
         backfill = self.call("POST", "/api/v2/backfills", {**options, **limits})["id"]

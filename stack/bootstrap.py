@@ -39,7 +39,7 @@ def find_uv() -> str:
         return path
     target = CACHE / UV.replace("==", "-")
     if not target.exists():
-        # The environment's own Python has no pip; it is a link to one that may.
+        # The Python of a virtual environment may lack pip. It is a link to a system's Python, which may have pip.
         python = os.path.realpath(sys.executable)
         if subprocess.run([python, "-m", "pip", "--version"], capture_output=True, check=False).returncode:
             raise BootstrapError(
@@ -99,7 +99,7 @@ def bootstrap() -> None:
     uv = find_uv()
     # An interrupted installation is repeated.
     stamp.unlink(missing_ok=True)
-    # To stderr, because stdout goes to `eval "$(make -s env)"`.
+    # The line goes to stderr, because stdout goes to `eval "$(make -s env)"`.
     print("Installing the locked Python packages (some minutes the first time) …", file=sys.stderr)
     if not python.exists():
         shutil.rmtree(VENV, ignore_errors=True)

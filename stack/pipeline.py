@@ -96,7 +96,7 @@ def publication(settings: Settings) -> tuple[Any, ...] | None:
 
 
 def on_trino(settings: Settings, statement: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Return the columns and the rows of one statement on Trino, catalog `lake`. Raises StackError with its message."""
+    """Return columns and rows of one statement on Trino, catalog `lake`. Raises StackError with Trino's message."""
     with trino.dbapi.Connection(
         HOST, settings.trino_port, "medallion", catalog="lake", timezone="UTC"
     ) as connection:
@@ -231,7 +231,7 @@ def run_history(settings: Settings, start: datetime) -> None:
         airflow.wait_dag(DAG)
         active = [run["dag_run_id"] for run in airflow.active(DAG) if (run["conf"] or {}).get("window_start")]
         window = {"window_start": start.isoformat(), "window_end": datetime.now(UTC).isoformat()}
-        # This run is due before the last hour's run, which Airflow creates as soon as the DAG is unpaused.
+        # Unpausing lets Airflow create the last hour's run. This run is due earlier, so it starts first.
         run = active[0] if active else airflow.trigger(DAG, window, due=start)
         follow(airflow, DAG, run)
     show_figures(settings, DAG, run)

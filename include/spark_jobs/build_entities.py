@@ -4,10 +4,10 @@
 
 Reads the row versions that bronze got after the published batch, up to this run's batch, and merges their changes into
 `silver.stg_<entity>`, `silver.quarantine` and `silver.entity_accounts`: one commit a table, none if nothing changed.
-All entities of a submit are resolved side by side before anything is written. The quarantine comes first: it has every
-version that an entity's table holds as rejected. A run that was cut off anywhere is finished by running it again.
-If the run rebuilds silver, all of bronze decides, again in one commit a table: rows that bronze does not account for
-are deleted, rows that are right already stay untouched.
+All entities of a submit are resolved side by side before anything is written. The quarantine is written first, so that
+it has every version that an entity's table holds as rejected. A run that was cut off anywhere is finished by running it
+again. If the run rebuilds silver, all of bronze decides, again in one commit a table: rows that bronze does not account
+for are deleted, and rows that are right already stay untouched.
 """
 
 import argparse

@@ -43,7 +43,7 @@ def main() -> None:
         "--min-input-files",
         required=True,
         type=int,
-        help="rewrite from this many small files of a partition, or deletes of a file, on",
+        help="rewrite if a partition has this many small files, or a file has this many deletes",
     )
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

@@ -111,8 +111,8 @@ def measure() -> list[dict[str, Any]]:
 def expire_table(table: Any, published: Collection[int], statement_tag: str) -> None:
     """Expire old snapshots of a pyiceberg table, and remove files that no snapshot references; may be repeated.
 
-    Keeps snapshots younger than the setting, the current one, and those of `published` with all later ones.
-    `statement_tag`: marks the statements as a task's. Raises trino.exceptions.DatabaseError.
+    Keeps snapshots younger than MEDALLION_SNAPSHOT_RETENTION, the current one, those of `published`, and all later
+    ones. `statement_tag`: marks the statements as a task's. Raises trino.exceptions.DatabaseError.
     """
     metadata, kept_for = table.metadata, settings().snapshot_retention
     for snapshot in metadata.snapshots:
@@ -139,7 +139,7 @@ def expire(ti: Any, measured: list[dict[str, Any]]) -> None:
     """
     kept, catalog = [claim_run(ti).snapshots], load_lake()
     with transaction() as cursor:
-        # A table that seldom changes has one snapshot, long since old, for many publications.
+        # The snapshot that a recent publication shows of a table may be old, if the table seldom changes.
         kept += [
             publication.snapshots for publication in read_publications(cursor, settings().snapshot_retention)
         ]

@@ -15,7 +15,7 @@ LAYERS = (BRONZE, SILVER, GOLD)
 GOLD_SCHEMA, STAGING_SCHEMA, STATE_SCHEMA = "gold", "staging", "audit"
 
 CURSOR = "updated_at"  # column of every source table: when a row last changed
-STAGING_PREFIX = "stg_"  # of a silver table that Spark builds from the bronze table of the same name
+STAGING_PREFIX = "stg_"  # silver tables that Spark builds: stg_<bronze table>
 ENTITY_ACCOUNTS = f"{SILVER}.entity_accounts"  # written by the Spark job if a run read anything
 
 
@@ -31,9 +31,9 @@ class Group(StrEnum):
     PUBLISH = "publish"
 
 
-# Groups of one dbt model a task, and the engine that builds them.
+# Groups with a task per dbt model, and the engine that builds their models.
 ENGINES = {Group.BRONZE: "trino", Group.SILVER_MARTS: "spark", Group.GOLD: "trino"}
-# Groups that make up a layer, by the parameter `up_to`.
+# Groups that run, by the value of the parameter `up_to`.
 GROUPS_UP_TO = {
     BRONZE: (Group.BRONZE,),
     SILVER: (Group.BRONZE, Group.SILVER_STAGING, Group.SILVER_MARTS),
@@ -53,7 +53,7 @@ CHOOSE, RESTORE = "choose", "restore"
 SPARK_TASK, TEST_TASK = "spark", "test"  # the two tasks of silver_staging
 BUILD_ENTITIES = f"{Group.SILVER_STAGING}.{SPARK_TASK}"
 TEST_ENTITIES = f"{Group.SILVER_STAGING}.{TEST_TASK}"
-TESTS_GROUP = "tests"  # of the daily reconciliation: whole tables
+TESTS_GROUP = "tests"  # tests of whole tables, in the daily reconciliation
 
 
 class Role(StrEnum):

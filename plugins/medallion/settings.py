@@ -121,5 +121,5 @@ def settings() -> Settings:
         problems = [f"MEDALLION_{str(each['loc'][0]).upper()}: {each['msg']}" for each in error.errors()]
         raise ValueError("; ".join(problems)) from None
     except SettingsError:
-        # pydantic parses only JSON values before it validates, and this is the only one. The cause may hold a secret.
+        # Only this setting is JSON, which pydantic parses first. The cause is hidden, as it may hold a secret.
         raise ValueError("MEDALLION_NOTIFIER_ARGUMENTS is not a JSON object") from None

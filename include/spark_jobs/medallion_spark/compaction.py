@@ -1,4 +1,4 @@
-"""Compaction: small files and deletes of a table become files of the target size, sorted if the table is to be."""
+"""Compaction: small files and deletes of a table become files of the target size, sorted if its model says so."""
 
 import logging
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ def compact(spark: SparkSession, context: RunContext, min_input_files: int, tabl
         [files] = spark.sql(
             f"call {catalog}.system.rewrite_data_files(table => {text_literal(name)}, {order}options => map({pairs}))"
         ).collect()
-        # Set afterwards: a compaction that was cut off leaves it unset, and the next one sorts all files.
+        # The order is set last: if a compaction is cut off, the order is unset and the next one sorts all files.
         if table.sort:
             spark.sql(f"alter table {name} write distributed by partition locally ordered by {columns}")
         [manifests] = spark.sql(

@@ -1,4 +1,4 @@
-"""The declaration of an entity of silver, and how the project's are found."""
+"""The declaration of an entity of silver, and the lookup of the entities that the project declares."""
 
 import importlib
 import pkgutil
@@ -16,7 +16,7 @@ RESERVED = {
     "_version_batch", "_extracted_at", "_first_extracted_at", "_is_new", "_is_delete", "_is_rejected", "_is_gone",
     "_is_superseded", "_is_change", "_decides", "_decider", "_silver_before", "_winner",
 }  # fmt: skip
-# Of each column's text, while it is parsed.
+# Prefix of the columns that hold each column's text while it is parsed.
 TEXT_PREFIX = "_text_"
 
 
@@ -31,8 +31,7 @@ class Entity:
     a null column meets none of them.
 
     `bucketed_by` is the key column that spreads the table over `buckets` partitions; leave it out for a table that
-    stays small. Every hour's keys are in all buckets, and each gets a file an hour that every reader opens: few are
-    best.
+    stays small. Every hour writes a file to each bucket, and every reader opens all of them: few buckets are best.
     """
 
     name: str

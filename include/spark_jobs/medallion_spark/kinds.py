@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
-# Surrogates are left out: the look-behind sees half of a character beyond U+FFFF as one. So are unassigned code
-# points: an older Java takes a newer emoji for one.
+# Surrogates do not count as blank: the look-behind takes half of a character beyond U+FFFF for one. Unassigned code
+# points do not count, either: an older Java takes a newer emoji for one.
 BLANK = r"[\s\p{Z}\p{C}&&[^\p{Cs}\p{Cn}]]"
-# The look-behind starts the second run of blanks only at its beginning: linear, however long the run.
+# The look-behind lets a match start only at the first of several blanks, which keeps the time linear.
 OUTER_BLANKS = rf"^{BLANK}+|(?<!{BLANK}){BLANK}+$"
 
-# `0*` lets leading zeros through; the counts that follow are what the types can hold.
+# `0*` accepts leading zeros; the counts after it are the digits that the types can hold.
 INTEGER_PATTERN = r"^-?0*[0-9]{1,19}$"
 DECIMAL_PATTERN = r"^-?0*[0-9]{1,16}(\.[0-9]{1,2})?$"
 DOUBLE_PATTERN = r"^-?[0-9]+(\.[0-9]+)?$"

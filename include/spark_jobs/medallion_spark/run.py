@@ -14,9 +14,11 @@ from medallion_spark.entity import Entity
 class RunContext:
     """The fields of a run's context that the Spark jobs use.
 
-    batch: number that this run's rows carry. published_batch: rows above it are not published yet.
+    batch: number that this run's rows carry.
+    published_batch: rows above it are not published yet.
     rebuild: with `silver` all of bronze decides; `none` and `gold` change nothing here.
-    lake_catalog: the Iceberg catalog. target_file_bytes: size that data files should have.
+    lake_catalog: the Iceberg catalog.
+    target_file_bytes: size that data files should have.
     """
 
     batch: int
@@ -51,7 +53,7 @@ class RunContext:
 
 
 def run_argument(text: str) -> RunContext:
-    """Parse the value of `--run`, for argparse, which shows its user the message of this error only."""
+    """Parse the value of `--run`; argparse shows the message of an ArgumentTypeError, and of no other error."""
     try:
         return RunContext.from_json(text)
     except ValueError as error:
@@ -77,7 +79,7 @@ class Run:
 
     @property
     def accounts(self) -> str:
-        """The table of how many versions each run read."""
+        """The table with the number of versions that each run read."""
         return f"{self.context.lake_catalog}.silver.entity_accounts"
 
     def bronze_table(self, entity: Entity) -> str:

@@ -5,7 +5,7 @@ from pyspark.sql import functions as F
 
 
 def quote(name: str) -> str:
-    """Return a name in backticks: unquoted, Spark takes a dot for a field and trips over a blank."""
+    """Return a name in backticks: Spark takes a dot in an unquoted name for a field, and fails at a blank."""
     return "`" + name.replace("`", "``") + "`"
 
 

@@ -47,7 +47,7 @@ PROPERTIES = {
     "write.merge.mode": "merge-on-read",
     "write.update.mode": "merge-on-read",
     "write.delete.mode": "merge-on-read",
-    "commit.retry.num-retries": "20",  # the driver of a killed try may commit in between
+    "commit.retry.num-retries": "20",  # the driver of a killed attempt may commit in between
     "write.metadata.delete-after-commit.enabled": "true",
 }
 
@@ -61,7 +61,7 @@ def ensure_table(
 ) -> None:
     """Create an Iceberg table, or add the columns that it lacks.
 
-    `columns` maps names to SQL type and comment. Safe while the driver of a killed try does the same.
+    `columns` maps names to SQL type and comment. Safe while the driver of a killed attempt does the same.
     """
     definitions = {
         name: f"{quote(name)} {sql_type} comment {text_literal(comment)}"
@@ -86,7 +86,7 @@ def ensure_table(
 
 
 def _load(spark: SparkSession, table: str) -> tuple[Any, Any]:
-    """Return Iceberg's own package and its view of the table: metadata, which needs no Spark job to read."""
+    """Return Iceberg's Java package, and its object for the table: reading metadata through it needs no Spark job."""
     jvm: Any = spark._jvm
     iceberg = jvm.org.apache.iceberg
     return iceberg, iceberg.spark.Spark3Util.loadIcebergTable(spark._jsparkSession, table)
@@ -110,10 +110,10 @@ def may_have_rows(spark: SparkSession, table: str, after: int) -> bool:
 
 
 def merge(rows: DataFrame, table: str, key: Sequence[str], bounds: str) -> None:
-    """Update or insert `rows`, which have all columns of `table` that are written, by `key` in one commit.
+    """Update or insert `rows` by `key` in one commit; they have every column of `table` that is written.
 
-    A row whose `_is_gone`, if there is such a column, is true is deleted instead. `bounds` is an SQL condition over
-    the table's columns that its rows of these keys meet: with literals in it the cost does not grow with the table.
+    If `rows` have a column `_is_gone`, the keys for which it is true are deleted instead. `bounds` is an SQL condition
+    that all rows of these keys in the table meet: with literals in it the cost does not grow with the table.
     The matched branch also makes Iceberg notice another writer of these keys.
     """
     target = table.rpartition(".")[2]
@@ -133,10 +133,10 @@ def merge_differing(
     keep: Sequence[str] = (),
     whole: bool = False,
 ) -> None:
-    """Merge those of `rows` that `table` lacks or holds otherwise, apart from `_batch`; if there are none, no commit.
+    """Merge the `rows` that `table` lacks, or has with other values (`_batch` does not count).
 
-    `key` columns are not null. A null in a column of `keep` leaves the table's value. With `whole` the table's rows
-    within `bounds` whose keys are not among `rows` are deleted.
+    Makes no commit if there are none. `key` columns are not null. A null in a column of `keep` leaves the table's
+    value. With `whole` the table's rows within `bounds` whose keys are not among `rows` are deleted.
     """
     existing = rows.sparkSession.table(table).where(bounds).alias("existing")
     is_gone = column(key[0], "s").isNull()

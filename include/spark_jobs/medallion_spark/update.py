@@ -19,7 +19,7 @@ log = logging.getLogger("build_entities")
 
 SETTINGS: dict[str, bool | float | int | str | None] = {
     "spark.sql.session.timeZone": "UTC",
-    # The buckets are literals; looking for more partitions to skip only costs time.
+    # Literals name the buckets to read already; looking for more partitions to skip only costs time.
     "spark.sql.optimizer.dynamicPartitionPruning.enabled": False,
     # A longer plan logs a warning otherwise.
     "spark.sql.debug.maxToStringFields": 1000,
@@ -32,7 +32,7 @@ class EntityError(Exception):
 
 @dataclass(frozen=True)
 class EntityChanges:
-    """Changes of one entity: rows of `resolve_versions`, computed, and the condition that they meet in its table.
+    """Changes of an entity: computed rows of `resolve_versions`, and a condition that covers their keys in the table.
 
     `is_new`: nothing was ever written to its table.
     """
@@ -66,7 +66,7 @@ def errors_name(entity: Entity) -> Iterator[None]:
 
 
 def resolve_entity(run: Run, entity: Entity) -> EntityChanges | None:
-    """Decide what the new versions of an entity change; None if there are none, which mostly metadata shows.
+    """Decide what the new versions of an entity change; None if there are none, which metadata mostly suffices to see.
 
     Writes nothing but the definition of the entity's table, if it is missing.
     Raises ValueError if bronze lacks the table or a column.
@@ -102,12 +102,12 @@ def resolve_entity(run: Run, entity: Entity) -> EntityChanges | None:
 def materialise_incoming(run: Run, incoming: DataFrame, entity: Entity) -> tuple[DataFrame, str] | None:
     """Compute `incoming`, versions from `parse_and_validate`; None if there are none.
 
-    Return them, and the condition, of literals, that the rows of their keys meet in the entity's table: the buckets
-    that they are in, if it has any.
+    Return the versions, and an SQL condition of literals that covers all rows of their keys in the entity's table: the
+    buckets that they are in, if the table has any.
     """
     transform = f"{run.context.lake_catalog}.system.bucket"
     bucket = f"{transform}({entity.buckets}, {quote(entity.bucketed_by)})" if entity.bucketed_by else "null"
-    # Observed while the versions are computed: one more query would take longer than a skipped bucket saves.
+    # The buckets are observed while the versions are computed: a query for them would cost more than it saves.
     observed = Observation()
     incoming = incoming.observe(
         observed,
@@ -186,7 +186,7 @@ def write_entity(run: Run, outcome: Outcome) -> None:
     rows = versions.select_changes(outcome.changes.rows, entity, run.context.batch)
     key = (entity.bucketed_by or entity.key[0], "_raw_key")
     if outcome.changes.is_new:
-        # Written even without a row: afterwards the table is not new. A retry writes the same again.
+        # A new table is written even if there is no row, so that it is not new afterwards. A retry writes the same.
         rows.writeTo(table).overwrite(F.lit(True))
     elif run.is_rebuild:
         tables.merge_differing(rows, table, key, "true", whole=True)
@@ -207,7 +207,7 @@ def write_accounts(run: Run, outcomes: list[Outcome]) -> None:
     bounds = f"entity_accounts.batch = {run.context.batch} and entity_accounts.entity in ({entity_names(outcomes)})"
     present = run.spark.table(run.accounts).where(bounds).select(*tables.ACCOUNTS_COLUMNS)
     if pending := accounts - {tuple(row) for row in present.collect()}:
-        # In SQL: rows of Python would start a Python worker to carry them over.
+        # The rows are SQL literals, because rows of Python objects would start a Python worker.
         rows = run.spark.sql(f"values {', '.join(map(str, sorted(pending)))}").toDF(*tables.ACCOUNTS_COLUMNS)
         tables.merge(rows, run.accounts, tables.ACCOUNTS_KEY, bounds)
 
@@ -215,8 +215,8 @@ def write_accounts(run: Run, outcomes: list[Outcome]) -> None:
 def update_entities(run: Run, entities: Sequence[Entity]) -> None:
     """Do the run for `entities`, side by side; log a line for each.
 
-    Raises EntityError that names the entity that failed and the cause. The next try writes everything that was
-    written until then again, equally.
+    Raises EntityError that names the entity that failed and the cause. The next attempt writes everything
+    again, with the same result.
     """
 
     def resolve(entity: Entity) -> EntityChanges | None:

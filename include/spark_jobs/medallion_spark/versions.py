@@ -22,8 +22,8 @@ BRONZE_BOOKKEEPING = ("_op", "_hash", "_extracted_at", "_batch")
 ORDER = ("updated_at", "_version_batch", "_is_delete", "_hash")
 IDENTITY = ("updated_at", "_is_delete", "_hash")
 
-# Over rows of `resolve_versions`: what became of the versions that a run read, each counted once; and, in the last
-# two, the state of the keys that they touched.
+# Aggregates over the rows of `resolve_versions`. After `read` four outcomes add up to it, each version counted once;
+# the last two count the keys that the versions touched.
 ACCOUNTS = {
     "read": "count_if(_is_new)",
     "current": "count_if(_is_new and not _is_rejected and _decides and _state = 'current')",
@@ -84,13 +84,16 @@ def check_columns(bronze: DataFrame, table: str, entity: Entity) -> None:
 def parse_and_validate(bronze: DataFrame, entity: Entity) -> DataFrame:
     """Parse the bronze versions of an entity and apply its rules.
 
-    In: rows of the entity's table of bronze. Out, one row per version: the entity's typed columns (all but the key
-    are null unless the version is an accepted upsert), `updated_at`, `_raw_key`, `_key` (identity of the parsed key;
-    of the version, if the key is null), `_has_key` (whether the key parsed), `_rules`, `_flags`, `_op`, `_hash`,
-    `_version_batch`, `_extracted_at`, `_row` (JSON of the source's columns, of rejected versions only).
+    In: rows of the entity's bronze table. Out: one row per version, with these columns:
+
+    the entity's typed columns: all but the key are null unless the version is an accepted upsert.
+    `_has_key`: whether the key parsed.
+    `_key`: identity of the parsed key, or of the version if the key did not parse.
+    `_row`: the source's columns as JSON, for rejected versions only.
+    `updated_at`, `_raw_key`, `_rules`, `_flags`, `_op`, `_hash`, `_version_batch`, `_extracted_at`.
     """
     source = [column(name) for name in bronze.columns if name not in BRONZE_BOOKKEEPING]
-    # Spark's own format stops at milliseconds, which bronze does not; the X is the offset, Z in UTC.
+    # Spark's default format cuts times to milliseconds; bronze has microseconds. X is the offset: Z in UTC.
     row = F.to_json(
         F.struct(*source), {"timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSX", "timeZone": "UTC"}
     )
@@ -156,13 +159,15 @@ def with_parsed_key(silver: DataFrame, entity: Entity) -> DataFrame:
 def resolve_versions(versions: DataFrame, existing: DataFrame) -> DataFrame:
     """Decide the state of each row version, given the rows of silver that have the same parsed keys.
 
-    In: `versions` from `parse_and_validate`; `existing` from `with_parsed_key`: every row of each parsed key in
-    `versions`. Out: a row per version (`_is_new`) and per existing row, with
-    `_is_delete`, `_is_rejected`: properties of the row by itself; all other rows are accepted;
-    `_state`: of its raw key; `_first_extracted_at`: of its parsed key;
-    `_decides`: whether silver holds this version of its raw key;
-    `_is_superseded`: whether silver shows another version;
-    `_is_change`: whether silver must take this row over.
+    In: `versions` from `parse_and_validate`; `existing` from `with_parsed_key`, with every row of each parsed key in
+    `versions`. Out: a row per version (`_is_new`) and per existing row, with these columns:
+
+    `_is_delete`, `_is_rejected`: properties of the version itself.
+    `_decides`: whether it is the deciding version of its raw key.
+    `_state`: the state of its raw key.
+    `_first_extracted_at`: when its parsed key was first captured.
+    `_is_superseded`: whether it is not the version that silver shows for its raw key, as current or as rejected.
+    `_is_change`: whether it must be written into the entity's table.
 
     The latest version of a raw key decides for it. Among the raw keys of one parsed key, deleted ones are gone, the
     latest of the rest decides for the parsed key, and the others are superseded.
@@ -221,14 +226,14 @@ def select_changes(rows: DataFrame, entity: Entity, batch: int) -> DataFrame:
 def select_quarantine(rows: DataFrame, entity: Entity, batch: int) -> DataFrame:
     """Return the rows that the quarantine must hold, from rows of `resolve_versions`: all rejected versions.
 
-    A version that only silver holds has a null `row`: of it just `superseded` may have changed. Each version is
+    A version that only silver holds has a null `row`; only its `superseded` may have changed. Each version is
     returned, changed or not: a run that was cut off may have written to the quarantine and not to the entity's table.
     """
     return (
         rows.where("_is_rejected")
         .groupBy(F.col("_raw_key").alias("key"), "updated_at", "_op", "_hash")
         .agg(
-            # The version itself is preferred to its row in silver, with the stamp that bronze gave it last.
+            # Prefer the version as read from bronze, with its latest batch there, to its row in silver.
             F.max_by(
                 F.struct(
                     F.col("_rules").alias("rules"),

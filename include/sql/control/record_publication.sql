@@ -1,9 +1,10 @@
--- PostgreSQL, in the transaction that applied the staged rows: the publication, its input and the covered range.
+-- Runs in PostgreSQL, in the transaction that applied the staged rows. Records the publication, the batch and the
+-- snapshots that it was built from, and the range that is covered now.
 update audit.pipeline
 set
     published_batch = greatest(published_batch, %(read_batch)s),
     published_snapshots = %(snapshots)s,
-    -- Only a window that adjoins the covered range leaves no gap.
+    -- A window that starts after the watermark would leave a gap.
     watermark = case
         when %(bronze_covers_window)s and %(window_start)s <= watermark then greatest(watermark, %(window_end)s)
         else watermark

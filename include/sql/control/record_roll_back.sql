@@ -1,4 +1,5 @@
--- PostgreSQL, in the transaction that applied the staged rows: an earlier publication, its input, and the hold.
+-- Runs in PostgreSQL, in the transaction that applied the staged rows. Puts back the state of an earlier publication,
+-- and holds publishing.
 update audit.pipeline
 set published_batch = %(published_batch)s, published_snapshots = %(snapshots)s, held_by = %(run_id)s;
 

@@ -52,7 +52,7 @@ class GoldTable:
 
     @property
     def index_expressions(self) -> list[str]:
-        """Return the key as expressions that fit into a B-tree, which takes 2,700 bytes, however long a text is."""
+        """Return the key as index expressions, with texts hashed: a B-tree takes at most 2,700 bytes per entry."""
         return [f"md5({column})" if self.columns[column] == "text" else column for column in self.key]
 
 

@@ -77,7 +77,7 @@ def entities() -> list[str]:
 
 
 def build_tasks() -> dict[str, str]:
-    """Return the task of the hourly DAG that builds each table, by the table; without those of the Spark job."""
+    """Return, by table, the task of the hourly DAG that builds it; tables of the Spark job are left out."""
     groups = {BRONZE: Group.BRONZE, SILVER: Group.SILVER_MARTS, GOLD: Group.GOLD}
     return {
         table_of(node): task_id(groups[node["schema"]], node["name"])

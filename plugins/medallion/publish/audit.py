@@ -38,13 +38,13 @@ def audit_run(ti: Any, params: dict[str, Any]) -> Audited:
     """Record the state of the lake after the run, and stop the run if too many rows were rejected.
 
     Writes `audit.snapshots`, `audit.entity_accounts` and the number of records of each task. Raises
-    AirflowFailException if `check_consistency` does, or naming the entity if the share of rejected rows exceeds the
-    setting and `allow_rejected` is not set.
+    AirflowFailException if `check_consistency` does, or if `check_rejected_share` does, which the param
+    `allow_rejected` turns into a warning.
     """
     run = claim_run(ti)
     catalog = load_lake()
     states = table_states(catalog, run.snapshots)
-    # Checked after the snapshots are read, so that nothing in them escapes the check.
+    # Check after the snapshots are read, so that nothing in them escapes the check.
     check_consistency(ti, run)
     accounts = unpublished_accounts(catalog, run)
     with transaction() as cursor:
@@ -115,7 +115,10 @@ def unpublished_accounts(catalog: Catalog, run: RunState) -> list[dict[str, Any]
 
 
 def records_processed(batch: int, states: list[TableState], accounts: list[dict[str, Any]]) -> dict[str, int]:
-    """Return the records of each task, by task id: those written since the publication; for Spark, those read."""
+    """Return the number of records of each task, by task id.
+
+    It is the number of records written since the publication, and for the Spark job the number of versions read.
+    """
     tasks = build_tasks()
     written = {tasks[state.table_name]: state.added_records for state in states if state.table_name in tasks}
     return written | {BUILD_ENTITIES: sum(row["read"] for row in accounts if row["batch"] == batch)}
@@ -132,10 +135,10 @@ def log_accounts(accounts: list[dict[str, Any]]) -> None:
 
 
 def check_rejected_share(accounts: list[dict[str, Any]], allowed: bool) -> None:
-    """Raise AirflowFailException if the share of an entity's rejected rows exceeds the setting.
+    """Raise AirflowFailException if the rejected share of an entity exceeds MEDALLION_MAX_REJECTED_SHARE.
 
-    `accounts` are ordered by batch. The newest of an entity counts: its job has read again the rows of runs that did
-    not publish. `allowed`: log a warning instead.
+    `accounts` are ordered by batch. Only the newest of an entity counts: its job has also read the rows of runs
+    that did not publish. `allowed`: log a warning instead.
     """
     limit, rows_from = settings().max_rejected_share, settings().max_rejected_from
     # Ignore tables that were removed from the project.

@@ -18,9 +18,13 @@ MODEL_GROUPS = (Group.SILVER_MARTS, Group.GOLD)
 def check_consistency(ti: Any, run: RunState) -> None:
     """Check that all models of the run of `ti` were built from the same rows, and that these rows were tested.
 
-    Published otherwise, the gold tables would disagree, and the recorded snapshots would hide the difference from
-    later runs. The causes: another run wrote since and has not published; a bronze test failed in another run; a model
-    was marked as done by hand or left out by `up_to`; a task was cleared without its downstream tasks.
+    If they were not, the published tables would disagree, and the recorded snapshots would hide the difference from
+    later runs. Possible causes:
+
+    - another run has written since, and has not published;
+    - a bronze test failed in another run;
+    - a model was marked as done by hand, or left out by `up_to`;
+    - a task was cleared without its downstream tasks.
 
     Raises AirflowFailException saying which task of which run to clear.
     """
@@ -34,7 +38,7 @@ def check_consistency(ti: Any, run: RunState) -> None:
         if task in history.before:
             raise AirflowFailException(
                 f"{task} of run {run_id} did not succeed, and silver may be built from the rows that it captured:"
-                f" clear {task} of this run with all downstream"
+                f" clear the task {task} of the present run, not of that one, with all downstream"
             )
     if builder:
         run_id, batch = builder
@@ -50,7 +54,7 @@ def check_consistency(ti: Any, run: RunState) -> None:
 def check_models_ran(history: RunHistory) -> None:
     """Raise AirflowFailException if entities were built and a model was not.
 
-    A model whose process was killed at its last attempt has a row that is still open.
+    The last attempt counts: a killed one leaves its row open, and such a model was not built.
     """
     builders = history.builders()
     # Without new rows the models are skipped, too.

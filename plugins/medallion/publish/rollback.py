@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 class Chosen(Staged):
     """XCom: an earlier publication, by the batch `to_batch`, which is staged whole.
 
-    published_batch, published_snapshots: the state of the lake at that publication. No snapshots are given if one has
-    expired, so that the next run compares everything.
+    published_batch, published_snapshots: the state of the lake at that publication. `published_snapshots` is empty if
+    one of them has expired, so that the next run compares silver and gold whole.
     """
 
     to_batch: int

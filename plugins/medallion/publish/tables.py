@@ -32,7 +32,7 @@ def published_columns(cursor: Cursor) -> dict[str, dict[str, str]]:
 def apply_staged_rows(cursor: Cursor, staged: Staged) -> None:
     """Turn the gold tables into what is staged, in the caller's transaction.
 
-    Raises AirflowFailException if a staging table is gone, or a gold table of which only changes are staged.
+    Raises AirflowFailException if a staging table is gone, or if a gold table is gone and only its changes are staged.
     """
     present, base = published_columns(cursor), staged["base_snapshots"]
     if lost := [
@@ -101,7 +101,7 @@ def require_staging() -> Iterator[None]:
 def drop_staging(cursor: Cursor) -> None:
     """Drop the staging tables of all batches.
 
-    Rows staged by runs that died are part of this publication. Trino's temporary tables (`tmp_trino_…`), left by a
+    This publication includes what dead runs had staged. Trino's temporary tables (`tmp_trino_…`), left by a
     kill, go too.
     """
     names = "|".join(table.name for table in gold_tables())

@@ -1,4 +1,4 @@
-"""The attempts of a run beside its graph: which of its tasks may have missed rows that others read. Pure."""
+"""The attempts of a run's tasks, in the order of its graph: which tasks may have missed rows that others read."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,10 +14,13 @@ from medallion.store.pipeline import read_pipeline
 
 @dataclass(frozen=True)
 class RunHistory:
-    """A run as seen by one of its tasks, the reader.
+    """A run as seen by one of its tasks, the reader. Pure: no database, no Airflow.
 
-    attempts: the last attempt of each task that was attempted. upstream: task -> every task before it.
-    before: every task before the reader. tasks: all tasks of the DAG. lease_batch: batch of the run.
+    attempts: the last attempt of each task that was attempted.
+    upstream: task -> every task before it.
+    before: every task before the reader.
+    tasks: all tasks of the DAG.
+    lease_batch: batch of the run.
     """
 
     attempts: Mapping[str, Attempt]
@@ -42,14 +45,14 @@ class RunHistory:
     def batch_read_by_all(self) -> int:
         """Return the batch up to which every task before the reader has read its input.
 
-        A task cleared without its downstream tasks may have written after they had read. If it has not succeeded, or
-        if a downstream task started before it finished, the previous batch counts. Bronze tasks that succeeded never
-        lower the result: what they wrote is what the others read. The result is 0 if the entities were marked as done
-        by hand and never built.
+        A task cleared without its downstream tasks may have written after they had read. If such a task has not
+        succeeded, or if a downstream task started before it finished, the previous batch counts. Bronze tasks that
+        succeeded never lower the result: what they wrote is what the others read. The result is 0 if the entities were
+        marked as done by hand and never built.
         """
         if BUILD_ENTITIES in self.tasks - self.attempts.keys():
             return 0
-        # Tasks after the reader may be of an earlier pass of a cleared run.
+        # Attempts of tasks after the reader may date from before the run was cleared.
         read = [
             self._batch_read_by(task)
             for task, attempt in self.attempts.items()
@@ -60,8 +63,9 @@ class RunHistory:
     def bronze_covers_window(self, resolved_at: datetime) -> bool:
         """Return whether bronze holds everything that the source had in the run's window.
 
-        True if the last attempt of every bronze task succeeded and started after `resolved_at`, when the window was
-        recorded (UTC). False if a task was marked as done by hand, or if bronze ran before the run had a window.
+        True if the last attempt of every bronze task succeeded or was skipped, and started after `resolved_at`, when
+        the window was recorded (UTC). False if a task was marked as done by hand, or if bronze ran before the run had
+        a window.
         """
         captures = [
             task for task in self.tasks | self.attempts.keys() if place_of(task).layer == Group.BRONZE
@@ -74,7 +78,7 @@ class RunHistory:
         )
 
     def builders(self) -> dict[str, Attempt]:
-        """Return the last attempts, before the reader, of the tasks that build silver and gold."""
+        """Return, by task, the last attempts of the tasks before the reader that build silver and gold."""
         return {
             task: attempt
             for task, attempt in self.attempts.items()

@@ -23,7 +23,7 @@ from medallion.store.pipeline import (
     release_lease,
 )
 
-# A run that has not asked for this long, or for this many polls, loses its place in the queue.
+# A run that stops asking loses its place in the queue after this time, or after this many polls if they take longer.
 PATIENCE, POLLS = timedelta(minutes=5), 4
 # A task's process may outlive its run by this many seconds: Airflow stops it at the next heartbeat and kills it
 # shortly after.
@@ -94,14 +94,14 @@ def try_lease(ti: Any) -> Run | None:
                 if is_recorded(ti):
                     open_attempt(cursor, attempt_of(ti))
                 return None
-        # Outside the row lock: these questions go to Airflow's API.
+        # Outside the row lock, because this asks Airflow's API.
         if not is_finished(ti, pipeline.holder):
             return pipeline.holder
         finished = pipeline.holder
 
 
 def _take(cursor: Cursor, run: Run) -> None:
-    # Before the batch is drawn, so that nothing is written under an earlier batch afterwards.
+    # Draw the batch last, so that nothing is written under an earlier batch afterwards.
     wait_for_open_attempts(cursor, run)
     end_all_leftovers()
     give_lease(cursor, run)

@@ -23,13 +23,20 @@ TARGET_FILE_BYTES = 128 * 1024 * 1024  # size that data files of the lake should
 class RunState:
     """The context of a run, the same JSON for dbt (MEDALLION_RUN), for the Spark jobs (`--run`) and for people.
 
-    kind: RunKind of the run. batch: stamped on every row that it writes; rows above published_batch are not published.
-    extract_from, extract_to: UTC, half-open, lookback included; null if nothing is extracted. A reconciliation gets
-    the range that no later window reads again. chunk_rows: approximate number of rows in a statement.
-    snapshots: table -> snapshot id of the last publication, which the batch `publication` made (0: none yet).
-    rebuild: the requested layer. compare_whole: none, gold or silver, the layer from which nothing is incremental.
-    tested_rows: changed or all. max_deleted_share, max_deleted_from: a reconciliation stops above this share of a
-    table's rows, from this number of rows. lake_catalog, gold_catalog: Trino's catalogs, the first also Spark's.
+    kind: RunKind of the run.
+    batch: stamped on every row that the run writes.
+    published_batch: rows above it are not published yet.
+    extract_from, extract_to: the window with its lookback, UTC, half-open; null if nothing is extracted. A
+        reconciliation gets the range that no later window reads again.
+    chunk_rows: approximate number of rows that a statement captures.
+    publication: batch of the last publication; 0 if there was none.
+    snapshots: table -> snapshot id of the last publication.
+    rebuild: the layer whose rebuild is requested, or none.
+    compare_whole: none, gold or silver; tables of this layer and above are compared whole.
+    tested_rows: changed or all.
+    max_deleted_share, max_deleted_from: a reconciliation does not change a table if this many rows are missing, and
+        more than this share of its rows.
+    lake_catalog, gold_catalog: Trino's catalogs; Spark knows the lake by the same name.
     target_file_bytes: size that data files should have.
     """
 

@@ -12,7 +12,7 @@ class WindowError(ValueError):
 
 
 class RunKind(StrEnum):
-    """The reason for a run, which decides the origin of its window."""
+    """The reason for a run. It decides what the window of the run is."""
 
     RANGED = "ranged"
     BACKFILL = "backfill"
@@ -30,7 +30,7 @@ class RunKind(StrEnum):
 
 
 def minus_lookback(moment: datetime, lookback: timedelta) -> datetime:
-    """Return the moment, UTC, minus `lookback`; the calendar's first moment if that is earlier than any."""
+    """Return the moment, UTC, minus `lookback`; but no earlier than the first moment of the calendar."""
     return max(moment, datetime.min.replace(tzinfo=UTC) + lookback) - lookback
 
 

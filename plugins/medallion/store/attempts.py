@@ -1,4 +1,4 @@
-"""`audit.data_pipeline_runs`, a row per attempt of a task, and `audit.test_results`, what its tests found."""
+"""`audit.data_pipeline_runs`, a row per attempt of a task, and `audit.test_results`, a row per test."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -26,7 +26,7 @@ class AttemptId:
 class Attempt:
     """An attempt of a task. Times are UTC; end_time is None while it runs, or if its process was killed.
 
-    batch: of the run as the attempt started; None if the run did not hold the lease.
+    batch: the run's batch when the attempt started; None if the run did not hold the lease.
     """
 
     task_id: str
@@ -109,7 +109,7 @@ def close_attempt_row(cursor: Cursor, attempt: AttemptId, status: str, error: st
 
 
 def record_skipped(cursor: Cursor, run: Run, tasks: Iterable[str]) -> None:
-    """Record, as attempt 0, that tasks of a run have nothing to do from now on."""
+    """Record tasks of a run that have nothing to do as skipped: attempt 0, with the current time."""
     cursor.executemany(
         """
         insert into audit.data_pipeline_runs
@@ -125,7 +125,7 @@ def record_skipped(cursor: Cursor, run: Run, tasks: Iterable[str]) -> None:
 
 
 def record_processed(cursor: Cursor, run: Run, records: Mapping[str, int]) -> None:
-    """Complete the last attempt of each task (task id -> number of records)."""
+    """Set the number of processed records of each task's last attempt; `records`: task id -> number."""
     cursor.executemany(
         """
         update audit.data_pipeline_runs as attempts
@@ -208,7 +208,10 @@ def tasks_attempted_above(cursor: Cursor, batch: int) -> set[str]:
 
 
 def failed_captures(cursor: Cursor, above: int, other_than: Run) -> list[tuple[str, str]]:
-    """Return (task id, run id) of bronze tasks whose last attempt above a batch did not succeed, in another run."""
+    """Return (task id, run id) of the bronze tasks that another run left failed or open.
+
+    The last attempt under a batch above `above`, in any run, decides.
+    """
     cursor.execute(
         """
         with last as (
@@ -228,7 +231,10 @@ def failed_captures(cursor: Cursor, above: int, other_than: Run) -> list[tuple[s
 
 
 def last_builder_above_bronze(cursor: Cursor, above: int, other_than: Run) -> tuple[str, int] | None:
-    """Return (run id, batch) of the last run, but one, that wrote silver or gold under a batch above `above`."""
+    """Return (run id, batch) of the last run that wrote silver or gold under a batch above `above`.
+
+    The run `other_than` is left out.
+    """
     cursor.execute(
         """
         select run_id, batch

@@ -37,7 +37,7 @@ def read_version() -> tuple[str, bool]:
 
 
 def upgrade_store() -> None:
-    """Create the store, or bring it to the newest version; asks two questions if there is nothing to do.
+    """Create the store, or bring it to the newest version; sends two queries if there is nothing to do.
 
     All migrations that are due run in one transaction. A store of a newer version than this code is left unchanged.
     The schemas of gold and staging are created again if they are gone.

@@ -21,10 +21,12 @@ class Run:
 class Pipeline:
     """The row of `audit.pipeline`. Times are UTC.
 
-    watermark: everything before it is covered. published_batch: every row up to it was read by the publication.
-    published_snapshots: table of the lake -> snapshot of the publication. holder: the run that has the lease, under
-    the batch lease_batch. rebuild: the layer that is to be rebuilt, requested under rebuild_batch. held_by: the run
-    that rolled gold back and holds publishing.
+    watermark: everything at the source before it is covered.
+    published_batch: the publication includes every row up to it.
+    published_snapshots: table of the lake -> snapshot of the publication.
+    holder: the run that has the lease, under the batch lease_batch.
+    rebuild: the layer that is to be rebuilt, requested under rebuild_batch.
+    held_by: the run that rolled gold back and holds publishing.
     """
 
     watermark: datetime | None
@@ -94,7 +96,7 @@ def release_lease(cursor: Cursor, run: Run) -> None:
 
 def first_in_queue(cursor: Cursor, run: Run, patience: timedelta) -> Run:
     """Record that a run waits, drop runs that have not asked within `patience`, and return the first in the queue."""
-    # By the clock: the transaction may have waited for the row since it began.
+    # clock_timestamp() instead of now(): the transaction may have waited for the row since it began.
     cursor.execute(
         """
         insert into audit.lease_queue (dag_id, run_id, seen_at) values (%s, %s, clock_timestamp())
@@ -131,7 +133,8 @@ def set_first_watermark(
 ) -> datetime | None:
     """Set the watermark if there is none yet and the source has rows; return it.
 
-    `history_start`: the setting, UTC. `oldest`: the oldest change at the source, UTC; None if it has no row.
+    `history_start`: MEDALLION_HISTORY_START, UTC.
+    `oldest`: the oldest change at the source, UTC; None if it has no row.
     """
     if oldest is not None:
         cursor.execute(
@@ -143,7 +146,7 @@ def set_first_watermark(
 
 
 def is_everything_published(cursor: Cursor, window_end: str | None) -> bool:
-    """Return whether nothing was written since the last publication, which covers all up to `window_end` (ISO 8601)."""
+    """Return whether `window_end` (ISO 8601), the batch before the lease's and all requested rebuilds are published."""
     cursor.execute(
         "select watermark >= %s::timestamptz and published_batch = lease_batch - 1 and rebuild = 'none'"
         " as published from audit.pipeline",

@@ -22,7 +22,7 @@ def notifiers() -> list[Any]:
 
 
 def is_gold_old() -> bool:
-    """Return whether gold ends longer ago than the setting, does not exist, or can't be read."""
+    """Return whether gold is older than MEDALLION_MAX_GOLD_AGE, does not exist, or can't be read."""
     try:
         with transaction() as cursor:
             return not age_of_gold_is_within(cursor, settings().max_gold_age)
@@ -45,14 +45,14 @@ async def report_late_gold(context: dict[str, Any]) -> None:
         "Run %(run_id)s of %(dag_id)s has not succeeded, and gold is older than MEDALLION_MAX_GOLD_AGE.", run
     )
     for notifier in notifiers():
-        # Called as a task would call it: few notifiers have an asynchronous method.
+        # The notifier is called as a task would call it, because few have an asynchronous method.
         await sync_to_async(notifier)(context | run | {"ti": run | {"task_id": "deadline"}})
 
 
 def deadline() -> DeadlineAlert:
     """Return the deadline of a DAG that publishes gold.
 
-    Until a scheduled run has published, gold reaches only to the start of its interval.
+    It counts from the start of the run's interval, to which gold reaches until the run has published.
     """
     return DeadlineAlert(
         # With DAGRUN_QUEUED_AT Airflow 3.3 fails to clear any task of the run (docs/decisions/freshness.md).

@@ -116,7 +116,7 @@ def run_kind_and_window(context: Context) -> tuple[RunKind, Window | None]:
         return RunKind.RANGED, window
     if params.get("rebuild", NO_REBUILD) != NO_REBUILD:
         return RunKind.REBUILD, None
-    # The text of Airflow's enumeration is not its value.
+    # str() of Airflow's enumeration is not its value.
     run_type = cast("Any", context["dag_run"]).run_type.value
     return {
         "backfill": RunKind.BACKFILL,
@@ -133,13 +133,13 @@ def data_interval(context: Context) -> Window | None:
 
 
 def tasks_to_skip(task_ids: list[str], kind: RunKind, kept: tuple[Group, ...]) -> list[str]:
-    """Return the tasks of groups that are not `kept`; and the check of the source's age, unless a run is about now."""
-    is_about_now = kind in (RunKind.SCHEDULED, RunKind.MANUAL)
+    """Return the tasks of groups that are not `kept`; and `freshness`, unless the run extends to the present."""
+    extends_to_now = kind in (RunKind.SCHEDULED, RunKind.MANUAL)
     return [
         task
         for task in task_ids
         if (group_of(task) in [*Group] and group_of(task) not in kept)
-        or (task == FRESHNESS and not is_about_now)
+        or (task == FRESHNESS and not extends_to_now)
     ]
 
 
@@ -162,7 +162,7 @@ def skip_idle_tables(ti: Any) -> list[str]:
         for table, task in bronze_tasks.items()
         if task in ti.task.dag.task_ids and place_of(task).layer == Group.BRONZE and task not in busy
     ]
-    # Last, and only for these tables, as it imports pyiceberg and reads metadata.
+    # This comes last, and only for the candidates: it imports pyiceberg and reads metadata.
     idle = [bronze_tasks[table] for table in tables_without_work(run, candidates)]
     with transaction() as cursor:
         record_skipped(cursor, run_of(ti), idle)
@@ -182,7 +182,7 @@ def is_first_attempt(ti: Any) -> bool:
 
 
 def is_published(window_end: str | None) -> bool:
-    """Return whether nothing was written since the last publication, which covers all up to `window_end`, ISO 8601."""
+    """Return whether everything before this run is published, up to `window_end` (ISO 8601) or later."""
     with transaction() as cursor:
         return is_everything_published(cursor, window_end)
 
@@ -199,7 +199,7 @@ def record_window(
     with transaction() as cursor:
         covered_to = set_first_watermark(
             cursor,
-            # A history that starts in the future would keep every window waiting.
+            # A history that starts in the future would leave every window empty until then.
             history_start and min(history_start, clock.now),
             clock.oldest,
         )

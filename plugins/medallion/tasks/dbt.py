@@ -49,12 +49,12 @@ ARGUMENTS: dict[str, Any] = {
     "dbt_cmd_global_flags": ["--no-version-check", "--no-write-json"],
     "dbt_runner_callbacks": [collect_test_result],
 }
-# Arguments of the operators that belong to a run. Each table has one writer: never two attempts of one model at a
-# time, over runs and backfills.
+# Arguments of the operators that belong to a run. Each table has one writer: over all runs and backfills, only one
+# attempt of a model runs at a time.
 RUN_ARGUMENTS = ARGUMENTS | {
     "pre_execute": claim_for_dbt,
     "max_active_tis_per_dag": 1,
-    # Unit tests prove the models once, before a deployment; not every hour.
+    # Unit tests run once, before a deployment, and not every hour.
     "dbt_cmd_flags": ["--exclude-resource-type", "unit_test"],
 }
 
@@ -127,7 +127,7 @@ def dbt_tests(engine: Engine, **selection: str) -> DbtTestLocalOperator:
 
 
 def entity_tests() -> DbtTestLocalOperator:
-    """Return the tests of the tables that the Spark job built; of all, if the job was marked as done by hand."""
+    """Return the tests of the tables that the Spark job built; of all its tables, if the job was marked as done."""
     return dbt_tests(
         "trino",
         task_id=TEST_TASK,

@@ -11,7 +11,7 @@ RUN_VARIABLE = "MEDALLION_RUN"  # by which dbt gets the run's context, as JSON
 def claim(context: Any) -> RunState:
     """Claim the run, then end statements and drivers that an earlier attempt left; a `pre_execute` hook.
 
-    In this order: an attempt that may not write ends nothing.
+    The order matters: an attempt that may not write must not end anything.
     """
     # The conf of a run can set any param, so only the value that the declared type allows counts.
     run = claim_run(context["ti"], allow_deletes=context["params"].get("allow_deletes") is True)
@@ -22,6 +22,6 @@ def claim(context: Any) -> RunState:
 def claim_for_dbt(context: Any) -> None:
     """Claim the run and pass its context to dbt's environment; a `pre_execute` hook of dbt operators.
 
-    By an environment variable and not by `--vars`: changed vars force dbt to parse the whole project again.
+    dbt gets an environment variable and not `--vars`: changed vars force dbt to parse the whole project again.
     """
     context["ti"].task.env[RUN_VARIABLE] = claim(context).json()

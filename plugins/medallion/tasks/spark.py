@@ -29,7 +29,7 @@ class SparkJobOperator(SparkSubmitOperator):
             application=str(SPARK_JOBS / job),
             name="{{ tag(ti) }}",
             max_active_tis_per_dag=1,
-            # Claiming the run ends what earlier attempts left; here it needs the operator itself.
+            # The method below claims the run, instead of the hook that other tasks get: it needs the operator.
             pre_execute=None,
             **options,
         )

@@ -18,7 +18,10 @@
     {%- endif -%}
 {%- endmacro %}
 
-{#- Keys that a run wrote which never published: without them, a change back would leave a wrong row. -#}
+{#-
+  Keys that unpublished runs wrote. The input may have left such a key again without having had it at the last
+  publication. Without this query its row would stay.
+-#}
 {% macro unpublished_keys(keys) -%}
     select {{ quoted(keys) | join(', ') }} from {{ this }} where {{ is_changed() }}
 {%- endmacro %}
@@ -27,7 +30,7 @@
     case when {{ has_row }} then {{ batch() }} end
 {%- endmacro %}
 
-{#- One full join: an engine computes a CTE again wherever it is named. -#}
+{#- A single full join, because an engine computes a CTE again for each use. -#}
 {% macro with_deleted_keys(rebuilt, affected, affected_by) -%}
     {%- set keys = quoted(config.require('unique_key')) -%}
     {%- set columns = quoted(model.columns.keys() | reject('equalto', '_batch')) -%}

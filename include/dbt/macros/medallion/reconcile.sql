@@ -79,7 +79,7 @@
     {% endif %}
 {%- endmacro %}
 
-{#- Trino cannot read such a time, and no window reaches it. -#}
+{#- Trino cannot read other years, and no window reaches them. -#}
 {% macro check_times(source_relation) -%}
     {%- set unreadable = "not updated_at between '0001-01-01 00:00:00+00' and '9999-12-31 23:59:59.999999+00'" -%}
     {%- set table = postgres_table(source_relation) -%}
@@ -162,7 +162,7 @@
                     and _source_version._hash = _bronze_version._hash
                     and not _bronze_version._is_delete
                     then null
-                -- A window will capture a younger version.
+                -- A version after `extract_to` is no finding, because the next window captures it.
                 when _source_version.updated_at >= {{ utc_literal(run_context().extract_from) }}
                     and _source_version.updated_at < {{ utc_literal(run_context().extract_to) }} then 'missed'
             end as _finding
@@ -174,7 +174,7 @@
             {% for column in bronze %}{{ column.quoted }},
             {% endfor -%}
             if(_finding = 'deleted', 'delete', 'upsert') as _op,
-            -- A delete has only its key and `updated_at`: it is the same version whenever it is found.
+            -- The hash of a delete covers only key and `updated_at`: found again, it is the same version.
             if(_finding = 'deleted', {{ version_hash(bronze) }}, _source_hash) as _hash,
             current_timestamp(6) as _extracted_at,
             {{ batch() }} as _batch,

@@ -1,6 +1,6 @@
 {#- The columns that bronze takes of a source table, their types, and how their values are converted. -#}
 
-{#- Some names are reserved: Iceberg, or a macro here, means another column by them. -#}
+{#- Reserved names are left out: Iceberg or a macro here uses them for columns of its own. -#}
 {% macro readable_columns(source_relation) -%}
     {%- set reserved = [
         '_file', '_pos', '_deleted', '_spec_id', '_partition', '_row_id', '_last_updated_sequence_number',
@@ -74,7 +74,7 @@
 {% macro common_type(source_relation, column, bronze_type) -%}
     {%- set source_type = iceberg_type(column.data_type) -%}
     {%- set wider = {'integer': 'bigint', 'real': 'double'} -%}
-    {#- Trino writes these differently from PostgreSQL: 1.25E1, and a zone's name. -#}
+    {#- As text, Trino writes these types differently from PostgreSQL: 1.25E1 for 12.5, and a time zone by its name. -#}
     {%- set is_spelled_alike = source_type not in ['real', 'double'] and not source_type.endswith('time zone') -%}
     {%- if bronze_type in (source_type, wider.get(source_type)) or (bronze_type == 'varchar' and is_spelled_alike) -%}
         {{ return(bronze_type) }}

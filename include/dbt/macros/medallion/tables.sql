@@ -5,7 +5,7 @@
             ' lease and batch. By hand dbt tests and documents.'
         ) }}
     {%- endif -%}
-    {#- Named `main`, which dbt requires of every model: if nothing is extracted, no other statement is sent. -#}
+    {#- dbt requires a statement named `main` of every model. If nothing is extracted, this is the only one. -#}
     {% call statement('main') %}{{ create_iceberg_table(columns) }}{% endcall %}
     {%- set data_types = {} -%}
     {%- for column in adapter.get_columns_in_relation(this) -%}

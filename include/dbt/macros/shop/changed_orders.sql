@@ -1,4 +1,4 @@
-{#- Orders of which the order itself, an item or a payment changed since the last publication. -#}
+{#- Orders that changed since the last publication, or of which an item or a payment changed. -#}
 {% macro changed_orders() -%}
     select order_id from {{ ref('stg_orders') }} where {{ is_changed() }}
     union

@@ -47,9 +47,9 @@
 {%- endmacro %}
 
 {#-
-  The window is cut at full hours, so that each chunk holds about `chunk_rows` rows and fewer months than Trino opens
-  partitions for a writer (100). A single hour may hold any number of rows, all of one moment: its keys are divided
-  into buckets.
+  The window is cut at full hours into chunks of about `chunk_rows` rows. A chunk spans fewer than 100 months, because
+  that is the number of partitions that a writer of Trino may open. A single hour may hold any number of rows, even of
+  one moment, so its keys are divided into buckets.
 -#}
 {% macro window_chunks(source_relation) -%}
     {%- set parse = modules.datetime.datetime.fromisoformat -%}
@@ -102,7 +102,7 @@
     {{ 'mod(crc32(to_utf8(' ~ key_text() ~ ')), ' ~ buckets ~ ') = ' ~ bucket if buckets > 1 else 'true' }}
 {%- endmacro %}
 
-{#- The names are literals in it: a hash depends on how a column is named, and not on how the name is quoted. -#}
+{#- The hash contains each column's name as a text literal, so it does not depend on how the engine quotes names. -#}
 {% macro version_hash(bronze) -%}
     lower(to_hex(md5(to_utf8(json_format(cast(map_filter(
         map(
@@ -137,8 +137,8 @@
         where {{ in_bucket }}
     ),
 
-    -- Partitioned by the hash only and in no order: Trino then keeps hashes in memory, where `distinct` would keep
-    -- all columns.
+    -- `row_number` over the hash removes duplicates like `distinct`. Without an order Trino keeps only the hashes in
+    -- memory; for `distinct` it would keep all columns.
     numbered as (
         select
             *,

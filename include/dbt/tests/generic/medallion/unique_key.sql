@@ -1,4 +1,4 @@
-{#- Counted over the whole table, for the keys of the rows in scope: of two rows with one key a run may change one. -#}
+{#- Rows of each key in scope are counted in the whole table: a run may have changed only one of two rows with a key. -#}
 {% test unique_key(model, columns) %}
 {{ config(meta={'whole_table': true}) }}
 {%- set keys = quoted(columns) | join(', ') %}
