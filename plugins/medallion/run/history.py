@@ -58,7 +58,7 @@ class RunHistory:
             for task, attempt in self.attempts.items()
             if task in self.before and (attempt.place.layer != Group.BRONZE or not attempt.is_done)
         ]
-        return min(read)
+        return min(read, default=0)
 
     def bronze_covers_window(self, resolved_at: datetime) -> bool:
         """Return whether bronze holds everything that the source had in the run's window.
