@@ -159,21 +159,31 @@ class InProcessPipeline:
 
     @contextmanager
     def record_attempts(self, ti: Task, task_ids: Sequence[str]) -> Iterator[None]:
-        """Record the start and the success of attempts, as in Airflow: `publish` reads them."""
+        """Record the start and the end of attempts, skipped or succeeded, as in Airflow: `publish` reads them."""
         for ti.task_id in task_ids:
             AttemptListener().on_task_instance_running(None, ti)
-        yield
+        is_skipped = False
+        try:
+            yield
+        except AirflowSkipException:
+            is_skipped = True
         for ti.task_id in task_ids:
-            close_attempt({"ti": ti})
+            if is_skipped:
+                AttemptListener().on_task_instance_skipped(None, ti)
+            else:
+                close_attempt({"ti": ti})
 
     def build_entities(self, run_id: str, state: RunState, halves: Sequence[str]) -> None:
-        """Have Spark build those entities of the halves whose bronze tables have new rows."""
+        """Have Spark build those entities of the halves whose bronze tables have new rows.
+
+        Raises AirflowSkipException if no table of the halves has any.
+        """
         assert self.spark.stdin and self.spark.stdout
         changed = {half: tables_with_new_rows(state, entity_halves()[half]) for half in sorted(halves)}
         idle = {half for half, tables in changed.items() if not tables}
         self.idle[run_id] = self.idle.get(run_id, set()) - changed.keys() | idle
         if idle == changed.keys():
-            return
+            raise AirflowSkipException
         request = {"entities": list(itertools.chain(*changed.values())), "run": state.json()}
         self.spark.stdin.write(json.dumps(request) + "\n")
         self.spark.stdin.flush()
