@@ -49,7 +49,7 @@ def test_backfill_beside_the_schedule_equals_one_run_over_its_range(stack: Stack
         'alter table sales.orders add column channel text, add column "order" jsonb, add column "A Blob" bytea,'
         " add column copy text, add column _deleted text, add column _batch text",
     )
-    hours = find_past_hours(stack, 6)
+    hours = find_past_hours(stack, 4)
     moment = hours[2] + timedelta(minutes=5)
     # One item of an order changes, and its other rows stay unchanged.
     stack.query_source(

@@ -230,6 +230,7 @@ def test_no_live_row_is_deleted_while_the_shop_trades(stack: Stack, paused: None
     assert sum(deleted for _, deleted, _ in read_findings(stack, batch).values()) > 0
 
 
+@pytest.mark.long
 def test_hourly_run_paused_during_a_reconciliation_publishes_its_findings(stack: Stack, paused: None) -> None:
     """Windows see neither deletes nor changes that keep an old time. The time of some rows goes back, too.
 
