@@ -98,9 +98,7 @@ class RunHistory:
             return (attempt.batch or self.lease_batch) - 1
         # Every task that writes claims the lease as it starts.
         assert attempt.batch is not None  # noqa: S101
-        before = self.upstream[task] & self.before & self.attempts.keys()
-        late = [other for other in self.late_writers(task) if other in before]
-        return attempt.batch - bool(late)
+        return attempt.batch - any(other in self.before for other in self.late_writers(task))
 
 
 def load_history(cursor: Cursor, ti: Any) -> RunHistory:
@@ -109,12 +107,12 @@ def load_history(cursor: Cursor, ti: Any) -> RunHistory:
     dag = ti.task.dag
     return RunHistory(
         attempts=attempts,
-        upstream={task: _tasks_before(dag, task) for task in attempts if task in dag.task_ids},
-        before=frozenset(ti.task.get_flat_relative_ids(upstream=True)),
+        upstream={task: _tasks_before(dag.get_task(task)) for task in attempts if task in dag.task_ids},
+        before=_tasks_before(ti.task),
         tasks=frozenset(dag.task_ids),
         lease_batch=read_pipeline(cursor).lease_batch or 0,
     )
 
 
-def _tasks_before(dag: Any, task: str) -> frozenset[str]:
-    return frozenset(dag.get_task(task).get_flat_relative_ids(upstream=True))
+def _tasks_before(operator: Any) -> frozenset[str]:
+    return frozenset(operator.get_flat_relative_ids(upstream=True))

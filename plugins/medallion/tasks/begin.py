@@ -7,7 +7,7 @@ from airflow.sdk import BaseHook, BaseOperator, Context
 from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException, DownstreamTasksSkipped
 
 from medallion.engines.postgres import transaction
-from medallion.names import BRONZE, FRESHNESS, GROUPS_UP_TO, Group, group_of, lake_table, place_of, task_id
+from medallion.names import BRONZE, FRESHNESS, GROUPS_UP_TO, Group, group_of, lake_table, task_id
 from medallion.project.manifest import ManifestError, source_tables
 from medallion.run.attempts import run_of
 from medallion.run.lease import ask_lease, hold_lease, release
@@ -158,9 +158,7 @@ def skip_idle_tables(ti: Any) -> list[str]:
         lake_table(BRONZE, table.model): task_id(Group.BRONZE, table.model) for table in source_tables()
     }
     candidates = [
-        table
-        for table, task in bronze_tasks.items()
-        if task in ti.task.dag.task_ids and place_of(task).layer == Group.BRONZE and task not in busy
+        table for table, task in bronze_tasks.items() if task in ti.task.dag.task_ids and task not in busy
     ]
     # This comes last, and only for the candidates: it imports pyiceberg and reads metadata.
     idle = [bronze_tasks[table] for table in tables_without_work(run, candidates)]

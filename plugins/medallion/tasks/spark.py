@@ -1,6 +1,7 @@
 """The Spark jobs, one spark-submit each."""
 
 import json
+from abc import abstractmethod
 from typing import Any
 
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
@@ -39,9 +40,9 @@ class SparkJobOperator(SparkSubmitOperator):
         run = claim(context)
         self.application_args = ["--run", run.json(), *self.arguments(context, run)]
 
+    @abstractmethod
     def arguments(self, context: Context, run: RunState) -> list[str]:
         """Return the job's own arguments."""
-        raise NotImplementedError
 
 
 class EntitiesOperator(SparkJobOperator):
