@@ -9,7 +9,7 @@ from stack.settings import ROOT
 
 def test_pre_commit_runs_the_checks_of_make_lint() -> None:
     recipe = subprocess.run(
-        ["make", "-n", "-o", "venv", "lint", "STACK_HOME=.stack"],
+        ["make", "--no-print-directory", "-n", "-o", "venv", "lint", "STACK_HOME=.stack"],
         cwd=ROOT,
         capture_output=True,
         text=True,
