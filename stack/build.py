@@ -15,6 +15,10 @@ from stack.settings import ROOT, STACK, Settings
 
 DBT = ROOT / "include" / "dbt"
 TARGETS = ("trino", "spark")
+# dbt's command that makes a manifest. The Spark job needs the compiled selects of silver staging, which no engine has
+# to be there for.
+STAGING = "path:models/silver/staging"
+PARSE = {"trino": ["parse"], "spark": ["compile", "--no-introspect", "--select", STAGING]}
 
 
 def run(command: Sequence[str | Path], env: dict[str, str], log: Path, what: str) -> None:
@@ -54,10 +58,28 @@ def make_manifests(env: dict[str, str], log: Path) -> None:
             continue
         stamp.unlink(missing_ok=True)  # a killed parse leaves a partial manifest
         console.print(f"Parsing the dbt project for {target} …")
-        command: list[str | Path] = [PROGRAMS / "dbt", "--no-version-check", "parse", "--target", target]
+        command: list[str | Path] = [
+            PROGRAMS / "dbt",
+            "--no-version-check",
+            *PARSE[target],
+            "--target",
+            target,
+        ]
         command += ["--project-dir", DBT, "--profiles-dir", DBT, "--target-path", stamp.parent]
         run(command, env, log / f"dbt-parse-{target}.log", "Parsing the dbt project")
+        if target == "spark":
+            check_declarations(env)
         stamp.write_text(digest)
+
+
+def check_declarations(env: dict[str, str]) -> None:
+    """Raise StackError that names each declaration of silver staging that can't be used."""
+    command = [PROGRAMS / "python", "-m", "medallion.project.declarations"]
+    done = subprocess.run(
+        command, env=env | {"PYTHONPATH": str(ROOT / "plugins")}, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise StackError(done.stderr.strip())
 
 
 def copy_parsed_projects(cache: Path) -> None:

@@ -18,6 +18,7 @@ PRODUCT = (
     "include/dbt/models/columns.md",
     "include/dbt/macros/medallion",
     "include/dbt/tests/generic/medallion",
+    "include/dbt/tests/medallion",
     "include/spark_jobs",
     "stack",
     "tests/dags",
@@ -39,7 +40,6 @@ ANY = WORDS.pattern
 # File: the words that it may have, and the reason.
 SERVICE = "the stack starts the shop's database, its login and its trading as a service"
 EXCEPTIONS = {
-    "include/spark_jobs/entities/shop.py": (ANY, "the shop's entities"),
     "stack/demo.py": (ANY, "the demo"),
     "stack/__main__.py": ("olist|orders|shop", "options of `run` for the demo"),
     "stack/postgres/shop.sql": (ANY, SERVICE),

@@ -1,6 +1,8 @@
 """Bring silver's entities up to date with bronze.
 
-    spark-submit include/spark_jobs/build_entities.py --run "$MEDALLION_RUN" --entities devices,readings
+    spark-submit include/spark_jobs/build_entities.py --run "$MEDALLION_RUN" --entity "$DECLARATION" …
+
+An entity is a declaration as JSON (see `medallion_spark.entity.Entity`), an argument each: one may have 128 KB at most.
 
 Reads the row versions that bronze got after the published batch, up to this run's batch, and merges their changes into
 `silver.stg_<entity>`, `silver.quarantine` and `silver.entity_accounts`: one commit a table, none if nothing changed.
@@ -16,34 +18,42 @@ import sys
 
 from pyspark.sql import SparkSession
 
-from medallion_spark.entity import declared_entities
+from medallion_spark.entity import Entity
 from medallion_spark.run import Run, run_argument
 from medallion_spark.update import SETTINGS, update_entities
 
 log = logging.getLogger("build_entities")
 
 
+def entity_argument(text: str) -> Entity:
+    """Parse a value of `--entity`; argparse shows the message of an ArgumentTypeError, and of no other error."""
+    try:
+        return Entity.from_json(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def main() -> None:
     """Parse the command line and do the run; exit with status 1 and the cause in the first line if it fails."""
-    declared = declared_entities()
     parser = argparse.ArgumentParser(description="Bring silver's entities up to date with bronze.")
     parser.add_argument(
         "--run", required=True, type=run_argument, help="the run's context: the JSON of MEDALLION_RUN"
     )
-    parser.add_argument("--entities", required=True, help=f"comma-separated, of: {', '.join(declared)}")
+    parser.add_argument(
+        "--entity",
+        required=True,
+        action="append",
+        type=entity_argument,
+        dest="entities",
+        help="a declaration, as JSON; once for each entity",
+    )
     options = parser.parse_args()
-    names = options.entities.split(",")
-    if unknown := [name for name in names if name not in declared]:
-        parser.error(
-            f"no entity {', '.join(unknown)} is declared in include/spark_jobs/entities;"
-            f" there are: {', '.join(declared) or 'none'}"
-        )
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("py4j").setLevel(logging.WARNING)
     try:
         with SparkSession.builder.appName("build_entities").config(map=SETTINGS).getOrCreate() as spark:
-            update_entities(Run(spark, options.run), [declared[name] for name in names])
+            update_entities(Run(spark, options.run), options.entities)
     except Exception as error:
         log.error("failed: %s", error, exc_info=True)  # the cause before the trace
         sys.exit(1)

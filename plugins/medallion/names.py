@@ -46,6 +46,8 @@ MODELS = {
     Group.SILVER_MARTS: "path:models/silver/marts",
     Group.GOLD: "path:models/gold",
 }
+# dbt's selector of the tests that every table of bronze and silver staging gets.
+TESTS_OF_EVERY_TABLE = "path:tests/medallion"
 
 BEGIN, END, FRESHNESS = "begin", "end", "freshness"
 MEASURE, COMPACT, EXPIRE = "measure", "compact", "expire"

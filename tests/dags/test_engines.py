@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgpack
@@ -78,6 +79,7 @@ def test_dbt_gets_the_address_of_the_connection(dbt_tasks: list[tuple[DAG, Any]]
     }  # fmt: skip
     for dag, task in dbt_tasks:
         env = {name: str(value) for name, value in render(dag, task.task_id).env.items()}
+        env.pop("MEDALLION_TESTED", None)  # of tests only
         tag = TAG.format(dag_id=dag.dag_id, task_id=task.task_id)
         assert env == addresses[engine_of(task)] | {"MEDALLION_TAG": tag}, task.task_id
 
@@ -112,9 +114,15 @@ def test_spark_gets_the_run_and_the_entities_with_new_rows(
     hourly: DAG, claims: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(spark, "tables_with_new_rows", lambda run, declared: ["one", "two"])
+    declared = {
+        name: SimpleNamespace(json=lambda name=name: f'{{"name": "{name}"}}') for name in ("one", "two")
+    }
+    monkeypatch.setattr(spark, "declarations", lambda: declared)
     task = render(hourly, names.BUILD_ENTITIES)
     start(task)
-    assert task.application_args == ["--run", STATE.json(), "--entities", "one,two"]
+    assert task.application_args == [
+        "--run", STATE.json(), "--entity", '{"name": "one"}', "--entity", '{"name": "two"}'
+    ]  # fmt: skip
     assert task.name == TAG.format(dag_id=hourly.dag_id, task_id=names.BUILD_ENTITIES)
 
 
@@ -131,12 +139,16 @@ def test_spark_starts_only_for_new_rows(
 
 
 @pytest.mark.parametrize(
-    ("built", "selected"), [(["stg_one", "stg_two"], "stg_one stg_two"), (None, "tag:entity")]
+    ("built", "selected", "tested"),
+    [(["stg_one", "stg_two"], "stg_one stg_two", "stg_one stg_two"), (None, "tag:entity", "")],
 )
-def test_entities_that_were_built_are_tested(hourly: DAG, built: list[str] | None, selected: str) -> None:
+def test_entities_that_were_built_are_tested(
+    hourly: DAG, built: list[str] | None, selected: str, tested: str
+) -> None:
     """All of them are tested if somebody marked the job as done."""
     task = render(hourly, names.TEST_ENTITIES, xcoms={names.BUILD_ENTITIES: built})
-    assert task.select == selected
+    assert task.select == f"path:tests/medallion {selected}"
+    assert task.env["MEDALLION_TESTED"] == tested
 
 
 def test_spark_gets_the_tables_to_compact(maintenance: DAG, claims: list[str]) -> None:

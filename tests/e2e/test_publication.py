@@ -32,13 +32,15 @@ class Fault:
 
 FAULTS = (
     Fault(
-        "bronze.sellers",
-        "insert into bronze.sellers (seller_id, updated_at, _op, _hash, _extracted_at, _batch)"
-        # The row is in the batch of the next run: a row of a later batch would stop that run.
-        " select 'spoiled', updated_at, 'nonsense', _hash, _extracted_at, last_batch + 1"
+        "silver_staging.test",
+        # A version twice, which changes nothing in silver. The copy is in the batch of the next run: a row of a later
+        # batch would stop that run.
+        "insert into bronze.sellers select seller_id, seller_zip_code_prefix, seller_city, seller_state, updated_at,"
+        " _op, _hash, timestamp '2999-01-01 00:00:00 UTC', last_batch + 1"
         " from bronze.sellers cross join postgres_gold.audit.pipeline limit 1",
-        "delete from bronze.sellers where _op = 'nonsense'",
-        "valid_rows_sellers",
+        "delete from bronze.sellers where _extracted_at > timestamp '2900-01-01 00:00:00 UTC'",
+        "bronze_versions",
+        logged="updated_at, _op, _hash is unique",
     ),
     Fault(
         "silver_staging.test",
@@ -46,7 +48,8 @@ FAULTS = (
         "insert into silver.stg_customers (customer_id, _raw_key, _state, _batch)"
         " values ('spoiled', '[spoiled]', 'no state', 1000000)",
         "delete from silver.stg_customers where _state = 'no state'",
-        "valid_rows_stg_customers",
+        "staging_rows",
+        logged="_state is a known state",
     ),
     Fault(
         "silver_marts.dim_sellers",

@@ -1,20 +1,19 @@
-"""The shop's entities in Spark: its kinds value by value, and its rules one by one."""
+"""The shop's entities in Spark: its standardised places value by value, and its rules one by one."""
 
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
 
-from entities import shop
-from medallion_spark.kinds import Kind, strip_blanks
-from medallion_spark.versions import parse_and_validate
+from medallion.project.declarations import declarations
+from medallion_spark.entity import Entity
+from medallion_spark.versions import convert_and_validate, select_versions
 from spark.lake import bronze_frame, version
 from spark.session import spark_session
 
 NBSP, ZERO_WIDTH, ACUTE = "\u00a0", "\u200b", "\u0301"
-ENTITIES = {entity.name: entity for entity in shop.ENTITIES}
+ENTITIES = {name: Entity.from_json(declaration.json()) for name, declaration in declarations().items()}
 
 ACCEPTED: dict[str, dict[str, Any]] = {
     "orders": {
@@ -175,13 +174,18 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
         yield session
 
 
-@pytest.mark.parametrize(("kind", "cases"), [(shop.CITY, CITIES), (shop.ZIP_PREFIX, ZIP_PREFIXES)])
-def test_kind(spark: SparkSession, kind: Kind, cases: dict[str | None, str | None]) -> None:
-    frame = spark.createDataFrame(list(enumerate(cases)), "id int, text string")
-    value = kind.parse(strip_blanks(F.col("text")))
-    assert frame.select(value).dtypes[0][1] == kind.sql_type
-    parsed: dict[int, Any] = dict(frame.select("id", value).collect())
-    assert {text: parsed[number] for number, text in enumerate(cases)} == cases
+@pytest.mark.parametrize(
+    ("column", "cases"), [("customer_city", CITIES), ("customer_zip_code_prefix", ZIP_PREFIXES)]
+)
+def test_standardised_place(spark: SparkSession, column: str, cases: dict[str | None, str | None]) -> None:
+    entity = ENTITIES["customers"]
+    versions = [
+        version(0, batch=number, **ACCEPTED["customers"] | {column: text})
+        for number, text in enumerate(cases)
+    ]
+    selected = select_versions(bronze_frame(spark, entity, versions), entity)
+    places = {row._version_batch: row[column] for row in convert_and_validate(selected, entity).collect()}
+    assert {text: places[number] for number, text in enumerate(cases)} == cases
 
 
 def test_every_entity_has_cases() -> None:
@@ -196,7 +200,8 @@ def test_rules(spark: SparkSession, name: str) -> None:
         for number, (changed, _, _) in enumerate(CASES[name])
     ]
     bronze = bronze_frame(spark, entity, versions)
-    judged = {row._version_batch: row for row in parse_and_validate(bronze, entity).collect()}
+    selected = select_versions(bronze, entity)
+    judged = {row._version_batch: row for row in convert_and_validate(selected, entity).collect()}
     for number, (changed, rules, flags) in enumerate(CASES[name]):
         row = judged[number]
         assert (changed, sorted(row._rules)) == (changed, rules)

@@ -18,6 +18,7 @@ from medallion.engines.postgres import quote, transaction
 from medallion.names import GOLD, LAYERS, lake_table
 from medallion.project import manifest
 from medallion.project.contracts import gold_tables
+from medallion.project.declarations import declarations
 from medallion.run import lease
 from medallion.run.attempts import attempt_of
 from medallion.settings import settings
@@ -56,19 +57,20 @@ def fixture_project(request: pytest.FixtureRequest) -> Iterator[Path]:
 def forget_manifest() -> None:
     """Clear what was read from a manifest."""
     manifest.manifest.cache_clear()
+    declarations.cache_clear()
     gold_tables.cache_clear()
 
 
-Models = Callable[[dict[str, Any]], None]
+Models = Callable[..., None]
 
 
 @pytest.fixture
 def declare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Models]:
     """Let the package read a manifest that the test writes."""
 
-    def write(content: dict[str, Any]) -> None:
-        (tmp_path / "trino").mkdir(exist_ok=True)
-        (tmp_path / "trino" / "manifest.json").write_text(json.dumps(content))
+    def write(content: dict[str, Any], engine: str = "trino") -> None:
+        (tmp_path / engine).mkdir(exist_ok=True)
+        (tmp_path / engine / "manifest.json").write_text(json.dumps(content))
         forget_manifest()
 
     monkeypatch.setattr(manifest, "MANIFESTS", tmp_path)

@@ -1,30 +1,51 @@
 """Two small tables, as a project would declare them."""
 
-from medallion_spark.entity import Entity
-from medallion_spark.kinds import DECIMAL, DOUBLE, INTEGER, TEXT, TIMESTAMP
+from collections.abc import Sequence
+from typing import Any
 
-DEVICES = Entity(
-    name="devices",
-    key=("device_id",),
+from medallion_spark.entity import Entity
+from medallion_spark.sql import quote
+
+
+def entity(name: str, key: Sequence[str], columns: dict[str, str], **others: Any) -> Entity:
+    """Return a declaration whose select names each column."""
+    fields: dict[str, Any] = {
+        "natural_key": [*key],
+        "descriptions": {column: f"It's the {column}." for column in columns},
+        "projection": ", ".join(quote(column) for column in columns),
+        "alias": name,
+        "reads": [*columns],
+        "required": [],
+        "checks": {},
+        "flags": {},
+        "bucketed_by": None,
+        "buckets": 4,
+    }
+    return Entity(name=name, key=[*key], columns=columns, **fields | others)
+
+
+DEVICES = entity(
+    "devices",
+    ["device_id"],
     # Names that need quotes: with a blank and a dot, and a word of SQL.
-    columns={"device_id": TEXT, "serial no.": TEXT, "order": DECIMAL, "status": TEXT},
-    also_required=("status",),
-    rejects={"status": "status not in ('on', 'off')", "order": "`order` < 0"},
+    {"device_id": "text", "serial no.": "text", "order": "decimal(18,2)", "status": "text"},
+    required=["status"],
+    checks={"status_invalid": "status in ('on', 'off')", "order_invalid": "`order` >= 0"},
 )
-READINGS = Entity(
-    name="readings",
-    key=("device_id", "reading_id"),
-    columns={
-        "device_id": TEXT,
-        "reading_id": INTEGER,
-        "sensor": TEXT,
-        "taken_at": TIMESTAMP,
-        "value": DECIMAL,
-        "latitude": DOUBLE,
+READINGS = entity(
+    "readings",
+    ["device_id", "reading_id"],
+    {
+        "device_id": "text",
+        "reading_id": "bigint",
+        "sensor": "text",
+        "taken_at": "timestamp",
+        "value": "decimal(18,2)",
+        "latitude": "double",
     },
-    also_required=("value",),
-    rejects={"value": "value < 0", "latitude": "latitude not between -90 and 90"},
+    required=["value"],
+    checks={"value_invalid": "value >= 0", "latitude_invalid": "latitude between -90 and 90"},
     flags={"from_the_future": "taken_at > timestamp '2100-01-01 00:00:00'"},
     bucketed_by="device_id",
 )
-ENTITIES = {entity.name: entity for entity in (DEVICES, READINGS)}
+ENTITIES = {each.name: each for each in (DEVICES, READINGS)}

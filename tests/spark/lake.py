@@ -8,7 +8,7 @@ from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
-from medallion_spark.entity import Entity
+from medallion_spark.entity import CHANGED_AT, Entity
 from medallion_spark.run import Run, RunContext
 from medallion_spark.sql import quote
 from medallion_spark.update import update_entities
@@ -26,13 +26,13 @@ def version(
     digest: str | None = None,
     **source: Any,
 ) -> Values:
-    """Return a bronze row: `source` columns, updated `at` seconds after the epoch of these tests."""
-    updated_at = EPOCH + timedelta(seconds=at)
+    """Return a bronze row: `source` columns, changed `at` seconds after the epoch of these tests."""
+    changed_at = EPOCH + timedelta(seconds=at)
     hashed = {name: value for name, value in source.items() if value is not None} | {
-        "updated_at": str(updated_at)
+        CHANGED_AT: str(changed_at)
     }
     return source | {
-        "updated_at": updated_at,
+        CHANGED_AT: changed_at,
         "_op": op,
         "_hash": digest or hashlib.md5(json.dumps(hashed, sort_keys=True).encode()).hexdigest(),
         "_extracted_at": EPOCH + timedelta(days=1, seconds=batch if extracted is None else extracted),
@@ -42,8 +42,8 @@ def version(
 
 def bronze_columns(entity: Entity) -> dict[str, str]:
     """Return the columns of a bronze table, and their types, as bronze models create them for a source of text."""
-    return {name: "string" for name in entity.columns} | {
-        "updated_at": "timestamp",
+    return {name: "string" for name in entity.reads} | {
+        CHANGED_AT: "timestamp",
         "_op": "string",
         "_hash": "string",
         "_extracted_at": "timestamp",
@@ -74,7 +74,7 @@ class Lake:
         schema = ", ".join(f"{quote(name)} {sql_type}" for name, sql_type in frame.dtypes)
         self.spark.sql(
             f"create table if not exists lake.bronze.{entity} ({schema}) using iceberg"
-            " partitioned by (months(updated_at))"
+            f" partitioned by (months({CHANGED_AT}))"
         )
         frame.writeTo(f"lake.bronze.{entity}").append()
 

@@ -1,76 +1,41 @@
-"""Declarations that contradict themselves, and how the project's are found."""
+"""Declarations as Airflow passes them."""
 
-import sys
-from collections.abc import Iterator
-from pathlib import Path
+import json
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 
-import entities
-from medallion_spark.entity import Entity, declared_entities
-from medallion_spark.kinds import TEXT
+from medallion_spark.entity import Entity
 
-EVENTS: dict[str, Any] = {"name": "events", "key": ("id",), "columns": {"id": TEXT, "at": TEXT}}
+from .fixtures import DEVICES, READINGS, entity
+
+FIELDS: dict[str, Any] = asdict(READINGS)
+
+
+def test_declaration_is_read_from_json() -> None:
+    for declared in (DEVICES, READINGS):
+        assert Entity.from_json(json.dumps(asdict(declared))) == declared
 
 
 @pytest.mark.parametrize(
-    ("changed", "message"),
+    ("text", "message"),
     [
-        ({"key": ()}, "events has no key: name the columns that identify a row"),
-        ({"key": ("nr",)}, "does not declare: nr"),
-        ({"also_required": ("nr",), "rejects": {"mr": "true"}}, "does not declare: mr, nr"),
-        ({"columns": {"id": TEXT, "_state": TEXT}}, "reserved names: _state"),
-        ({"columns": {"id": TEXT, "_text_id": TEXT}}, "reserved names: _text_id"),
-        ({"columns": {"id": TEXT, "At": TEXT}}, "write At in lower case"),
-        ({"name": "Events"}, "write Events in lower case"),
-        ({"bucketed_by": "at"}, "bucketed by at: choose a column of its key"),
-        ({"buckets": 32}, "has 32 buckets"),
-        ({"buckets": 0}, "has 0 buckets"),
+        ("{", "is no JSON"),
+        ("[]", "must be a JSON object with alias, bucketed_by"),
+        (json.dumps({name: value for name, value in FIELDS.items() if name != "key"}), "must be a JSON object with"),
+        (json.dumps(FIELDS | {"key": "device_id"}), "key of an entity has the wrong type: 'device_id'"),
+        (json.dumps(FIELDS | {"columns": []}), "columns of an entity has the wrong type"),
+        (json.dumps(FIELDS | {"buckets": "4"}), "buckets of an entity has the wrong type"),
+        (json.dumps(FIELDS | {"bucketed_by": 1}), "bucketed_by of an entity has the wrong type"),
     ],
-)
-def test_contradiction_is_named(changed: dict[str, Any], message: str) -> None:
+)  # fmt: skip
+def test_declaration_that_cannot_be_used_is_explained(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Entity(**EVENTS | changed)
+        Entity.from_json(text)
 
 
 def test_partitions_and_names() -> None:
-    assert Entity(**EVENTS).partitioned_by is None
-    assert Entity(**EVENTS, bucketed_by="id").partitioned_by == "bucket(4, `id`)"
-    assert Entity(**EVENTS, bucketed_by="id", buckets=16).partitioned_by == "bucket(16, `id`)"
-    assert Entity(**EVENTS).staging_name == "stg_events"
-
-
-@pytest.fixture
-def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The project's package, without a module."""
-    before = set(sys.modules)
-    monkeypatch.setattr(entities, "__path__", [str(tmp_path)])
-    yield tmp_path
-    for name in set(sys.modules) - before:
-        del sys.modules[name]
-
-
-def declare(package: Path, module: str, *names: str) -> None:
-    declared = ", ".join(f'Entity("{name}", ("id",), {{"id": TEXT}})' for name in names)
-    (package / f"{module}.py").write_text(
-        "from medallion_spark.entity import Entity\nfrom medallion_spark.kinds import TEXT\n"
-        f"ENTITIES = [{declared}]\n"
-    )
-
-
-def test_project_without_entities_has_none(package: Path) -> None:
-    assert declared_entities() == {}
-
-
-def test_entities_of_all_modules_are_found(package: Path) -> None:
-    declare(package, "one", "events", "devices")
-    declare(package, "two", "readings")
-    assert list(declared_entities()) == ["events", "devices", "readings"]
-
-
-def test_entity_that_is_declared_twice_is_named(package: Path) -> None:
-    declare(package, "one", "events")
-    declare(package, "two", "events")
-    with pytest.raises(ValueError, match="Declare each entity once in include/spark_jobs/entities: events"):
-        declared_entities()
+    events = entity("events", ["id"], {"id": "text"})
+    assert (events.partitioned_by, events.staging_name) == (None, "stg_events")
+    assert entity("events", ["id"], {"id": "text"}, bucketed_by="id").partitioned_by == "bucket(4, `id`)"

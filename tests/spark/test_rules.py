@@ -6,7 +6,7 @@ import pytest
 from pyspark.sql import Row, SparkSession
 
 from medallion_spark.entity import Entity
-from medallion_spark.versions import parse_and_validate
+from medallion_spark.versions import convert_and_validate, select_versions
 
 from .fixtures import DEVICES, READINGS
 from .lake import bronze_frame, version
@@ -38,7 +38,7 @@ CASES: list[tuple[Entity, dict[str, Any], dict[str, Any], list[str], list[str]]]
 
 @pytest.fixture(scope="module")
 def judged(spark: SparkSession) -> dict[int, Row]:
-    """The cases as rows of `parse_and_validate`, by their number."""
+    """The cases as rows of `convert_and_validate`, by their number."""
     rows: dict[int, Row] = {}
     for entity in (DEVICES, READINGS):
         versions = [
@@ -46,7 +46,8 @@ def judged(spark: SparkSession) -> dict[int, Row]:
             for number, (of, row, changed, _, _) in enumerate(CASES)
             if of is entity
         ]
-        validated = parse_and_validate(bronze_frame(spark, entity, versions), entity).collect()
+        selected = select_versions(bronze_frame(spark, entity, versions), entity)
+        validated = convert_and_validate(selected, entity).collect()
         rows |= {row._version_batch: row for row in validated}
     return rows
 

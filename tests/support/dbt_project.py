@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from stack.build import PARSE
 from stack.settings import ROOT
 
 DBT = ROOT / "include" / "dbt"
@@ -16,6 +17,7 @@ PRODUCT = (
     "profiles.yml",
     "macros/medallion",
     "tests/generic/medallion",
+    "tests/medallion",
     "models/columns.md",
 )
 TARGETS = ("trino", "spark")
@@ -55,7 +57,7 @@ def parsed_fixture(cache: Path) -> Path:
 
 def parse(project: Path, engine: str) -> None:
     """Parse a dbt project for an engine, as `make manifest` does."""
-    command: list[str | Path] = [Path(sys.executable).with_name("dbt"), "--no-version-check", "parse"]
+    command: list[str | Path] = [Path(sys.executable).with_name("dbt"), "--no-version-check", *PARSE[engine]]
     command += ["--target", engine, "--target-path", project / "target" / engine]
     command += ["--project-dir", project, "--profiles-dir", project]
     done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)

@@ -22,27 +22,8 @@ SHOP = (
     "include/dbt/models/**/*.yml",
     "include/dbt/macros/shop",
     "include/dbt/tests/generic/shop",
-    "include/spark_jobs/entities/shop.py",
 )
 MADE = shutil.ignore_patterns(".git", ".stack", ".hypothesis", ".*_cache", "__pycache__", "target", "logs")
-# How a project would declare the tables of the fixture project.
-ENTITIES = '''\
-"""The entities of the plant."""
-
-from collections.abc import Sequence
-
-from medallion_spark.entity import Entity
-from medallion_spark.kinds import DECIMAL, TEXT, TIMESTAMP
-
-ENTITIES: Sequence[Entity] = (
-    Entity(name="devices", key=("device_id",), columns={"device_id": TEXT, "site": TEXT}),
-    Entity(
-        name="readings",
-        key=("reading_id",),
-        columns={"reading_id": TEXT, "device_id": TEXT, "read_at": TIMESTAMP, "amount": DECIMAL},
-    ),
-)
-'''
 
 
 def environment(project: Path) -> dict[str, str]:
@@ -73,7 +54,7 @@ def copy_without_shop(project: Path) -> Path:
     if (ROOT / ".mypy_cache").exists():  # it saves half a minute
         shutil.copytree(ROOT / ".mypy_cache", project / ".mypy_cache")
     # The patterns match all models, also those of a project that has the shop no more.
-    for pattern in (*SHOP, "include/spark_jobs/entities/[!_]*.py"):
+    for pattern in SHOP:
         for path in [*project.glob(pattern)]:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     return project
@@ -83,5 +64,4 @@ def copy_with_fixture(project: Path) -> Path:
     """Copy the project with the tables of the fixture project in place of the shop's, and return the new folder."""
     copy_without_shop(project)
     shutil.copytree(FIXTURE_MODELS, project / "include" / "dbt" / "models", dirs_exist_ok=True)
-    (project / "include" / "spark_jobs" / "entities" / "plant.py").write_text(ENTITIES)
     return project

@@ -1,73 +1,74 @@
-"""The declaration of an entity of silver, and the lookup of the entities that the project declares."""
+"""A table of silver staging as the project declares it: in dbt's YAML and in the select of its model."""
 
-import importlib
-import pkgutil
-from collections import Counter
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
+from typing import Any, get_origin
 
-import entities
-from medallion_spark.kinds import Kind
 from medallion_spark.sql import quote
 
-# Columns that the jobs add, in the table or while they work.
-RESERVED = {
-    "updated_at", "_raw_key", "_key", "_has_key", "_rules", "_flags", "_state", "_op", "_hash", "_row", "_batch",
-    "_version_batch", "_extracted_at", "_first_extracted_at", "_is_new", "_is_delete", "_is_rejected", "_is_gone",
-    "_is_superseded", "_is_change", "_decides", "_decider", "_silver_before", "_winner",
-}  # fmt: skip
-# Prefix of the columns that hold each column's text while it is parsed.
-TEXT_PREFIX = "_text_"
+# The version's time, in bronze, silver staging and quarantine.
+CHANGED_AT = "updated_at"
+# Prefix of the columns that hold each value before it is converted.
+GIVEN_PREFIX = "_given_"
 
 
 @dataclass(frozen=True)
 class Entity:
-    """An entity of silver: its key, its columns, the conditions that reject a row and those that flag it.
+    """A table of silver staging: its key, its columns, the conditions of an accepted row and those that flag a row.
 
-    `name` is that of its bronze model. `key` is the natural key, always required. A row is rejected as
-    `<column>_missing` or `<column>_unparsable` if a required column is null, and as `<column>_invalid` if the column
-    meets its condition in `rejects`. An optional column that does not parse flags the row `unparsable_<column>`; each
-    condition in `flags` flags it by its name. Conditions are Spark SQL over the parsed columns, true for a bad row;
-    a null column meets none of them.
+    `name` is that of its bronze model, whose rows `natural_key` identifies. `projection` is what the model's select
+    has between `select` and `from`, `alias` its name for the bronze table, `reads` the columns of bronze in it.
+    `columns` maps names to data types (see `conversion`). A row is rejected as `<column>_missing` or
+    `<column>_unparsable` if a column of `key` or `required` is null, and by the name of each condition in `checks` that
+    is false. An optional column that can't be converted flags the row `unparsable_<column>`; each condition in `flags`
+    flags it by its name. Conditions are Spark SQL over the converted columns; a null neither breaks nor meets one.
 
-    `bucketed_by` is the key column that spreads the table over `buckets` partitions; leave it out for a table that
-    stays small. Every hour writes a file to each bucket, and every reader opens all of them: few buckets are best.
+    `bucketed_by` is the column of the key that spreads the table over `buckets` partitions. Every hour writes a file to
+    each bucket, and every reader opens all of them: few buckets are best.
     """
 
     name: str
-    key: tuple[str, ...]
-    columns: Mapping[str, Kind]
-    also_required: tuple[str, ...] = ()
-    rejects: Mapping[str, str] = field(default_factory=dict)
-    flags: Mapping[str, str] = field(default_factory=dict)
-    bucketed_by: str | None = None
-    buckets: int = 4
+    natural_key: list[str]
+    key: list[str]
+    columns: Mapping[str, str]
+    descriptions: Mapping[str, str]
+    projection: str
+    alias: str
+    reads: list[str]
+    required: list[str]
+    checks: Mapping[str, str]
+    flags: Mapping[str, str]
+    bucketed_by: str | None
+    buckets: int
 
-    def __post_init__(self) -> None:
-        """Raise ValueError if the declaration contradicts itself."""
-        if not self.key:
-            raise ValueError(f"{self.name} has no key: name the columns that identify a row")
-        if unknown := {*self.key, *self.also_required, *self.rejects} - self.columns.keys():
+    @classmethod
+    def from_json(cls, text: str) -> "Entity":
+        """Parse a declaration, as Airflow passes it; raise ValueError if a field is missing or of the wrong type."""
+        try:
+            values: Any = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"The declaration of an entity is no JSON ({error}): {text[:200]!r}") from error
+        names = {field.name for field in fields(cls)}
+        if not isinstance(values, dict) or values.keys() != names:
             raise ValueError(
-                f"{self.name} names columns that it does not declare: {', '.join(sorted(unknown))}"
+                f"The declaration of an entity must be a JSON object with {', '.join(sorted(names))}, and is"
+                f" {text[:200]!r}"
             )
-        if clashing := [name for name in self.columns if name in RESERVED or name.startswith(TEXT_PREFIX)]:
-            raise ValueError(
-                f"{self.name} has columns with reserved names: {', '.join(clashing)}. Rename them at the source"
-            )
-        for name in (self.name, *self.columns):
-            if name != name.lower():
-                raise ValueError(f"{self.name}: write {name} in lower case, as bronze does")
-        if self.bucketed_by is not None and self.bucketed_by not in self.key:
-            raise ValueError(f"{self.name} is bucketed by {self.bucketed_by}: choose a column of its key")
-        # The buckets that a run touches are gathered as bits of an integer.
-        if not 1 <= self.buckets <= 31:
-            raise ValueError(f"{self.name} has {self.buckets} buckets: choose 1 to 31")
+        for field in fields(cls):
+            origin: Any = get_origin(field.type)
+            expected = dict if origin is Mapping else origin or field.type
+            value = values[field.name]
+            if field.name == "bucketed_by" and value is None:
+                continue
+            if type(value) is not (str if field.name == "bucketed_by" else expected):
+                raise ValueError(f"{field.name} of an entity has the wrong type: {value!r}")
+        return cls(**values)
 
     @property
-    def required(self) -> tuple[str, ...]:
-        """The columns without which a row is rejected: the key and `also_required`."""
-        return (*self.key, *self.also_required)
+    def never_null(self) -> list[str]:
+        """The columns without which a row is rejected: the key and `required`."""
+        return [*self.key, *self.required]
 
     @property
     def partitioned_by(self) -> str | None:
@@ -75,18 +76,11 @@ class Entity:
         return f"bucket({self.buckets}, {quote(self.bucketed_by)})" if self.bucketed_by else None
 
     @property
+    def identity(self) -> str:
+        """What identifies and places the rows of the table: if it changes, the table is replaced."""
+        return json.dumps([self.natural_key, self.key, self.bucketed_by, self.bucketed_by and self.buckets])
+
+    @property
     def staging_name(self) -> str:
         """The name of the entity's table, and of its dbt model."""
         return f"stg_{self.name}"
-
-
-def declared_entities() -> dict[str, Entity]:
-    """Return the entities that the modules of the package `entities` declare, by name."""
-    declared = [
-        entity
-        for module in pkgutil.iter_modules(entities.__path__, "entities.")
-        for entity in importlib.import_module(module.name).ENTITIES
-    ]
-    if repeated := [name for name, count in Counter(entity.name for entity in declared).items() if count > 1]:
-        raise ValueError(f"Declare each entity once in include/spark_jobs/entities: {', '.join(repeated)}")
-    return {entity.name: entity for entity in declared}

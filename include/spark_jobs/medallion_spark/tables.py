@@ -1,5 +1,7 @@
 """The Iceberg tables of silver staging: their definitions, and how rows are merged into them."""
 
+import logging
+import re
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import and_
@@ -8,16 +10,19 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from medallion_spark.entity import CHANGED_AT
 from medallion_spark.sql import column, quote, text_literal
+
+log = logging.getLogger("build_entities")
 
 # Marks rows that a merge deletes.
 IS_GONE = "_is_gone"
 
-QUARANTINE_KEY = ("entity", "key", "updated_at", "_op", "_hash")
+QUARANTINE_KEY = ("entity", "key", CHANGED_AT, "_op", "_hash")
 QUARANTINE_COLUMNS = {
     "entity": ("string", "silver entity, named as its bronze model"),
     "key": ("string", "natural key as the source spells it, a JSON array"),
-    "updated_at": ("timestamp", "when the source last changed the row"),
+    CHANGED_AT: ("timestamp", "when the source last changed the row"),
     "rules": ("array<string>", "rules that the version breaks, by name"),
     "row": ("string", "source columns as JSON, nulls left out"),
     "superseded": ("boolean", "whether another version decides the state of this key in silver"),
@@ -52,6 +57,34 @@ PROPERTIES = {
 }
 
 
+# Table property: the identity that the table was created with (see `Entity.identity`).
+IDENTITY = "medallion.identity"
+
+
+def create_table(
+    spark: SparkSession,
+    table: str,
+    columns: Mapping[str, tuple[str, str]],
+    partitioned_by: str | None,
+    target_file_bytes: int,
+    identity: str = "",
+) -> None:
+    """Create an Iceberg table, if it is missing; `columns` maps names to SQL type and comment.
+
+    Safe while the driver of a killed attempt does the same.
+    """
+    definitions = ", ".join(_definition(name, *column) for name, column in columns.items())
+    try:
+        spark.sql(f"create namespace if not exists {table.rpartition('.')[0]}")
+        spark.sql(
+            f"create table if not exists {table} ({definitions})"
+            f" {_layout(partitioned_by, target_file_bytes, identity)}"
+        )
+    except Exception:
+        if not spark.catalog.tableExists(table):
+            raise
+
+
 def ensure_table(
     spark: SparkSession,
     table: str,
@@ -59,30 +92,88 @@ def ensure_table(
     partitioned_by: str | None,
     target_file_bytes: int,
 ) -> None:
-    """Create an Iceberg table, or add the columns that it lacks.
-
-    `columns` maps names to SQL type and comment. Safe while the driver of a killed attempt does the same.
-    """
-    definitions = {
-        name: f"{quote(name)} {sql_type} comment {text_literal(comment)}"
-        for name, (sql_type, comment) in columns.items()
-    }
-    if spark.catalog.tableExists(table):
-        present = spark.table(table).columns
-        if missing := [definition for name, definition in definitions.items() if name not in present]:
-            spark.sql(f"alter table {table} add columns ({', '.join(missing)})")
+    """Create an Iceberg table, or add the columns that it lacks."""
+    if not spark.catalog.tableExists(table):
+        create_table(spark, table, columns, partitioned_by, target_file_bytes)
         return
+    present = spark.table(table).columns
+    if missing := [_definition(name, *column) for name, column in columns.items() if name not in present]:
+        spark.sql(f"alter table {table} add columns ({', '.join(missing)})")
+
+
+def fit_table(
+    spark: SparkSession, table: str, columns: Mapping[str, tuple[str, str]], identity: str
+) -> list[str]:
+    """Widen the types of a table that Iceberg can widen; return what else differs from its declaration.
+
+    A difference means that the table must be replaced. Nothing is changed then.
+    """
+    present = dict(spark.table(table).dtypes)
+    changed = {
+        name: (present[name], sql_type)
+        for name, (sql_type, _) in columns.items()
+        if name in present and present[name] != sql_type
+    }
+    stored = next(
+        (row.value for row in spark.sql(f"show tblproperties {table}").collect() if row.key == IDENTITY), None
+    )
+    differences = [
+        f"{name} was {old}, is {new}" for name, (old, new) in changed.items() if not _widens(old, new)
+    ]
+    differences += [f"{name} is new" for name in columns if name not in present]
+    differences += [f"{name} is declared no more" for name in present if name not in columns]
+    # A table of an earlier release has no identity.
+    if stored not in (None, identity):
+        differences.append(f"keys and partitions were {stored}, are {identity}")
+    if differences:
+        return differences
+    for name, (old, new) in changed.items():
+        log.info("%s: widens %s from %s to %s", table, name, old, new)
+        spark.sql(f"alter table {table} alter column {quote(name)} type {new}")
+    if stored is None:
+        spark.sql(f"alter table {table} set tblproperties ('{IDENTITY}' = {text_literal(identity)})")
+    return []
+
+
+def replace_table(
+    rows: DataFrame,
+    table: str,
+    columns: Mapping[str, tuple[str, str]],
+    partitioned_by: str | None,
+    target_file_bytes: int,
+    identity: str,
+) -> None:
+    """Replace a table by `rows`, in one commit; its earlier snapshots stay readable."""
+    view = f"medallion_rows_{table.rpartition('.')[2]}"
+    commented = (
+        column(name).alias(name, metadata={"comment": comment}) for name, (_, comment) in columns.items()
+    )
+    rows.select(*commented).createOrReplaceTempView(view)
+    layout = _layout(partitioned_by, target_file_bytes, identity)
+    rows.sparkSession.sql(f"create or replace table {table} {layout} as select * from {view}")
+
+
+def _definition(name: str, sql_type: str, comment: str) -> str:
+    return f"{quote(name)} {sql_type} comment {text_literal(comment)}"
+
+
+def _layout(partitioned_by: str | None, target_file_bytes: int, identity: str) -> str:
     properties = PROPERTIES | {"write.target-file-size-bytes": str(target_file_bytes)}
-    pairs = ", ".join(f"'{name}' = '{value}'" for name, value in properties.items())
-    try:
-        spark.sql(f"create namespace if not exists {table.rpartition('.')[0]}")
-        spark.sql(
-            f"create table if not exists {table} ({', '.join(definitions.values())}) using iceberg"
-            f" {f'partitioned by ({partitioned_by})' if partitioned_by else ''} tblproperties ({pairs})"
-        )
-    except Exception:
-        if not spark.catalog.tableExists(table):
-            raise
+    if identity:
+        properties |= {IDENTITY: identity}
+    pairs = ", ".join(f"'{name}' = {text_literal(value)}" for name, value in properties.items())
+    partitions = f"partitioned by ({partitioned_by})" if partitioned_by else ""
+    return f"using iceberg {partitions} tblproperties ({pairs})"
+
+
+def _widens(old: str, new: str) -> bool:
+    """Return whether Iceberg can widen a column's type in place."""
+    if (old, new) in (("int", "bigint"), ("float", "double")):
+        return True
+    digits = [re.fullmatch(r"decimal\((\d+),(\d+)\)", each) for each in (old, new)]
+    return bool(
+        digits[0] and digits[1] and digits[0][2] == digits[1][2] and int(digits[0][1]) < int(digits[1][1])
+    )
 
 
 def _load(spark: SparkSession, table: str) -> tuple[Any, Any]:

@@ -11,13 +11,15 @@ from pyspark.sql import DataFrame, Observation, Row
 from pyspark.sql import functions as F
 
 from medallion_spark import tables, versions
-from medallion_spark.entity import Entity
+from medallion_spark.entity import CHANGED_AT, Entity
 from medallion_spark.run import Run
 from medallion_spark.sql import quote, text_literal
 
 log = logging.getLogger("build_entities")
 
 SETTINGS: dict[str, bool | float | int | str | None] = {
+    # A cast in a select that fails stops the run, instead of a null; decimals are written without an exponent.
+    "spark.sql.ansi.enabled": True,
     "spark.sql.session.timeZone": "UTC",
     # Literals name the buckets to read already; looking for more partitions to skip only costs time.
     "spark.sql.optimizer.dynamicPartitionPruning.enabled": False,
@@ -34,13 +36,16 @@ class EntityError(Exception):
 class EntityChanges:
     """Changes of an entity: computed rows of `resolve_versions`, and a condition that covers their keys in the table.
 
-    `is_new`: nothing was ever written to its table.
+    `is_new`: nothing was ever written to its table. `is_replaced`: the table does not fit the declaration.
+    `is_whole`: all of bronze was read for a table that has rows, so that rows of others are to be deleted.
     """
 
     entity: Entity
     rows: DataFrame
     bounds: str
     is_new: bool
+    is_replaced: bool
+    is_whole: bool
 
 
 @dataclass(frozen=True)
@@ -75,19 +80,27 @@ def resolve_entity(run: Run, entity: Entity) -> EntityChanges | None:
     bronze_table, table = run.bronze_table(entity), run.staging_table(entity)
     if not spark.catalog.tableExists(bronze_table):
         raise ValueError(f"{bronze_table} does not exist: run the bronze model {entity.name} first")
-    ensure_table(run, table, versions.staging_columns(entity), entity.partitioned_by)
+    columns = versions.staging_columns(entity)
+    differences: list[str] = []
+    if spark.catalog.tableExists(table):
+        differences = tables.fit_table(spark, table, columns, entity.identity)
+    else:
+        tables.create_table(
+            spark, table, columns, entity.partitioned_by, context.target_file_bytes, entity.identity
+        )
+    if differences:
+        log.info("%s: rebuilds the table, whose declaration changed: %s", entity.name, "; ".join(differences))
     silver = spark.table(table)
-    # A new or lost table is built from all of bronze.
+    # A new or lost table is built from all of bronze, and so is one whose declaration changed.
     is_new = tables.is_new(spark, table)
-    whole = run.is_rebuild or is_new
-    after = 0 if whole else context.published_batch
+    is_whole = run.is_rebuild or bool(differences)
+    after = 0 if is_whole or is_new else context.published_batch
     bronze = spark.table(bronze_table).where(f"_batch > {after} and _batch <= {context.batch}")
     versions.check_columns(bronze, bronze_table, entity)
-    incoming = versions.parse_and_validate(bronze, entity)
-    if whole:
-        bounds = "true"
-        existing = versions.with_parsed_key(silver, entity).where("false")
-    else:
+    incoming = versions.convert_and_validate(versions.select_versions(bronze, entity), entity)
+    existing = None
+    bounds = "true"
+    if not is_whole and not is_new:
         has_new_files = tables.may_have_rows(spark, bronze_table, after)
         if not (materialised := materialise_incoming(run, incoming, entity) if has_new_files else None):
             log.info("%s: nothing new", entity.name)
@@ -96,11 +109,11 @@ def resolve_entity(run: Run, entity: Entity) -> EntityChanges | None:
         existing = versions.with_parsed_key(silver.where(bounds), entity).join(incoming, "_key", "left_semi")
     # Unlike a cache, a checkpoint cuts the plan, so that later queries over these rows are planned quickly.
     rows = versions.resolve_versions(incoming, existing).localCheckpoint()
-    return EntityChanges(entity, rows, bounds, is_new)
+    return EntityChanges(entity, rows, bounds, is_new, bool(differences), is_whole)
 
 
 def materialise_incoming(run: Run, incoming: DataFrame, entity: Entity) -> tuple[DataFrame, str] | None:
-    """Compute `incoming`, versions from `parse_and_validate`; None if there are none.
+    """Compute `incoming`, versions from `convert_and_validate`; None if there are none.
 
     Return the versions, and an SQL condition of literals that covers all rows of their keys in the entity's table: the
     buckets that they are in, if the table has any.
@@ -129,7 +142,7 @@ def materialise_incoming(run: Run, incoming: DataFrame, entity: Entity) -> tuple
 
 def count_outcomes(changes: Sequence[EntityChanges]) -> list[Outcome]:
     """Count the states of the resolved rows of each entity, with one query over all."""
-    rejected_at = F.when(F.col("_is_rejected"), F.unix_micros("updated_at"))
+    rejected_at = F.when(F.col("_is_rejected"), F.unix_micros(CHANGED_AT))
     counts = [
         each.rows.agg(
             F.lit(each.entity.name).alias("entity"),
@@ -157,27 +170,37 @@ def entity_names(outcomes: Sequence[Outcome]) -> str:
 
 
 def write_quarantine(run: Run, outcomes: list[Outcome]) -> None:
-    """Update the quarantine: one commit for all entities of the submit."""
-    rejecting = [outcome for outcome in outcomes if outcome.counts.rejected_to is not None or run.is_rebuild]
-    if not rejecting:
-        return
+    """Update the quarantine: one commit for all entities of the submit, and one for those that are compared whole."""
+    compared = [outcome for outcome in outcomes if outcome.changes.is_whole]
+    rejecting = [
+        outcome
+        for outcome in outcomes
+        if not outcome.changes.is_whole and outcome.counts.rejected_to is not None
+    ]
+    for group in (compared, rejecting):
+        if group:
+            write_quarantined(run, group, whole=group is compared)
+
+
+def write_quarantined(run: Run, outcomes: list[Outcome], whole: bool) -> None:
+    """Write the rejected versions of some entities; with `whole` those that are rejected no more are deleted."""
     ensure_table(run, run.quarantine, tables.QUARANTINE_COLUMNS, "entity")
     rows = reduce(
         DataFrame.unionAll,
         (
             versions.select_quarantine(outcome.changes.rows, outcome.entity, run.context.batch)
-            for outcome in rejecting
+            for outcome in outcomes
         ),
     )
     # With literal names and times the files of other entities, and old files, are skipped.
-    bounds = f"quarantine.entity in ({entity_names(rejecting)})"
-    if not run.is_rebuild:
-        first = min(outcome.counts.rejected_from for outcome in rejecting)
-        last = max(outcome.counts.rejected_to for outcome in rejecting)
-        bounds += f" and quarantine.updated_at between timestamp_micros({first}) and timestamp_micros({last})"
-    tables.merge_differing(
-        rows, run.quarantine, tables.QUARANTINE_KEY, bounds, keep=["row"], whole=run.is_rebuild
-    )
+    bounds = f"quarantine.entity in ({entity_names(outcomes)})"
+    if not whole:
+        first = min(outcome.counts.rejected_from for outcome in outcomes)
+        last = max(outcome.counts.rejected_to for outcome in outcomes)
+        bounds += (
+            f" and quarantine.{CHANGED_AT} between timestamp_micros({first}) and timestamp_micros({last})"
+        )
+    tables.merge_differing(rows, run.quarantine, tables.QUARANTINE_KEY, bounds, keep=["row"], whole=whole)
 
 
 def write_entity(run: Run, outcome: Outcome) -> None:
@@ -185,10 +208,19 @@ def write_entity(run: Run, outcome: Outcome) -> None:
     entity, table = outcome.entity, run.staging_table(outcome.entity)
     rows = versions.select_changes(outcome.changes.rows, entity, run.context.batch)
     key = (entity.bucketed_by or entity.key[0], "_raw_key")
-    if outcome.changes.is_new:
+    if outcome.changes.is_replaced:
+        tables.replace_table(
+            rows,
+            table,
+            versions.staging_columns(entity),
+            entity.partitioned_by,
+            run.context.target_file_bytes,
+            entity.identity,
+        )
+    elif outcome.changes.is_new:
         # A new table is written even if there is no row, so that it is not new afterwards. A retry writes the same.
         rows.writeTo(table).overwrite(F.lit(True))
-    elif run.is_rebuild:
+    elif outcome.changes.is_whole:
         tables.merge_differing(rows, table, key, "true", whole=True)
     elif outcome.counts.changes:
         tables.merge(rows, table, key, outcome.changes.bounds)
@@ -234,5 +266,5 @@ def update_entities(run: Run, entities: Sequence[Entity]) -> None:
         outcomes = count_outcomes(changes)
         write_quarantine(run, outcomes)
         list(pool.map(write, outcomes))
-        if accounted := [outcome for outcome in outcomes if outcome.counts.read or run.is_rebuild]:
+        if accounted := [outcome for outcome in outcomes if outcome.counts.read or outcome.changes.is_whole]:
             write_accounts(run, accounted)

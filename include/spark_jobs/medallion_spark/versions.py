@@ -1,8 +1,8 @@
 """From row versions in bronze to rows of silver: pure steps from DataFrame to DataFrame, the same for every entity.
 
-`parse_and_validate` parses versions and applies the entity's rules; `resolve_versions` joins them with the rows of
-silver that have the same keys and decides each row's state; `select_changes`, `select_quarantine` and `ACCOUNTS` are
-what a run writes.
+`select_versions` runs the entity's select, and `convert_and_validate` converts its values and applies the entity's
+rules. `resolve_versions` joins the versions with the rows of silver that have the same keys and decides each row's
+state; `select_changes`, `select_quarantine` and `ACCOUNTS` are what a run writes.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,15 +12,19 @@ from operator import and_
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from medallion_spark.entity import TEXT_PREFIX, Entity
-from medallion_spark.kinds import strip_blanks
-from medallion_spark.sql import column
+from medallion_spark.conversion import ConversionError, convert, given, spark_type
+from medallion_spark.entity import CHANGED_AT, GIVEN_PREFIX, Entity
+from medallion_spark.sql import column, quote
 
 BRONZE_BOOKKEEPING = ("_op", "_hash", "_extracted_at", "_batch")
+# What a select carries along, besides its own columns: bookkeeping of bronze, and two that are computed of its columns.
+CARRIED = {CHANGED_AT: CHANGED_AT, "_op": "_op", "_hash": "_hash", "_extracted_at": "_extracted_at"} | {
+    "_version_batch": "_batch", "_row": "_medallion_row", "_raw_key": "_medallion_raw_key",
+}  # fmt: skip
 
 # The order of versions, most significant column first, and the columns by which two versions are the same.
-ORDER = ("updated_at", "_version_batch", "_is_delete", "_hash")
-IDENTITY = ("updated_at", "_is_delete", "_hash")
+ORDER = (CHANGED_AT, "_version_batch", "_is_delete", "_hash")
+IDENTITY = (CHANGED_AT, "_is_delete", "_hash")
 
 # Aggregates over the rows of `resolve_versions`. After `read` four outcomes add up to it, each version counted once;
 # the last two count the keys that the versions touched.
@@ -36,7 +40,7 @@ ACCOUNTS = {
 }
 
 BOOKKEEPING_TYPES = {
-    "updated_at": ("timestamp", "when the source last changed the row"),
+    CHANGED_AT: ("timestamp", "when the source last changed the row"),
     "_raw_key": ("string", "natural key as the source spells it, a JSON array: one row each"),
     "_flags": ("array<string>", "doubts about an accepted row, by name"),
     "_rules": ("array<string>", "rules that the deciding version breaks, by name; empty if it is accepted"),
@@ -59,66 +63,94 @@ def _select_names(conditions: Mapping[str, Column]) -> Column:
     return F.array_compact(names).cast("array<string>")
 
 
-def _text(name: str) -> Column:
-    return column(TEXT_PREFIX + name)
+def _given(name: str) -> Column:
+    return column(GIVEN_PREFIX + name)
 
 
 def _is_unparsable(name: str) -> Column:
-    return _text(name).isNotNull() & column(name).isNull()
+    return _given(name).isNotNull() & column(name).isNull()
 
 
 def staging_columns(entity: Entity) -> dict[str, tuple[str, str]]:
     """Return the columns of the entity's table, in order: name to SQL type and comment."""
-    typed = {name: (kind.sql_type, kind.comment) for name, kind in entity.columns.items()}
-    return typed | BOOKKEEPING_TYPES
+    declared = {
+        name: (spark_type(data_type), entity.descriptions[name]) for name, data_type in entity.columns.items()
+    }
+    return declared | BOOKKEEPING_TYPES
 
 
 def check_columns(bronze: DataFrame, table: str, entity: Entity) -> None:
-    """Raise ValueError naming the columns of the entity that its table of bronze lacks."""
-    if missing := [name for name in (*entity.columns, "updated_at") if name not in bronze.columns]:
+    """Raise ValueError naming the columns that the entity's select reads, and its table of bronze lacks."""
+    needed = dict.fromkeys([*entity.reads, *entity.natural_key, CHANGED_AT])
+    if missing := [name for name in needed if name not in bronze.columns]:
         raise ValueError(
-            f"{table} lacks {', '.join(missing)}: add the column to its bronze model, or remove it from the entity"
+            f"{table} lacks {', '.join(missing)}, which the select of {entity.staging_name} reads: put the column back"
+            " at the source, or take it out of the select"
         )
 
 
-def parse_and_validate(bronze: DataFrame, entity: Entity) -> DataFrame:
-    """Parse the bronze versions of an entity and apply its rules.
+def select_versions(bronze: DataFrame, entity: Entity) -> DataFrame:
+    """Run the entity's select over bronze versions.
 
-    In: rows of the entity's bronze table. Out: one row per version, with these columns:
-
-    the entity's typed columns: all but the key are null unless the version is an accepted upsert.
-    `_has_key`: whether the key parsed.
-    `_key`: identity of the parsed key, or of the version if the key did not parse.
-    `_row`: the source's columns as JSON, for rejected versions only.
-    `updated_at`, `_raw_key`, `_rules`, `_flags`, `_op`, `_hash`, `_version_batch`, `_extracted_at`.
+    In: rows of the entity's bronze table. Out: one row per version, with the select's columns and those of CARRIED:
+    `_row` has the source's columns as JSON, `_raw_key` the natural key as the source spells it.
     """
     source = [column(name) for name in bronze.columns if name not in BRONZE_BOOKKEEPING]
-    # Spark's default format cuts times to milliseconds; bronze has microseconds. X is the offset: Z in UTC.
+    # Spark's default formats cut times to milliseconds; bronze has microseconds. X is the offset: Z in UTC.
     row = F.to_json(
-        F.struct(*source), {"timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSX", "timeZone": "UTC"}
+        F.struct(*source),
+        {
+            "timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSX",
+            "timestampNTZFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSS",
+            "timeZone": "UTC",
+        },
     )
-    parsed = bronze.select(
-        "updated_at",
-        "_op",
-        "_hash",
-        "_extracted_at",
-        F.col("_batch").alias("_version_batch"),
-        row.alias("_row"),
-        _json_array(entity.key).alias("_raw_key"),
-        *(strip_blanks(column(name).cast("string")).alias(TEXT_PREFIX + name) for name in entity.columns),
-    ).withColumns({name: kind.parse(_text(name)) for name, kind in entity.columns.items()})
+    view = f"medallion_{entity.name}"
+    bronze.withColumns(
+        {CARRIED["_row"]: row, CARRIED["_raw_key"]: _json_array(entity.natural_key)}
+    ).createOrReplaceTempView(view)
+    carried = ", ".join(f"{quote(name)} as {quote(alias)}" for alias, name in CARRIED.items())
+    # The lines end before a comment of the select can swallow what follows.
+    return bronze.sparkSession.sql(
+        f"select {carried},\n{entity.projection}\nfrom {view} as {quote(entity.alias)}"
+    )
+
+
+def convert_and_validate(selected: DataFrame, entity: Entity) -> DataFrame:
+    """Convert the values of an entity's select to their declared types, and apply the entity's rules.
+
+    In: rows of `select_versions`. Out: one row per version, with these columns:
+
+    the entity's declared columns: all but the key are null unless the version is an accepted upsert.
+    `_has_key`: whether the key could be converted.
+    `_key`: identity of the converted key, or of the version if the key could not be converted.
+    `_row`: the source's columns as JSON, for rejected versions only.
+    CHANGED_AT, `_raw_key`, `_rules`, `_flags`, `_op`, `_hash`, `_version_batch`, `_extracted_at`.
+
+    Raises ValueError if the select returns a column in a type that can't become the declared one.
+    """
+    types = {field.name: field.dataType for field in selected.schema}
+    converted = {}
+    for name, data_type in entity.columns.items():
+        try:
+            converted[name] = convert(_given(name), types[name], data_type)
+        except ConversionError as error:
+            raise ValueError(
+                f"{entity.staging_name}.{name}: {error}. Convert it in the select, or declare another data_type"
+            ) from error
+    parsed = selected.select(
+        *CARRIED,
+        *(given(column(name), types[name]).alias(GIVEN_PREFIX + name) for name in entity.columns),
+    ).withColumns(converted)
 
     is_upsert = F.col("_op") == "upsert"
-    optional = [name for name in entity.columns if name not in entity.required]
+    optional = [name for name in entity.columns if name not in entity.never_null]
     judged = parsed.withColumns(
         {
             "_rules": _select_names(
-                {f"{name}_missing": is_upsert & _text(name).isNull() for name in entity.required}
-                | {f"{name}_unparsable": is_upsert & _is_unparsable(name) for name in entity.required}
-                | {
-                    f"{name}_invalid": is_upsert & F.expr(condition)
-                    for name, condition in entity.rejects.items()
-                }
+                {f"{name}_missing": is_upsert & _given(name).isNull() for name in entity.never_null}
+                | {f"{name}_unparsable": is_upsert & _is_unparsable(name) for name in entity.never_null}
+                | {rule: is_upsert & ~F.expr(condition) for rule, condition in entity.checks.items()}
             ),
             "_flags": _select_names(
                 {f"unparsable_{name}": _is_unparsable(name) for name in optional}
@@ -135,10 +167,10 @@ def parse_and_validate(bronze: DataFrame, entity: Entity) -> DataFrame:
             column(name) if name in entity.key else F.when(is_accepted, column(name)).alias(name)
             for name in entity.columns
         ),
-        "updated_at",
+        CHANGED_AT,
         "_raw_key",
         F.when(has_key, _json_array(entity.key))
-        .otherwise(_json_array(("_raw_key", "updated_at", "_op", "_hash")))
+        .otherwise(_json_array(("_raw_key", CHANGED_AT, "_op", "_hash")))
         .alias("_key"),
         has_key.alias("_has_key"),
         "_rules",
@@ -152,15 +184,15 @@ def parse_and_validate(bronze: DataFrame, entity: Entity) -> DataFrame:
 
 
 def with_parsed_key(silver: DataFrame, entity: Entity) -> DataFrame:
-    """Add to rows of the entity's table the identity of their parsed key, `_key`, as `parse_and_validate` does."""
+    """Add to rows of the entity's table the identity of their parsed key, `_key`, as `convert_and_validate` does."""
     return silver.withColumn("_key", _json_array(entity.key))
 
 
-def resolve_versions(versions: DataFrame, existing: DataFrame) -> DataFrame:
+def resolve_versions(versions: DataFrame, existing: DataFrame | None) -> DataFrame:
     """Decide the state of each row version, given the rows of silver that have the same parsed keys.
 
-    In: `versions` from `parse_and_validate`; `existing` from `with_parsed_key`, with every row of each parsed key in
-    `versions`. Out: a row per version (`_is_new`) and per existing row, with these columns:
+    In: `versions` from `convert_and_validate`; `existing` from `with_parsed_key`, with every row of each parsed key in
+    `versions`, None if silver has none. Out: a row per version (`_is_new`) and per existing row, with these columns:
 
     `_is_delete`, `_is_rejected`: properties of the version itself.
     `_decides`: whether it is the deciding version of its raw key.
@@ -178,15 +210,20 @@ def resolve_versions(versions: DataFrame, existing: DataFrame) -> DataFrame:
     latest_first = of_raw_key.orderBy(*(F.desc(name) for name in (*ORDER, "_is_new")))
     silver_now = F.struct("_state", "_first_extracted_at", *ORDER)
 
-    history = (
-        versions.withColumn("_is_new", F.lit(True))
-        .withColumnRenamed("_extracted_at", "_first_extracted_at")
-        .unionByName(
+    history = versions.withColumn("_is_new", F.lit(True)).withColumnRenamed(
+        "_extracted_at", "_first_extracted_at"
+    )
+    if existing is None:
+        history = history.withColumn("_state", F.lit(None).cast("string"))
+    else:
+        history = history.unionByName(
             existing.withColumns({"_is_new": F.lit(False), "_has_key": F.lit(True)}).drop("_batch"),
             allowMissingColumns=True,
         )
-        .withColumns({"_is_delete": F.col("_op") == "delete", "_is_rejected": F.size("_rules") > 0})
-        .repartition("_key")  # serves all windows below: one shuffle
+    history = (
+        history.withColumns(
+            {"_is_delete": F.col("_op") == "delete", "_is_rejected": F.size("_rules") > 0}
+        ).repartition("_key")  # serves all windows below: one shuffle
     )
     raw_keys = history.withColumns(
         {
@@ -231,7 +268,7 @@ def select_quarantine(rows: DataFrame, entity: Entity, batch: int) -> DataFrame:
     """
     return (
         rows.where("_is_rejected")
-        .groupBy(F.col("_raw_key").alias("key"), "updated_at", "_op", "_hash")
+        .groupBy(F.col("_raw_key").alias("key"), CHANGED_AT, "_op", "_hash")
         .agg(
             # Prefer the version as read from bronze, with its latest batch there, to its row in silver.
             F.max_by(
@@ -247,7 +284,7 @@ def select_quarantine(rows: DataFrame, entity: Entity, batch: int) -> DataFrame:
         .select(
             F.lit(entity.name).alias("entity"),
             "key",
-            "updated_at",
+            CHANGED_AT,
             "_op",
             "_hash",
             "_latest.*",

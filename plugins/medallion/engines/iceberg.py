@@ -54,6 +54,14 @@ def has_columns(catalog: Catalog, table: str, columns: set[str]) -> bool:
     return loaded is not None and columns <= {field.name for field in loaded.schema().fields}
 
 
+def columns_and_properties(catalog: Catalog, table: str) -> tuple[dict[str, str], dict[str, str]] | None:
+    """Return a table's columns with Iceberg's types, and its properties; None if it does not exist."""
+    loaded = _load_if_present(catalog, table)
+    if loaded is None:
+        return None
+    return {field.name: str(field.field_type) for field in loaded.schema().fields}, loaded.properties
+
+
 def has_rows_above(catalog: Catalog, table: str, batch: int) -> bool:
     """Return whether some data file of a table may hold a row with `_batch` > `batch`."""
     return any(catalog.load_table(table).scan(row_filter=f"_batch > {batch}").plan_files())

@@ -33,9 +33,9 @@ class SourceTable:
 
 
 @cache
-def manifest() -> dict[str, Any]:
-    """Return dbt's manifest for Trino. Raises ManifestError if it was not built."""
-    path = MANIFESTS / "trino" / "manifest.json"
+def manifest(engine: str = "trino") -> dict[str, Any]:
+    """Return dbt's manifest for an engine. Raises ManifestError if it was not built."""
+    path = MANIFESTS / engine / "manifest.json"
     try:
         return dict(json.loads(path.read_bytes()))
     except FileNotFoundError:

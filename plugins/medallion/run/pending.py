@@ -4,9 +4,17 @@ import logging
 
 from airflow.sdk.exceptions import AirflowFailException
 
-from medallion.engines.iceberg import columns_at, has_columns, has_rows_above, is_empty, load_lake
+from medallion.engines.iceberg import (
+    columns_and_properties,
+    columns_at,
+    has_columns,
+    has_rows_above,
+    is_empty,
+    load_lake,
+)
 from medallion.engines.postgres import transaction
 from medallion.names import BRONZE, SILVER, lake_table, staging_table
+from medallion.project.declarations import declarations
 from medallion.project.manifest import model_columns, model_tables
 from medallion.run.state import RunState
 from medallion.store.pipeline import forget_published_snapshots
@@ -17,10 +25,10 @@ log = logging.getLogger(__name__)
 def tables_with_new_rows(run: RunState, tables: list[str]) -> list[str]:
     """Return the bronze tables whose entities must be updated.
 
-    They are the tables with rows above the published batch, and those whose silver table lacks a described column.
-    All of them are returned if a rebuild was requested, if a model with rows was never published, or if a published
-    table is gone; in the last case the recorded snapshots are cleared as well, so that silver and gold are compared
-    whole. Reads Iceberg metadata only: the greatest `_batch` of each data file.
+    They are the tables with rows above the published batch, and those without a silver table. All of them are returned
+    if a rebuild was requested, if a model with rows was never published, if a published table is gone, or if a silver
+    table is not the declared one. In the last two cases the recorded snapshots are cleared as well, so that silver and
+    gold are compared whole. Reads metadata of Iceberg only: schemas, and the greatest `_batch` of each data file.
 
     Raises AirflowFailException if a table has rows of a later batch than this run's: then the gold database, which
     holds the state, is not the one that the lake was written with.
@@ -40,23 +48,30 @@ def tables_with_new_rows(run: RunState, tables: list[str]) -> list[str]:
         )
     published = {name: run.snapshots[name] for name in model_tables() & run.snapshots.keys()}
     lost = [name for name, snapshot in published.items() if columns_at(catalog, name, snapshot) is None]
+    declared = declarations()
+    silver = {
+        name: columns_and_properties(catalog, lake_table(SILVER, staging_table(name))) for name in tables
+    }
+    changed_declarations = [
+        name for name, found in silver.items() if found and not declared[name].fits(*found)
+    ]
     if lost:
         log.warning(
             "The published snapshots of %s are gone. Silver and gold are compared whole.", ", ".join(lost)
         )
+    if changed_declarations:
+        log.warning(
+            "The declarations of %s changed. Their tables are made again, and silver and gold are compared whole.",
+            ", ".join(map(staging_table, changed_declarations)),
+        )
+    if lost or changed_declarations:
         with transaction() as cursor:
             forget_published_snapshots(cursor)
-    if lost or run.rebuild != "none":
+    if lost or changed_declarations or run.rebuild != "none":
         return tables
     if not all(is_empty(catalog, name) for name in model_tables() - run.snapshots.keys()):
         return tables
-    described = model_columns()
-
-    def lacks_columns(name: str) -> bool:
-        silver = lake_table(SILVER, staging_table(name))
-        return not has_columns(catalog, silver, described[silver])
-
-    return [name for name in tables if name in changed or lacks_columns(name)]
+    return [name for name in tables if name in changed or not silver[name]]
 
 
 def tables_without_work(run: RunState, tables: list[str]) -> list[str]:

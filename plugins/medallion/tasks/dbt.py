@@ -14,7 +14,17 @@ from cosmos.exceptions import CosmosDbtRunError
 from cosmos.operators.local import DbtSourceLocalOperator, DbtTestLocalOperator
 
 from medallion.engines.leftovers import cancel_on_kill
-from medallion.names import BUILD_ENTITIES, ENGINES, FRESHNESS, MODELS, TEST_TASK, Group, lake_table, model_of
+from medallion.names import (
+    BUILD_ENTITIES,
+    ENGINES,
+    FRESHNESS,
+    MODELS,
+    TEST_TASK,
+    TESTS_OF_EVERY_TABLE,
+    Group,
+    lake_table,
+    model_of,
+)
 from medallion.project.manifest import MANIFESTS, schemas
 from medallion.run.test_results import collect_test_result
 from medallion.settings import DBT_PROJECT, THRIFT_CONNECTION, TRINO_CONNECTION, settings
@@ -117,10 +127,16 @@ def dbt_models(group: Group, pool_slots: int = 1) -> DbtTaskGroup:
     return task_group
 
 
-def dbt_tests(engine: Engine, **selection: str) -> DbtTestLocalOperator:
-    """Return a task that runs tests on existing tables; `selection`: its `task_id`, and dbt's selectors."""
+def dbt_tests(engine: Engine, tables: str = "", **selection: str) -> DbtTestLocalOperator:
+    """Return a task that runs tests on existing tables; `selection`: its `task_id`, and dbt's selectors.
+
+    `tables`: template for the tables that the tests of every table read; all of them if it is empty.
+    """
     task = DbtTestLocalOperator(
-        env=dict(ENVIRONMENT[engine]), **selection, **engine_arguments(engine), **RUN_ARGUMENTS
+        env=ENVIRONMENT[engine] | {"MEDALLION_TESTED": tables},
+        **selection,
+        **engine_arguments(engine),
+        **RUN_ARGUMENTS,
     )
     cancel_on_kill(task)
     return task
@@ -128,10 +144,12 @@ def dbt_tests(engine: Engine, **selection: str) -> DbtTestLocalOperator:
 
 def entity_tests() -> DbtTestLocalOperator:
     """Return the tests of the tables that the Spark job built; of all its tables, if the job was marked as done."""
+    built = f"ti.xcom_pull(task_ids='{BUILD_ENTITIES}')"
     return dbt_tests(
         "trino",
+        tables=f"{{{{ ({built} or []) | join(' ') }}}}",
         task_id=TEST_TASK,
-        select=f"{{{{ (ti.xcom_pull(task_ids='{BUILD_ENTITIES}') or ['tag:entity']) | join(' ') }}}}",
+        select=f"{TESTS_OF_EVERY_TABLE} {{{{ ({built} or ['tag:entity']) | join(' ') }}}}",
         # Cautious leaves out tests that also read a model built later.
         indirect_selection="cautious",
     )

@@ -10,6 +10,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from medallion.maintenance import MIN_INPUT_FILES
 from medallion.names import COMPACT, MEASURE, SILVER, SPARK_TASK, lake_table, staging_table
+from medallion.project.declarations import declarations
 from medallion.project.manifest import entities, source_tables
 from medallion.run.pending import tables_with_new_rows
 from medallion.run.state import RunState
@@ -65,7 +66,8 @@ class EntitiesOperator(SparkJobOperator):
         self.built = tables_with_new_rows(run, self.entities)
         if not self.built:
             raise AirflowSkipException("Bronze got no new rows since the last publication.")
-        return ["--entities", ",".join(self.built)]
+        declared = declarations()
+        return [argument for name in self.built for argument in ("--entity", declared[name].json())]
 
     def execute(self, context: Context) -> list[str]:  # type: ignore[override]  # Spark's own returns nothing
         """Build them; return the names of their tables, without the schema."""

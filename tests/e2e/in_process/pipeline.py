@@ -23,6 +23,7 @@ from medallion.engines.leftovers import tag
 from medallion.engines.postgres import transaction
 from medallion.names import BEGIN, BRONZE, ENGINES, HOURLY_DAG, Group, group_of, model_of, task_id
 from medallion.project.contracts import GoldTable, gold_tables
+from medallion.project.declarations import declarations
 from medallion.project.manifest import build_tasks, entities, model_nodes
 from medallion.publish import audit, publish
 from medallion.run import lease
@@ -184,7 +185,11 @@ class InProcessPipeline:
         self.idle[run_id] = self.idle.get(run_id, set()) - changed.keys() | idle
         if idle == changed.keys():
             raise AirflowSkipException
-        request = {"entities": list(itertools.chain(*changed.values())), "run": state.json()}
+        declared = declarations()
+        request = {
+            "entities": [declared[name].json() for name in itertools.chain(*changed.values())],
+            "run": state.json(),
+        }
         self.spark.stdin.write(json.dumps(request) + "\n")
         self.spark.stdin.flush()
         outcome = self.spark.stdout.readline()

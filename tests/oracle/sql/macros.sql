@@ -7,7 +7,7 @@ create macro parse_integer(value) as
 
 create macro parse_decimal(value) as
     case
-        when regexp_full_match(parse_text(value), '-?[0-9]+(\.[0-9]{1,2})?')
+        when regexp_full_match(parse_text(value), '-?[0-9]+(\.([0-9]{1,2}|[0-9]{2}0+))?')
             then try_cast(parse_text(value) as decimal(18, 2))
     end;
 
@@ -17,11 +17,11 @@ create macro parse_coordinate(value) as
             then try_cast(parse_text(value) as double)
     end;
 
--- The pattern keeps the cast from taking year 0, hour 24, fractions and zones.
+-- The pattern keeps the cast from taking year 0, hour 24, longer fractions and zones.
 create macro parse_timestamp(value) as
     case
         when regexp_full_match(
-            parse_text(value), '[0-9]{4}-[0-9]{2}-[0-9]{2} ([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]'
+            parse_text(value), '[0-9]{4}-[0-9]{2}-[0-9]{2} ([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?'
         )
         and not starts_with(parse_text(value), '0000')
             then try_cast(parse_text(value) as timestamp)

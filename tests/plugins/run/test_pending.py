@@ -7,18 +7,26 @@ import pyarrow as pa
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.table import Table
+from pyiceberg.types import LongType, StringType
 
+from medallion.project.declarations import IDENTITY, declarations
 from medallion.project.manifest import model_columns, model_tables
 from medallion.run.pending import tables_with_new_rows, tables_without_work
 from medallion.run.state import RunState
 
 from ..conftest import Query, create_catalog
 
+# Columns of silver staging that are declared as another type than text.
+TYPES = {"read_at": pa.timestamp("us"), "amount": pa.decimal128(18, 2)}
+
 
 def fill(catalog: SqlCatalog) -> None:
     """Create every model's table: bronze.readings has rows of the batches 3 and 4, the others of batch 3."""
     for name, columns in model_columns().items():
-        types = {column: pa.string() for column in columns} | {"_batch": pa.int64()}
+        types = {column: TYPES.get(column, pa.string()) for column in columns} | {"_batch": pa.int64()}
+        if not name.startswith("silver.stg_"):
+            types = dict.fromkeys(types, pa.string()) | {"_batch": pa.int64()}
         table = catalog.create_table(name, pa.schema(list(types.items())))
         for batch in [3, 4] if name == "bronze.readings" else [3]:
             table.append(row_of(batch))
@@ -137,11 +145,57 @@ def test_lake_that_is_ahead_of_the_store_is_not_read_in_part(lake: SqlCatalog, r
         tables_with_new_rows(run(0, rebuild=rebuild), ["devices", "readings"])
 
 
-def test_silver_table_that_lacks_a_column_gets_it(lake: SqlCatalog) -> None:
+def test_missing_silver_table_is_built(lake: SqlCatalog) -> None:
     run = runs_on(lake)
-    with lake.load_table("silver.stg_devices").update_schema() as update:
+    snapshots = run(4).snapshots
+    del snapshots["silver.stg_devices"]
+    before = run(4, snapshots=snapshots)
+    lake.drop_table("silver.stg_devices")
+    lake.create_table("silver.stg_devices", pa.schema([("device_id", pa.string()), ("site", pa.string())]))
+    assert not tables_with_new_rows(before, ["devices", "readings"])
+    lake.drop_table("silver.stg_devices")
+    assert tables_with_new_rows(before, ["readings"]) == ["readings"]
+
+
+def lose_column(table: Table) -> None:
+    with table.update_schema() as update:
         update.delete_column("site")
-    assert tables_with_new_rows(run(4), ["devices", "readings"]) == ["devices"]
+
+
+def gain_column(table: Table) -> None:
+    with table.update_schema() as update:
+        update.add_column("colour", StringType())
+
+
+def change_type(table: Table) -> None:
+    with table.update_schema(allow_incompatible_changes=True) as update:
+        update.delete_column("site")
+    with table.update_schema() as update:
+        update.add_column("site", LongType())
+
+
+def change_key(table: Table) -> None:
+    with table.transaction() as transaction:
+        transaction.set_properties({IDENTITY: '[["site"], ["site"], null, null]'})
+
+
+@pytest.mark.parametrize("change", [lose_column, gain_column, change_type, change_key])
+def test_changed_declaration_has_all_compared(
+    gold: Query, lake: SqlCatalog, change: Callable[[Table], None]
+) -> None:
+    run = runs_on(lake)
+    gold("update audit.pipeline set published_snapshots = '{\"gold.readings_by_day\": 1}'")
+    assert not tables_with_new_rows(run(4), ["devices", "readings"])
+    change(lake.load_table("silver.stg_devices"))
+    assert tables_with_new_rows(run(4), ["devices", "readings"]) == ["devices", "readings"]
+    assert gold("select published_snapshots from audit.pipeline") == [({},)]
+
+
+def test_table_of_its_declaration_is_unchanged(lake: SqlCatalog) -> None:
+    run = runs_on(lake)
+    with lake.load_table("silver.stg_devices").transaction() as transaction:
+        transaction.set_properties({IDENTITY: declarations()["devices"].identity})
+    assert not tables_with_new_rows(run(4), ["devices", "readings"])
 
 
 def test_published_table_that_is_gone_has_all_compared(gold: Query, lake: SqlCatalog) -> None:

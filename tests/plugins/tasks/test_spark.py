@@ -11,6 +11,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from medallion.engines import leftovers
 from medallion.engines.leftovers import tag
+from medallion.project.declarations import declarations
 from medallion.run.state import RunState, claim_run
 from medallion.settings import SPARK_JOBS
 from medallion.tasks import spark
@@ -51,7 +52,7 @@ def test_entities_with_new_rows_are_built(gold: Query, new_rows: list[str]) -> N
     job = build_entities()
     option, run, *arguments = prepare(job, BUILD)
     assert (option, json.loads(run)) == ("--run", asdict(claim_run(BUILD)))
-    assert arguments == ["--entities", "readings"]
+    assert arguments == ["--entity", declarations()["readings"].json()]
     assert job.application == str(SPARK_JOBS / "build_entities.py")
 
 
@@ -61,7 +62,8 @@ def test_built_entities_are_returned_for_their_tests(
     monkeypatch.setattr(SparkSubmitOperator, "execute", lambda self, context: None)
     job = build_entities()
     new_rows.append("devices")
-    assert prepare(job, BUILD)[-1] == "readings,devices"
+    built = [json.loads(argument)["name"] for argument in prepare(job, BUILD)[3::2]]
+    assert built == ["readings", "devices"]
     assert job.execute({}) == ["stg_readings", "stg_devices"]
 
 

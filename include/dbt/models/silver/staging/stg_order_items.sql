@@ -1,2 +1,9 @@
--- Built by include/spark_jobs/build_entities.py from:
-select * from {{ ref('order_items') }}
+select
+    order_id,
+    order_item_id,
+    product_id,
+    seller_id,
+    shipping_limit_date,
+    price,
+    freight_value
+from {{ ref('order_items') }}

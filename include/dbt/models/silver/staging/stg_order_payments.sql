@@ -1,2 +1,7 @@
--- Built by include/spark_jobs/build_entities.py from:
-select * from {{ ref('order_payments') }}
+select
+    order_id,
+    payment_sequential,
+    payment_type,
+    payment_installments,
+    payment_value
+from {{ ref('order_payments') }}

@@ -1,2 +1,4 @@
--- Built by include/spark_jobs/build_entities.py from:
-select * from {{ ref('product_category_name_translation') }}
+select
+    product_category_name,
+    product_category_name_english
+from {{ ref('product_category_name_translation') }}

@@ -1,1 +1,5 @@
-select * from {{ ref('log_lines') }}
+select
+    `line id`,
+    `select`,
+    `user's "note"`
+from {{ ref('log_lines') }}

@@ -1,1 +1,4 @@
-select * from {{ ref('devices') }}
+select
+    device_id,
+    site
+from {{ ref('devices') }}

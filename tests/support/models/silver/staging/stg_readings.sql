@@ -1,1 +1,6 @@
-select * from {{ ref('readings') }}
+select
+    reading_id,
+    device_id,
+    read_at,
+    amount
+from {{ ref('readings') }}

@@ -1,1 +1,0 @@
-"""The project's own entities: each module here declares some, in a sequence named ENTITIES."""
