@@ -42,7 +42,7 @@ DAY = 24
 ROWS_A_COMMIT = 20
 READS = 9
 PARTITIONED_BY = {"bronze": "part", "silver": "part", "gold": ""}
-RUN = RunContext(0, 0, "none", "lake", TARGET_FILE_BYTES)
+RUN = RunContext(0, 0, "none", [], "lake", TARGET_FILE_BYTES)
 PARTITION_VALUES = {"bronze": "id div 50000", "silver": "id % 16", "gold": "0"}
 
 

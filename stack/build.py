@@ -1,13 +1,12 @@
 """Set-up after the Python packages: downloads, dbt's manifests, Java's class archive. Each is made once and kept."""
 
-import hashlib
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 
+from medallion.project.fingerprint import STAMP, dbt_code
 from stack.console import console
 from stack.environment import PROGRAMS, class_archive, environment
 from stack.errors import StackError
@@ -39,21 +38,11 @@ def last_lines(log: Path, count: int = 20) -> str:
     return "\n".join(f"  {line[:300]}" for line in shortened[-count:])
 
 
-def dbt_sources() -> str:
-    """Return a digest of every file that a manifest is made from."""
-    digest = hashlib.sha256(version("dbt-core").encode())
-    folders = (DBT / name for name in ("models", "macros", "tests"))
-    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
-    for path in sorted([*files, *DBT.glob("*.yml")]):
-        digest.update(f"{path.relative_to(DBT)}\0".encode() + path.read_bytes())
-    return digest.hexdigest()
-
-
 def make_manifests(env: dict[str, str], log: Path) -> None:
     """Make the manifests that Airflow's tasks are built from, one per engine, unless they are current."""
-    digest = dbt_sources()
+    digest = dbt_code()
     for target in TARGETS:
-        stamp = DBT / "target" / target / "sources.sha256"
+        stamp = DBT / "target" / target / STAMP
         if stamp.exists() and stamp.read_text() == digest:
             continue
         stamp.unlink(missing_ok=True)  # a killed parse leaves a partial manifest

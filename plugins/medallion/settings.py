@@ -96,6 +96,11 @@ class Settings(BaseSettings):
     max_deleted_from: int = Field(
         10, ge=1, description="Minimum number of missing rows before the deleted share is checked."
     )
+    rebuild_rows: int = Field(
+        5_000_000,
+        ge=0,
+        description="A run rebuilds what other code has made if that reads at most this many rows of bronze.",
+    )
     max_gold_age: timedelta = Field(
         timedelta(hours=3),
         gt=NOTHING,

@@ -13,7 +13,7 @@ from medallion.run.state import RunState
 STATE = RunState(
     kind="scheduled", batch=7, published_batch=5, publication=6,
     extract_from="2018-05-01 10:45:00.000000", extract_to="2018-05-01 12:00:00.000000",
-    chunk_rows=1000, snapshots={"gold.some": 42}, rebuild="none", compare_whole="none",
+    chunk_rows=1000, snapshots={"gold.some": 42}, rebuild="none", compare_whole="none", outdated=[],
     tested_rows="changed", max_deleted_share=1, max_deleted_from=1,
     lake_catalog="lake", gold_catalog="postgres_gold", target_file_bytes=1024,
 )  # fmt: skip

@@ -4,14 +4,15 @@ from typing import Any
 
 import pytest
 
+from medallion.project.fingerprint import STAMP, dbt_code
 from medallion.project.manifest import MANIFESTS, manifest, model_nodes
-from stack.build import TARGETS, dbt_sources
+from stack.build import TARGETS
 
 
 @pytest.mark.parametrize("engine", TARGETS)
 def test_manifest_is_of_the_current_files(engine: str) -> None:
-    digest = (MANIFESTS / engine / "sources.sha256").read_text()
-    assert digest == dbt_sources(), "build it again with `make manifest`"
+    digest = (MANIFESTS / engine / STAMP).read_text()
+    assert digest == dbt_code(), "build it again with `make manifest`"
 
 
 def described() -> list[Any]:

@@ -13,8 +13,7 @@ from airflow.serialization.serialized_objects import DagSerialization
 from medallion import names
 from medallion.engines.leftovers import end_earlier_attempt
 from medallion.names import Group
-from medallion.run.attempts import close_attempt
-from medallion.tasks.hooks import claim, claim_for_dbt
+from medallion.tasks.hooks import claim, claim_for_dbt, finish
 from medallion.tasks.spark import SparkJobOperator
 
 from .conftest import DAGS
@@ -89,7 +88,7 @@ def test_a_later_attempt_ends_what_the_earlier_one_left(dag_bag: DagBag) -> None
 
 
 def test_success_is_recorded_within_the_task(dag_bag: DagBag) -> None:
-    assert {task._post_execute_hook for task in tasks(dag_bag)} == {close_attempt}
+    assert {task._post_execute_hook for task in tasks(dag_bag)} == {finish}
 
 
 def test_a_killed_task_ends_what_it_runs_on_an_engine(dag_bag: DagBag) -> None:

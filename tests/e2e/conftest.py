@@ -72,6 +72,7 @@ class Stack:
             "published_batch": 0,
             "snapshots": {},
             "compare_whole": "none",
+            "outdated": [],
             "tested_rows": "changed",
             "lake_catalog": "lake",
             "gold_catalog": "postgres_gold",

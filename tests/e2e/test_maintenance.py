@@ -66,7 +66,7 @@ def read_snapshots(stack: Stack, table: str) -> list[int]:
 def compact_command(table: str) -> list[str]:
     """Return the arguments of `python -m stack` that compact the table as the task does."""
     tables = json.dumps([{"name": table, "sorted_by": [], "sort": False}])
-    context = {"batch": 0, "published_batch": 0, "rebuild": "none", "lake_catalog": "lake"}
+    context = {"batch": 0, "published_batch": 0, "rebuild": "none", "outdated": [], "lake_catalog": "lake"}
     run = json.dumps(context | {"target_file_bytes": TARGET_FILE_BYTES})
     options = ["--run", run, "--tables", tables, "--min-input-files", "5"]
     script = "include/spark_jobs/compact_tables.py"

@@ -43,7 +43,7 @@ def run_bronze(stack: Stack, first_run: str, tmp_path: Path) -> Iterator[RunBron
     def run(kind: str) -> list[tuple[Any, ...]]:
         context = {
             "kind": kind, "batch": stack.draw_batch(), "published_batch": 0, "snapshots": {},
-            "compare_whole": "none", "tested_rows": "changed", "chunk_rows": 1000,
+            "compare_whole": "none", "outdated": [], "tested_rows": "changed", "chunk_rows": 1000,
             "extract_from": "2024-01-01 00:00:00", "extract_to": "2024-02-01 00:00:00",
             "max_deleted_share": 1, "max_deleted_from": 1, "lake_catalog": "lake",
             "gold_catalog": "postgres_gold", "target_file_bytes": 128 * 1024**2,

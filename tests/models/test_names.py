@@ -18,6 +18,7 @@ RUN = {
     "kind": "scheduled", "batch": 7, "published_batch": 5, "publication": 6,
     "extract_from": "2018-05-01 10:45:00.000000", "extract_to": "2018-05-01 12:00:00.000000",
     "chunk_rows": 1000, "snapshots": {"silver.dim_lines": 42}, "rebuild": "none", "compare_whole": "none",
+    "outdated": [],
     "tested_rows": "changed", "max_deleted_share": 0.2, "max_deleted_from": 10,
     "lake_catalog": "lake", "gold_catalog": "my-gold", "target_file_bytes": 1234,
 }  # fmt: skip

@@ -19,6 +19,7 @@ from medallion.names import GOLD, LAYERS, lake_table
 from medallion.project import manifest
 from medallion.project.contracts import gold_tables
 from medallion.project.declarations import declarations
+from medallion.project.fingerprint import table_fingerprints
 from medallion.run import lease
 from medallion.run.attempts import attempt_of
 from medallion.settings import settings
@@ -264,6 +265,11 @@ def record_success(*tasks: Task) -> None:
         for task in tasks:
             open_attempt(cursor, attempt_of(task))
             close_attempt_row(cursor, attempt_of(task), "success")
+
+
+def record_present_code(gold: Query) -> None:
+    """Record that the present code has made the tables of the lake."""
+    gold("update audit.pipeline set fingerprints = %s", (json.dumps(table_fingerprints()),))
 
 
 def forget_lease(gold: Query) -> None:

@@ -78,20 +78,23 @@ class Lake:
         )
         frame.writeTo(f"lake.bronze.{entity}").append()
 
-    def run_of(self, batch: int, published: int = 0, rebuild: str = "none") -> Run:
-        """Return a run of this lake."""
+    def run_of(
+        self, batch: int, published: int = 0, rebuild: str = "none", outdated: tuple[str, ...] = ()
+    ) -> Run:
+        """Return a run of this lake. `outdated`: entities that other code has made."""
         context = RunContext(
             batch=batch,
             published_batch=published,
             rebuild=rebuild,
+            outdated=[f"silver.stg_{entity}" for entity in outdated],
             lake_catalog="lake",
             target_file_bytes=128 * 1024 * 1024,
         )
         return Run(self.spark, context)
 
-    def run(self, *entities: str, batch: int, published: int = 0, rebuild: str = "none") -> None:
-        """Run the job as its command line does."""
-        update_entities(self.run_of(batch, published, rebuild), [self.entities[name] for name in entities])
+    def run(self, *entities: str, batch: int, **run: Any) -> None:
+        """Run the job as its command line does; `run` as for `run_of`."""
+        update_entities(self.run_of(batch, **run), [self.entities[name] for name in entities])
 
     def rows(self, table: str, columns: str = "*", where: str = "true") -> list[tuple[Any, ...]]:
         """Return the rows of a silver table, sorted."""

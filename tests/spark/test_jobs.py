@@ -14,13 +14,13 @@ from medallion_spark.run import RunContext
 
 JOBS = Path(__file__).parents[2] / "include" / "spark_jobs"
 CONTEXT = {
-    "kind": "scheduled", "batch": 7, "published_batch": 5, "rebuild": "none", "snapshots": {},
+    "kind": "scheduled", "batch": 7, "published_batch": 5, "rebuild": "none", "outdated": [], "snapshots": {},
     "lake_catalog": "lake", "gold_catalog": "gold", "target_file_bytes": 1024,
 }  # fmt: skip
 
 
 def test_context_takes_its_fields_and_ignores_others() -> None:
-    assert RunContext.from_json(json.dumps(CONTEXT)) == RunContext(7, 5, "none", "lake", 1024)
+    assert RunContext.from_json(json.dumps(CONTEXT)) == RunContext(7, 5, "none", [], "lake", 1024)
 
 
 @pytest.mark.parametrize(
@@ -28,9 +28,10 @@ def test_context_takes_its_fields_and_ignores_others() -> None:
     [
         ("batch 7", "no JSON"),
         ("[7]", "must be a JSON object"),
-        (json.dumps({"batch": 7, "rebuild": "none"}), "lacks published_batch, lake_catalog, target_file_bytes"),
+        (json.dumps({"batch": 7, "rebuild": "none"}), "lacks published_batch, outdated, lake_catalog"),
         (json.dumps(CONTEXT | {"batch": "7"}), "batch of the run's context must be of type int, and is '7'"),
         (json.dumps(CONTEXT | {"lake_catalog": None}), "lake_catalog of the run's context must be of type str"),
+        (json.dumps(CONTEXT | {"outdated": ""}), "outdated of the run's context must be of type list, and is ''"),
     ],
 )  # fmt: skip
 def test_context_that_cannot_be_used_is_explained(text: str, message: str) -> None:

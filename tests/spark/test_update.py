@@ -406,6 +406,25 @@ def test_entities_side_by_side_and_a_rebuild_of_some(lake: Lake, spark: SparkSes
     assert lake.rows("stg_devices", "device_id, _batch") == [("t", 1)]
 
 
+def test_entity_that_other_code_has_made_is_rebuilt_beside_others(lake: Lake) -> None:
+    lake.capture("readings", version(batch=1, **reading("a", 1, BAD)), version(batch=1, **reading("b", 1)))
+    lake.capture(
+        "devices", version(1, 1, device_id="s", status="broken"), version(1, 1, device_id="t", status="on")
+    )
+    lake.run("readings", "devices", batch=1)
+    # The other code had neither rejected nor accepted any of them.
+    for table in ("quarantine", "stg_readings", "stg_devices"):
+        lake.spark.sql(f"delete from lake.silver.{table}")
+    lake.capture("devices", version(batch=2, at=2, device_id="u", status="broken"))
+    lake.run("readings", "devices", batch=2, published=1, outdated=("readings",))
+    assert lake.rows("quarantine", "entity, _batch") == [("devices", 2), ("readings", 2)]
+    assert lake.rows("stg_readings", "_state, _batch") == [("current", 2), ("rejected", 2)]
+    # Only the new versions of the other entity were read.
+    assert lake.rows("entity_accounts", "batch, entity, read") == [
+        (1, "devices", 2), (1, "readings", 2), (2, "devices", 1), (2, "readings", 2)
+    ]  # fmt: skip
+
+
 def test_names_that_need_quotes_are_merged_and_counted(lake: Lake) -> None:
     def device(at: int, batch: int, serial: str, order: str) -> Values:
         return version(at, batch, device_id="a", status="on", **{"serial no.": serial, "order": order})

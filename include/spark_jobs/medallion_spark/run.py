@@ -3,7 +3,7 @@
 import argparse
 import json
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, get_origin
 
 from pyspark.sql import SparkSession
 
@@ -17,6 +17,7 @@ class RunContext:
     batch: number that this run's rows carry.
     published_batch: rows above it are not published yet.
     rebuild: with `silver` all of bronze decides; `none` and `gold` change nothing here.
+    outdated: tables that other code has made; for these, too, all of bronze decides.
     lake_catalog: the Iceberg catalog.
     target_file_bytes: size that data files should have.
     """
@@ -24,6 +25,7 @@ class RunContext:
     batch: int
     published_batch: int
     rebuild: str
+    outdated: list[str]
     lake_catalog: str
     target_file_bytes: int
 
@@ -44,7 +46,8 @@ class RunContext:
             raise ValueError(
                 f"The run's context lacks {', '.join(missing)}: pass the JSON that dbt gets as MEDALLION_RUN"
             )
-        for name, expected in cls.__annotations__.items():
+        for name, annotation in cls.__annotations__.items():
+            expected: Any = get_origin(annotation) or annotation
             if type(values[name]) is not expected:
                 raise ValueError(
                     f"{name} of the run's context must be of type {expected.__name__}, and is {values[name]!r}"
@@ -67,10 +70,9 @@ class Run:
     spark: SparkSession
     context: RunContext
 
-    @property
-    def is_rebuild(self) -> bool:
-        """Whether all of bronze decides, instead of the versions since the last publication."""
-        return self.context.rebuild == "silver"
+    def rebuilds(self, entity: Entity) -> bool:
+        """Return whether all of bronze decides, instead of the versions since the last publication."""
+        return self.context.rebuild == "silver" or f"silver.{entity.staging_name}" in self.context.outdated
 
     @property
     def quarantine(self) -> str:

@@ -93,7 +93,7 @@ def resolve_entity(run: Run, entity: Entity) -> EntityChanges | None:
     silver = spark.table(table)
     # A new or lost table is built from all of bronze, and so is one whose declaration changed.
     is_new = tables.is_new(spark, table)
-    is_whole = run.is_rebuild or bool(differences)
+    is_whole = run.rebuilds(entity) or bool(differences)
     after = 0 if is_whole or is_new else context.published_batch
     bronze = spark.table(bronze_table).where(f"_batch > {after} and _batch <= {context.batch}")
     versions.check_columns(bronze, bronze_table, entity)

@@ -10,20 +10,23 @@ set
         else watermark
     end,
     -- A request stays until every layer was rebuilt for it.
-    rebuild = case when %(read_batch)s >= rebuild_batch then 'none' else rebuild end;
+    rebuild = case when %(read_batch)s >= rebuild_batch then 'none' else rebuild end,
+    outdated = case when %(read_batch)s >= rebuild_batch then '{}' else outdated end,
+    fingerprints = case when %(read_batch)s >= rebuild_batch then %(fingerprints)s else fingerprints end;
 
 delete from gold.publication;
 insert into gold.publication (run_id, batch, window_end, published_at)
 select %(run_id)s, %(batch)s, watermark, now() from audit.pipeline;
 
-insert into audit.publications (batch, run_id, window_end, published_at, published_batch, snapshots)
+insert into audit.publications (batch, run_id, window_end, published_at, published_batch, snapshots, fingerprints)
 select
     publication.batch,
     publication.run_id,
     publication.window_end,
     publication.published_at,
     pipeline.published_batch,
-    pipeline.published_snapshots
+    pipeline.published_snapshots,
+    pipeline.fingerprints
 from gold.publication
 cross join audit.pipeline
 on conflict (batch) do update set published_at = excluded.published_at;

@@ -67,6 +67,13 @@ def has_rows_above(catalog: Catalog, table: str, batch: int) -> bool:
     return any(catalog.load_table(table).scan(row_filter=f"_batch > {batch}").plan_files())
 
 
+def total_records(catalog: Catalog, table: str) -> int:
+    """Return the number of records of a table, from its metadata; 0 if it does not exist."""
+    loaded = _load_if_present(catalog, table)
+    current = loaded.current_snapshot() if loaded else None
+    return int(current.summary["total-records"] or 0) if current and current.summary else 0
+
+
 def columns_at(catalog: Catalog, table: str, snapshot_id: int) -> list[str] | None:
     """Return the columns of a table as of a snapshot; None if the table or the snapshot is gone."""
     loaded = _load_if_present(catalog, table)

@@ -34,7 +34,12 @@ class SourceTable:
 
 @cache
 def manifest(engine: str = "trino") -> dict[str, Any]:
-    """Return dbt's manifest for an engine. Raises ManifestError if it was not built."""
+    """Return dbt's manifest for an engine, as this process first read it. Raises ManifestError if it was not built."""
+    return read_manifest(engine)
+
+
+def read_manifest(engine: str = "trino") -> dict[str, Any]:
+    """Return dbt's manifest for an engine as it is now. Raises ManifestError if it was not built."""
     path = MANIFESTS / engine / "manifest.json"
     try:
         return dict(json.loads(path.read_bytes()))
@@ -74,6 +79,15 @@ def entities() -> list[str]:
         for node in model_nodes()
         if node["config"]["materialized"] == SPARK_MATERIALIZATION
     )
+
+
+def inputs() -> dict[str, set[str]]:
+    """Return, by table of the lake, the tables of models that it is built from."""
+    tables = {node["unique_id"]: table_of(node) for node in model_nodes()}
+    return {
+        table_of(node): {tables[parent] for parent in node["depends_on"]["nodes"] if parent in tables}
+        for node in model_nodes()
+    }
 
 
 def build_tasks() -> dict[str, str]:

@@ -1,16 +1,19 @@
 """Check before publishing: everything in the lake was tested and built from the same input rows."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
 from medallion.engines.postgres import transaction
-from medallion.names import Group, place_of
+from medallion.names import BUILD_ENTITIES, Group, place_of
+from medallion.project.manifest import build_tasks
 from medallion.run.attempts import run_of
 from medallion.run.history import RunHistory, load_history
 from medallion.run.state import RunState
 from medallion.store.attempts import Attempt, failed_captures, last_builder_above_bronze
+from medallion.store.runs import read_run
 
 MODEL_GROUPS = (Group.SILVER_MARTS, Group.GOLD)
 
@@ -24,7 +27,8 @@ def check_consistency(ti: Any, run: RunState) -> None:
     - another run has written since, and has not published;
     - a bronze test failed in another run;
     - a model was marked as done by hand, or left out by `up_to`;
-    - a task was cleared without its downstream tasks.
+    - a task was cleared without its downstream tasks;
+    - some tasks were cleared after a deployment, and others that it concerns were not.
 
     Raises AirflowFailException saying which task of which run to clear.
     """
@@ -33,6 +37,7 @@ def check_consistency(ti: Any, run: RunState) -> None:
         captures = failed_captures(cursor, run.published_batch, run_of(ti))
         read = max(history.batch_read_by_all(), run.published_batch)
         builder = last_builder_above_bronze(cursor, read, run_of(ti))
+        record = read_run(cursor, run_of(ti))
     for task, run_id in captures:
         # A table that was removed from the project has no task here: nothing is built from it.
         if task in history.before:
@@ -47,8 +52,22 @@ def check_consistency(ti: Any, run: RunState) -> None:
             f" published. Clear the failed task of that run, or the tasks of `{Group.SILVER_STAGING}` of this run with"
             " all downstream. The next run publishes everything in any case."
         )
+    if record and record.code_since:
+        check_rebuilt(history, run.outdated, record.code_since)
     check_models_ran(history)
     check_order_of_writes(history)
+
+
+def check_rebuilt(history: RunHistory, outdated: Iterable[str], since: datetime) -> None:
+    """Raise AirflowFailException if a table that other code has made was not built after `begin` ran last."""
+    builders, tasks = history.builders(), build_tasks()
+    for task in sorted({tasks.get(table, BUILD_ENTITIES) for table in outdated} & history.before):
+        attempt = builders.get(task)
+        if not (attempt and attempt.status == "success" and attempt.start_time >= since):
+            raise AirflowFailException(
+                f"{task} ran with other code than `begin`, which ran again later, or was marked as done by hand: clear"
+                " the run from `begin`"
+            )
 
 
 def check_models_ran(history: RunHistory) -> None:

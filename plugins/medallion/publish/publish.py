@@ -65,6 +65,7 @@ def publish(ti: Any, audited: Audited) -> dict[str, int]:
             window=(record.window_start, record.window_end),
             covers_window=history.bronze_covers_window(record.resolved_at),
             snapshots=audited["snapshots"],
+            fingerprints=record.fingerprints,
         )
         drop_staging(cursor)
         return count_published_rows(cursor)

@@ -26,9 +26,10 @@ def tables_with_new_rows(run: RunState, tables: list[str]) -> list[str]:
     """Return the bronze tables whose entities must be updated.
 
     They are the tables with rows above the published batch, and those without a silver table. All of them are returned
-    if a rebuild was requested, if a model with rows was never published, if a published table is gone, or if a silver
-    table is not the declared one. In the last two cases the recorded snapshots are cleared as well, so that silver and
-    gold are compared whole. Reads metadata of Iceberg only: schemas, and the greatest `_batch` of each data file.
+    if a rebuild was requested, if other code has made a table, if a model with rows was never published, if a published
+    table is gone, or if a silver table is not the declared one. In the last two cases the recorded snapshots are cleared
+    as well, so that silver and gold are compared whole. Reads metadata of Iceberg only: schemas, and the greatest
+    `_batch` of each data file.
 
     Raises AirflowFailException if a table has rows of a later batch than this run's: then the gold database, which
     holds the state, is not the one that the lake was written with.
@@ -67,7 +68,7 @@ def tables_with_new_rows(run: RunState, tables: list[str]) -> list[str]:
     if lost or changed_declarations:
         with transaction() as cursor:
             forget_published_snapshots(cursor)
-    if lost or changed_declarations or run.rebuild != "none":
+    if lost or changed_declarations or run.rebuild != "none" or run.outdated:
         return tables
     if not all(is_empty(catalog, name) for name in model_tables() - run.snapshots.keys()):
         return tables

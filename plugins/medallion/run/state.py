@@ -8,6 +8,7 @@ from typing import Any
 
 from medallion.engines.postgres import transaction
 from medallion.run.attempts import run_of
+from medallion.run.code import check_code
 from medallion.run.lease import hold_lease
 from medallion.run.window import RunKind, iso, minus_lookback
 from medallion.settings import settings
@@ -33,6 +34,7 @@ class RunState:
     snapshots: table -> snapshot id of the last publication.
     rebuild: the layer whose rebuild is requested, or none.
     compare_whole: none, gold or silver; tables of this layer and above are compared whole.
+    outdated: tables that other code has made, which are compared whole, too.
     tested_rows: changed or all.
     max_deleted_share, max_deleted_from: a reconciliation does not change a table if this many rows are missing, and
         more than this share of its rows.
@@ -50,6 +52,7 @@ class RunState:
     snapshots: dict[str, int]
     rebuild: str
     compare_whole: str
+    outdated: list[str]
     tested_rows: str
     max_deleted_share: float
     max_deleted_from: int
@@ -59,8 +62,10 @@ class RunState:
 
     @property
     def base_snapshots(self) -> dict[str, int]:
-        """Return the snapshots that this run's changes are compared with; none if everything is compared whole."""
-        return self.snapshots if self.rebuild == "none" else {}
+        """Return the snapshots that this run's changes are compared with; none of a table that is compared whole."""
+        if self.rebuild != "none":
+            return {}
+        return {name: snapshot for name, snapshot in self.snapshots.items() if name not in self.outdated}
 
     def json(self) -> str:
         """Return the context in one line of JSON."""
@@ -71,13 +76,15 @@ def claim_run(ti: Any, allow_deletes: bool = False) -> RunState:
     """Make sure that the run of `ti` holds the lease, and return its context.
 
     `allow_deletes`: a reconciliation accepts any share of missing rows. Raises LeaseHeldError if another run holds
-    the lease.
+    the lease, CodeChangedError if the project's files are not those that the run began with.
     """
     hold_lease(ti)
     with transaction() as cursor:
         pipeline = read_pipeline(cursor)
         run = read_run(cursor, run_of(ti))
         publication = publication_batch(cursor)
+    if run:
+        check_code(run)
     reconciles = run is not None and run.kind == RunKind.RECONCILE
     extracted: tuple[datetime | None, datetime | None] = (None, None)
     if reconciles:
@@ -98,6 +105,7 @@ def claim_run(ti: Any, allow_deletes: bool = False) -> RunState:
         rebuild=pipeline.rebuild,
         # Without recorded snapshots nothing was published yet.
         compare_whole=pipeline.rebuild if pipeline.published_snapshots else "silver",
+        outdated=pipeline.outdated,
         tested_rows="all" if reconciles else "changed",
         max_deleted_share=1 if allow_deletes else settings().max_deleted_share,
         max_deleted_from=settings().max_deleted_from,

@@ -26,6 +26,8 @@ class Pipeline:
     published_snapshots: table of the lake -> snapshot of the publication.
     holder: the run that has the lease, under the batch lease_batch.
     rebuild: the layer that is to be rebuilt, requested under rebuild_batch.
+    outdated: tables of the lake that other code has made, requested under rebuild_batch to be compared whole.
+    fingerprints: table of the lake -> fingerprint of the code that made its rows, as of the last publication.
     held_by: the run that rolled gold back and holds publishing.
     """
 
@@ -37,6 +39,8 @@ class Pipeline:
     lease_batch: int | None
     rebuild: str
     rebuild_batch: int
+    outdated: list[str]
+    fingerprints: dict[str, str]
     held_by: str | None
 
 
@@ -50,6 +54,8 @@ def _pipeline(row: Any) -> Pipeline:
         lease_batch=row.lease_batch,
         rebuild=row.rebuild,
         rebuild_batch=row.rebuild_batch,
+        outdated=row.outdated,
+        fingerprints=row.fingerprints,
         held_by=row.held_by,
     )
 
@@ -128,6 +134,17 @@ def request_rebuild(cursor: Cursor, layer: str) -> None:
     )
 
 
+def request_comparison(cursor: Cursor, tables: list[str]) -> None:
+    """Keep the request to compare tables of the lake whole until it is published, together with earlier ones."""
+    cursor.execute(
+        """
+        update audit.pipeline
+        set rebuild_batch = lease_batch, outdated = array(select unnest(outdated) union select unnest(%s::text[]))
+        """,
+        (tables,),
+    )
+
+
 def set_first_watermark(
     cursor: Cursor, history_start: datetime | None, oldest: datetime | None
 ) -> datetime | None:
@@ -149,7 +166,7 @@ def is_everything_published(cursor: Cursor, window_end: str | None) -> bool:
     """Return whether `window_end` (ISO 8601), the batch before the lease's and all requested rebuilds are published."""
     cursor.execute(
         "select watermark >= %s::timestamptz and published_batch = lease_batch - 1 and rebuild = 'none'"
-        " as published from audit.pipeline",
+        " and outdated = '{}' as published from audit.pipeline",
         (window_end,),
     )
     row: Any = cursor.fetchone()
@@ -185,11 +202,12 @@ def record_publication(
     window: tuple[datetime | None, datetime | None],
     covers_window: bool,
     snapshots: Mapping[str, int],
+    fingerprints: Mapping[str, str],
 ) -> None:
     """Move the published batch, the snapshots and the watermark, in the transaction that applied the staged rows.
 
     `read_batch`: the batch up to which every task of the run had read. `covers_window`: whether bronze holds
-    everything that the source had in `window`, UTC.
+    everything that the source had in `window`, UTC. `fingerprints`: those of the code that the run began with.
     """
     cursor.execute(
         render_sql("control/record_publication.sql"),
@@ -201,6 +219,7 @@ def record_publication(
             "window_end": window[1],
             "bronze_covers_window": covers_window,
             "snapshots": json.dumps(snapshots),
+            "fingerprints": json.dumps(fingerprints),
         },
     )
 

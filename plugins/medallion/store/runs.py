@@ -1,6 +1,8 @@
-"""`audit.runs`: the kind and the window of each run, resolved once."""
+"""`audit.runs`: the kind and the window of each run, resolved once, and the code that the run began with."""
 
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +15,8 @@ class RunRecord:
     """A row of `audit.runs`; times are UTC, None for a run without a window.
 
     extract_from: the window's start minus the lookback. resolved_at: when the window was recorded.
+    code: digest of the project's files; None if the run began under an earlier version. code_since: when the run began
+    with this code, or later requested a rebuild. fingerprints: table of the lake -> fingerprint of this code.
     """
 
     kind: str
@@ -20,6 +24,9 @@ class RunRecord:
     window_end: datetime | None
     extract_from: datetime | None
     resolved_at: datetime
+    code: str | None = None
+    code_since: datetime | None = None
+    fingerprints: dict[str, str] = field(default_factory=dict)
 
 
 def record_run(cursor: Cursor, run: Run, record: RunRecord, is_first_attempt: bool) -> RunRecord:
@@ -60,10 +67,34 @@ def record_run(cursor: Cursor, run: Run, record: RunRecord, is_first_attempt: bo
     return row
 
 
+def record_code(cursor: Cursor, run: Run, code: str, fingerprints: Mapping[str, str], requests: bool) -> None:
+    """Record the code that a run begins with, which may differ from that of an earlier attempt of its `begin`.
+
+    `requests`: the run has tables rebuilt for which no earlier run has requested it.
+    """
+    cursor.execute(
+        """
+        update audit.runs
+        set
+            code_since = case when code = %(code)s and not %(requests)s then code_since else clock_timestamp() end,
+            code = %(code)s,
+            fingerprints = %(fingerprints)s
+        where (dag_id, run_id) = (%(dag_id)s, %(run_id)s)
+        """,
+        {
+            "code": code,
+            "requests": requests,
+            "fingerprints": json.dumps(fingerprints),
+            "dag_id": run.dag_id,
+            "run_id": run.run_id,
+        },
+    )
+
+
 def read_run(cursor: Cursor, run: Run) -> RunRecord | None:
     """Return the record of a run; None if its window was never resolved."""
     cursor.execute(
-        "select kind, window_start, window_end, extract_from, resolved_at"
+        "select kind, window_start, window_end, extract_from, resolved_at, code, code_since, fingerprints"
         " from audit.runs where dag_id = %s and run_id = %s",
         (run.dag_id, run.run_id),
     )

@@ -1,4 +1,7 @@
-"""The first task of a writing run: checks its dependencies, takes the lease, resolves the window, skips idle tasks."""
+"""The first task of a writing run: checks its dependencies, takes the lease, resolves the window, skips idle tasks.
+
+It also records the code that the run begins with.
+"""
 
 from typing import Any, cast
 
@@ -10,6 +13,7 @@ from medallion.engines.postgres import transaction
 from medallion.names import BRONZE, FRESHNESS, GROUPS_UP_TO, Group, group_of, lake_table, task_id
 from medallion.project.manifest import ManifestError, source_tables
 from medallion.run.attempts import run_of
+from medallion.run.code import begin_with_code
 from medallion.run.lease import ask_lease, hold_lease, release
 from medallion.run.pending import tables_without_work
 from medallion.run.source import SourceContractError, changed_models, check_source, read_clock
@@ -53,6 +57,7 @@ class BeginRunOperator(BaseOperator):
             window = record_window(ti, kind, requested, data_interval(context))
             self.log_window(window)
             ti.xcom_push("window", window)
+            self.check_code(ti, kind, accepted=layer != NO_REBUILD)
             if kind is RunKind.SCHEDULED and is_first_attempt(ti) and is_published(window["window_end"]):
                 self.log.info("An earlier run has published this hour. Clear the run to force it.")
                 kept = ()
@@ -72,6 +77,13 @@ class BeginRunOperator(BaseOperator):
         except (ManifestError, SourceContractError, WindowError) as error:
             raise AirflowFailException(str(error)) from error
         return kind, requested
+
+    def check_code(self, ti: Any, kind: RunKind, accepted: bool) -> None:
+        """Record the code that the run begins with, and have it rebuild the tables that other code has made."""
+        try:
+            begin_with_code(ti, builds=kind is not RunKind.RECONCILE, accepted=accepted)
+        except ManifestError as error:
+            raise AirflowFailException(str(error)) from error
 
     def wait_for_lease(self, ti: Any) -> None:
         """Take the lease, or defer until the next poll."""

@@ -7,9 +7,9 @@ from typing import Any
 from airflow.sdk import Context, RetryDecision, RetryPolicy
 
 from medallion.engines.leftovers import end_earlier_attempt, tag
-from medallion.run.attempts import close_attempt
 from medallion.settings import SQL, settings
 from medallion.tasks.alerts import notifiers
+from medallion.tasks.hooks import finish
 
 # Messages of the engines and of dbt for errors that a retry cannot fix.
 PERMANENT = re.compile(
@@ -44,7 +44,7 @@ DEFAULT_ARGS: dict[str, Any] = {
     "execution_timeout": settings().task_timeout,
     "on_failure_callback": notifiers(),
     "pre_execute": end_earlier_attempt,
-    "post_execute": close_attempt,
+    "post_execute": finish,
 }
 
 DAG_ARGUMENTS: dict[str, Any] = {

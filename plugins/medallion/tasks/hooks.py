@@ -1,9 +1,14 @@
-"""Hooks that run before a task: they claim the run, hand its context to the engine, and end what an attempt left."""
+"""Hooks before a task: claim the run, hand its context to the engine, end what an attempt left; and after a task."""
 
 from typing import Any
 
 from medallion.engines.leftovers import end_earlier_attempt
+from medallion.engines.postgres import transaction
+from medallion.names import Role, place_of
+from medallion.run.attempts import close_attempt, run_of
+from medallion.run.code import check_code
 from medallion.run.state import RunState, claim_run
+from medallion.store.runs import read_run
 
 RUN_VARIABLE = "MEDALLION_RUN"  # by which dbt gets the run's context, as JSON
 
@@ -25,3 +30,18 @@ def claim_for_dbt(context: Any) -> None:
     dbt gets an environment variable and not `--vars`: changed vars force dbt to parse the whole project again.
     """
     context["ti"].task.env[RUN_VARIABLE] = claim(context).json()
+
+
+def finish(context: Any, result: Any = None) -> None:
+    """Close the row of an attempt that succeeded; a `post_execute` hook.
+
+    A task that builds tables fails instead if the code has changed since it claimed the run: dbt and Spark read the
+    files later.
+    """
+    ti = context["ti"]
+    if place_of(ti.task_id).role is Role.BUILD:
+        with transaction() as cursor:
+            run = read_run(cursor, run_of(ti))
+        if run:
+            check_code(run)
+    close_attempt(context, result)

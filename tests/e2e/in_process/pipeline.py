@@ -28,10 +28,11 @@ from medallion.project.manifest import build_tasks, entities, model_nodes
 from medallion.publish import audit, publish
 from medallion.run import lease
 from medallion.run.attempts import AttemptListener, close_attempt
+from medallion.run.code import begin_with_code
 from medallion.run.pending import tables_with_new_rows
 from medallion.run.state import RunState, claim_run
 from medallion.run.window import RunKind, Window
-from medallion.settings import SQL, TRINO_CONNECTION
+from medallion.settings import SPARK_JOBS, SQL, TRINO_CONNECTION
 from medallion.store.migrations import upgrade_store
 from medallion.store.pipeline import read_pipeline, request_rebuild
 from medallion.tasks.begin import record_window, skip_idle_tables
@@ -68,17 +69,20 @@ class InProcessPipeline:
 
     def __init__(self, environment: dict[str, str], dbt: Dbt, log: Path) -> None:
         """Start Spark with the environment of the stack's processes; it writes into `log`."""
-        self.dbt, self.log = dbt, log
+        self.environment, self.dbt, self.log = environment, dbt, log
         self.audits: dict[str, audit.Audited] = {}
         self.attempts: Counter[str] = Counter()
         self.idle: dict[str, set[str]] = {}
-        self.spark = subprocess.Popen(
+        self.spark = self.start_spark(SPARK_JOBS)
+
+    def start_spark(self, jobs: Path) -> subprocess.Popen[str]:
+        """Start Spark with the jobs of a folder."""
+        return subprocess.Popen(
             [sys.executable, Path(__file__).with_name("spark_server.py")],
-            env=environment
-            | {"PYTHONPATH": os.pathsep.join([str(ROOT / "include" / "spark_jobs"), str(ROOT / "tests")])},
+            env=self.environment | {"PYTHONPATH": os.pathsep.join([str(jobs), str(ROOT / "tests")])},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=log.open("w"),
+            stderr=self.log.open("a"),
             text=True,
         )
 
@@ -131,6 +135,7 @@ class InProcessPipeline:
             with transaction() as cursor:
                 request_rebuild(cursor, rebuild)
         record_window(ti, kind, window, window)
+        begin_with_code(ti, builds=kind is not RunKind.RECONCILE, accepted=rebuild != "none")
         takes_all_tables = ti.try_number > 1 or kind is RunKind.RECONCILE
         skipped = [] if takes_all_tables else skip_idle_tables(ti)
         remaining = [task for task in chosen if task not in skipped]

@@ -81,6 +81,7 @@ def run_after(published_batch: int, **state: Any) -> RunState:
         "snapshots": {},
         "rebuild": "none",
         "compare_whole": "none",
+        "outdated": [],
         "tested_rows": "changed",
         "max_deleted_share": 1,
         "max_deleted_from": 1,
@@ -113,8 +114,9 @@ def test_table_whose_rows_are_gone_has_no_new_rows(lake: SqlCatalog) -> None:
     assert tables_with_new_rows(run(2), ["devices", "readings"]) == ["readings"]
 
 
-def test_rebuild_reads_what_is_there(run: Run) -> None:
-    assert tables_with_new_rows(run(4, rebuild="gold"), ["devices"]) == ["devices"]
+@pytest.mark.parametrize("rebuild", [{"rebuild": "gold"}, {"outdated": ["gold.readings_by_day"]}])
+def test_rebuild_reads_what_is_there(run: Run, rebuild: dict[str, Any]) -> None:
+    assert tables_with_new_rows(run(4, **rebuild), ["devices"]) == ["devices"]
 
 
 @pytest.mark.parametrize("missing", ["gold.readings_by_day", "silver.fact_readings", "bronze.readings"])

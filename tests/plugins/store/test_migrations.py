@@ -90,13 +90,14 @@ def test_old_database_is_upgraded_without_losing_a_row(old: Query) -> None:
     assert all(before.values())
     upgrade_store()
     assert read_version()[0] == latest_version()
-    after = read_tables(old)
+    # Columns that came later are not compared.
+    after = {
+        table: [{name: row[name] for name in before[table][0]} for row in rows]
+        for table, rows in read_tables(old).items()
+    }
     for table in ("audit.data_pipeline_runs", "audit.test_results"):
         for row in before[table]:
             row["task_id"] = RENAMED.get(row["task_id"], row["task_id"])
-        for row in after[table]:
-            row.pop("layer", None)
-            row.pop("role", None)
         before[table], after[table] = (
             sorted(rows, key=lambda row: [str(row[name]) for name in sorted(row)])
             for rows in (before[table], after[table])

@@ -26,7 +26,7 @@ from medallion.settings import settings
 from medallion.tasks.begin import BeginRunOperator
 from support.task_instance import HOURLY, Task, dag_of
 
-from ..conftest import Query
+from ..conftest import Query, record_present_code
 
 HOUR = timedelta(hours=1)
 Begin = Callable[..., dict[str, Any]]
@@ -38,6 +38,7 @@ def begin(gold: Query, plant: Query, catalog: SqlCatalog, monkeypatch: pytest.Mo
     plant("insert into plant.\"Reading Log\" (reading_id, updated_at) values ('r', '2018-01-03T10:00Z')")
     for name in ("TRINO", "THRIFT", "SPARK"):
         monkeypatch.setenv(f"AIRFLOW_CONN_MEDALLION_{name}", '{"conn_type": "generic"}')
+    record_present_code(gold)
 
     def execute(
         run: str = "a",
@@ -158,8 +159,10 @@ def test_scheduled_run_ends_at_once_if_all_is_published(gold: Query, begin: Begi
         (NOON - HOUR, None, 2),
         (NOON - HOUR, "last_batch = 6", 1),  # A run, a reconciliation maybe, wrote after that.
         (NOON - HOUR, "rebuild = 'gold'", 1),
+        (NOON - HOUR, "outdated = '{gold.readings_by_day}'", 1),
+        (NOON - HOUR, "fingerprints = fingerprints - 'gold.readings_by_day'", 1),
     ],
-    ids=["later", "attempted before", "unpublished", "rebuild"],
+    ids=["later", "attempted before", "unpublished", "rebuild", "rebuild of a table", "other code"],
 )
 def test_scheduled_run_with_something_to_do_does_it_all(
     gold: Query, begin: Begin, hour: datetime, change: str | None, try_number: int

@@ -2,7 +2,11 @@
 
 {% macro compares_whole() -%}
     {%- set layers = {'none': [], 'gold': ['gold'], 'silver': ['silver', 'gold']} -%}
-    {{ return(model.schema in layers[run_context().compare_whole] or table_name(this) not in run_context().snapshots) }}
+    {{ return(
+        model.schema in layers[run_context().compare_whole]
+        or table_name(this) in run_context().outdated
+        or table_name(this) not in run_context().snapshots
+    ) }}
 {%- endmacro %}
 
 {% macro is_changed() -%}

@@ -6,7 +6,7 @@
 -#}
 {% macro run_context() -%}
     {%- set by_hand -%}
-        {"kind": null, "batch": 0, "published_batch": 0, "extract_from": null, "snapshots": {}, "compare_whole": "silver", "tested_rows": "all", "lake_catalog": "lake", "gold_catalog": "postgres_gold", "target_file_bytes": 134217728}
+        {"kind": null, "batch": 0, "published_batch": 0, "extract_from": null, "snapshots": {}, "compare_whole": "silver", "outdated": [], "tested_rows": "all", "lake_catalog": "lake", "gold_catalog": "postgres_gold", "target_file_bytes": 134217728}
     {%- endset -%}
     {{ return(fromjson(env_var('MEDALLION_RUN', by_hand) if execute else by_hand)) }}
 {%- endmacro %}

@@ -1,0 +1,13 @@
+"""Record the code that a run begins with, and the fingerprints of what made each table."""
+
+from pathlib import Path
+
+from alembic import op
+
+revision = "0004"
+down_revision = "0002"
+
+
+def upgrade() -> None:
+    """Run the SQL file of the same name."""
+    op.get_bind().exec_driver_sql(Path(__file__).with_suffix(".sql").read_text())

@@ -1,0 +1,104 @@
+"""Rules that change between two runs, and in the middle of one: every row is by the new rules, as in a rebuild."""
+
+import random
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from medallion.names import Group
+from medallion.project import contracts, fingerprint, manifest
+from medallion.run.code import CodeChangedError, RebuildError
+from medallion.run.state import claim_run
+from medallion.run.window import RunKind, Window
+from medallion.settings import DBT_PROJECT, SPARK_JOBS, settings
+from support.task_instance import Task
+
+from ..conftest import Stack
+from ..dbt_runner import Dbt
+from .pipeline import InProcessPipeline, task_graph
+from .stories import CUSTOMERS, OPENING, Shop
+from .test_windows import count_rows
+
+# File -> a rule of it, and the rule that replaces it.
+NEW_RULES = {
+    "dbt/models/gold/customer_analytics.sql": ("'one-time'", "'single'"),
+    "spark_jobs/entities/shop.py": ("F.lower(plain)", "F.upper(plain)"),
+}
+
+
+def forget_manifest() -> None:
+    """Clear what was read from a manifest."""
+    manifest.manifest.cache_clear()
+    contracts.gold_tables.cache_clear()
+
+
+@contextmanager
+def deploy(pipeline: InProcessPipeline, folder: Path) -> Iterator[None]:
+    """Copy the project with other rules, and let the pipeline use the copy."""
+    generated = shutil.ignore_patterns("target", "logs", "__pycache__")
+    shutil.copytree(DBT_PROJECT, folder / "dbt", ignore=generated)
+    shutil.copytree(SPARK_JOBS, folder / "spark_jobs", ignore=generated)
+    for name, (before, after) in NEW_RULES.items():
+        text = (folder / name).read_text()
+        assert before in text
+        (folder / name).write_text(text.replace(before, after))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fingerprint, "DBT_PROJECT", folder / "dbt")
+        patch.setattr(fingerprint, "SPARK_JOBS", folder / "spark_jobs")
+        patch.setattr(manifest, "MANIFESTS", folder / "parsed")
+        patch.setattr(pipeline, "dbt", Dbt(pipeline.environment, folder / "parsed", folder / "dbt"))
+        assert pipeline.dbt.manifests.keys() == {"trino", "spark"}  # they are written now
+        patch.setattr(pipeline, "spark", pipeline.start_spark(folder / "spark_jobs"))
+        forget_manifest()
+        try:
+            yield
+        finally:
+            pipeline.close()
+    forget_manifest()
+
+
+def read_rules(stack: Stack) -> tuple[set[str], set[str]]:
+    """Return what the two rules have made: the segments that BI reads, and the cities of silver."""
+    return (
+        {segment for (segment,) in stack.query_gold("select segment from gold.customer_analytics")},
+        {city for (city,) in stack.query_trino("select customer_city from silver.stg_customers")},
+    )
+
+
+def test_rows_by_two_versions_of_a_rule_are_never_published_together(
+    stack: Stack, pipeline: InProcessPipeline, tmp_path: Path
+) -> None:
+    pipeline.forget("bronze", "silver", "gold")
+    shop = Shop(stack.urls["SOURCE_URL"], random.Random(0))
+    for customer in CUSTOMERS[:2]:
+        shop.sell(customer, customer)
+    shop.tick()
+    pipeline.run("first", RunKind.RANGED, Window(OPENING, shop.clock))
+    assert read_rules(stack) == ({"one-time"}, {"sao paulo"})
+
+    shop.sell("third", CUSTOMERS[2])
+    shop.tick()
+    window = Window(OPENING, shop.clock)
+    bronze = [name for name in pipeline.draw_tasks(shop.rng) if name.startswith("bronze.")]
+    pipeline.run("second", RunKind.RANGED, window, bronze)
+    with deploy(pipeline, tmp_path):
+        with pytest.raises(CodeChangedError):
+            claim_run(Task("second", Group.SILVER_STAGING, dag=task_graph()))
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(RebuildError, match="rows of silver"):
+            patch.setattr(settings(), "rebuild_rows", 5)
+            pipeline.run("second", RunKind.RANGED, window)
+        assert read_rules(stack) == ({"one-time"}, {"sao paulo"})
+        pipeline.run("second", RunKind.RANGED, window)
+        assert read_rules(stack) == ({"single"}, {"SAO PAULO"})
+        assert stack.query_gold("select count(*) from gold.customer_analytics") == [(3,)]
+
+        published = count_rows(stack)
+        # The next run finds no other code, and nothing new.
+        pipeline.run("third", RunKind.RANGED, window)
+        assert pipeline.idle["third"] and count_rows(stack) == published
+        pipeline.forget("silver", "gold")
+        pipeline.run("rebuilt", RunKind.REBUILD, rebuild="silver")
+        assert count_rows(stack) == published
