@@ -18,6 +18,8 @@ TARGETS = ("trino", "spark")
 # to be there for.
 STAGING = "path:models/silver/staging"
 PARSE = {"trino": ["parse"], "spark": ["compile", "--no-introspect", "--select", STAGING]}
+# What is checked in a manifest after it was made.
+CHECKS = {"trino": "medallion.project.contracts", "spark": "medallion.project.declarations"}
 
 
 def run(command: Sequence[str | Path], env: dict[str, str], log: Path, what: str) -> None:
@@ -56,16 +58,18 @@ def make_manifests(env: dict[str, str], log: Path) -> None:
         ]
         command += ["--project-dir", DBT, "--profiles-dir", DBT, "--target-path", stamp.parent]
         run(command, env, log / f"dbt-parse-{target}.log", "Parsing the dbt project")
-        if target == "spark":
-            check_declarations(env)
+        check_models(CHECKS[target], env)
         stamp.write_text(digest)
 
 
-def check_declarations(env: dict[str, str]) -> None:
-    """Raise StackError that names each declaration of silver staging that can't be used."""
-    command = [PROGRAMS / "python", "-m", "medallion.project.declarations"]
+def check_models(module: str, env: dict[str, str]) -> None:
+    """Raise StackError that names each model that can't be used, by a check of the package."""
     done = subprocess.run(
-        command, env=env | {"PYTHONPATH": str(ROOT / "plugins")}, capture_output=True, text=True, check=False
+        [PROGRAMS / "python", "-m", module],
+        env=env | {"PYTHONPATH": str(ROOT / "plugins")},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         raise StackError(done.stderr.strip())

@@ -142,8 +142,8 @@ def show_as_of(settings: Settings, batch: int, table: str, count: int) -> None:
     )
     if not snapshots or snapshots[0][0] is None:
         raise StackError(f"No publication by batch {batch} has a table {table}. See: make publications")
-    statement = f"select * from lake.gold.{table} for version as of {snapshots[0][0]}"
-    columns, rows = on_trino(settings, f"{statement} order by 1, 2 limit {count}")
+    statement = f'select * from lake.gold."{table}" for version as of {snapshots[0][0]}'
+    columns, rows = on_trino(settings, f"{statement} order by 1 limit {count}")
     show(f"gold.{table} as of batch {batch}", columns, rows)
     console.print(f"All rows, in Trino:  {statement}", soft_wrap=True)
 

@@ -13,8 +13,9 @@ from trino.exceptions import DatabaseError
 
 from medallion.engines.iceberg import iterate_tables, load_lake
 from medallion.engines.leftovers import tag
-from medallion.engines.postgres import render_sql, transaction
-from medallion.project.manifest import sort_orders
+from medallion.engines.postgres import quote, render_sql, transaction
+from medallion.names import is_gold
+from medallion.project.manifest import model_tables, sort_orders
 from medallion.run.state import TARGET_FILE_BYTES, claim_run
 from medallion.settings import TRINO_CONNECTION, settings
 from medallion.store.audits import read_publications
@@ -123,7 +124,7 @@ def expire_table(table: Any, published: Collection[int], statement_tag: str) -> 
         "maintenance/expire.sql",
         tag=statement_tag,
         catalog=settings().lake_catalog,
-        table=".".join(table.name()),
+        table=".".join(map(quote, table.name())),
         kept_for=f"{kept_for.total_seconds():.0f}s",
         has_expired=any(each.timestamp_ms < oldest_kept for each in metadata.snapshots),
     )
@@ -132,8 +133,18 @@ def expire_table(table: Any, published: Collection[int], statement_tag: str) -> 
     trino.run(statements.decode().split(";"))
 
 
+def drop_table(name: str, statement_tag: str) -> None:
+    """Drop a table of the lake, `schema.name`, with its files. Raises trino.exceptions.DatabaseError."""
+    trino: Any = TrinoHook(TRINO_CONNECTION)  # type: ignore[no-untyped-call]
+    schema, _, table = name.partition(".")
+    trino.run(f"/* {statement_tag} */ drop table if exists {settings().lake_catalog}.{schema}.{quote(table)}")
+
+
 def expire(ti: Any, measured: list[dict[str, Any]]) -> None:
     """Expire snapshots and orphan files of each measured table; log its figures now and before.
+
+    A gold table whose model left the project is dropped as soon as no publication within MEDALLION_SNAPSHOT_RETENTION
+    has it.
 
     Raises MaintenanceError naming the tables that failed, after all others are done.
     """
@@ -143,15 +154,28 @@ def expire(ti: Any, measured: list[dict[str, Any]]) -> None:
         kept += [
             publication.snapshots for publication in read_publications(cursor, settings().snapshot_retention)
         ]
+        published = {name for publication in read_publications(cursor) for name in publication.snapshots}
     failed = []
     for name, before in ((table["name"], TableFigures(**table["figures"])) for table in measured):
+        needed = {snapshots[name] for snapshots in kept if name in snapshots}
+        # Gold could be rolled back to a publication that has the table.
+        is_left = is_gold(name) and name not in model_tables() and name in published and not needed
         try:
-            published = {snapshots[name] for snapshots in kept if name in snapshots}
-            expire_table(catalog.load_table(name), published, tag(ti))
+            if is_left:
+                drop_table(name, tag(ti))
+            else:
+                expire_table(catalog.load_table(name), needed, tag(ti))
         except DatabaseError as error:
             log.error("%s: %s", name, error)
             failed.append(name)
         else:
-            log.info("%s: %s; before: %s", name, measure_table(catalog.load_table(name)), before)
+            log.info(
+                "%s: %s; before: %s",
+                name,
+                "dropped, because its model left the project"
+                if is_left
+                else measure_table(catalog.load_table(name)),
+                before,
+            )
     if failed:
         raise MaintenanceError(f"Could not maintain {', '.join(failed)}; the lines above have the causes")

@@ -127,7 +127,7 @@ def test_gold_is_shown_as_of_an_earlier_publication(stack: Stack, first_run: str
     [(batch, snapshot)] = stack.query_audit(
         "select batch, snapshots ->> ''gold.sales_by_day'' from audit.publications order by batch limit 1"
     )
-    version = f"gold.sales_by_day for version as of {snapshot}"
+    version = f'gold."sales_by_day" for version as of {snapshot}'
     [(day,)] = stack.query_trino(f"select min(day) from {version}")
     output = stack.run("as-of", str(batch), "sales_by_day")
     assert str(day) in output and version in output

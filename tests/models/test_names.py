@@ -155,7 +155,8 @@ def test_findings_go_to_the_gold_catalog_by_their_columns(reconciled: list[str])
 
 
 def test_size_of_files_is_the_runs(project: Recorder) -> None:
-    create, *_ = statements(project, "run", "--select", "dim_lines", target="spark")
+    found = statements(project, "run", "--select", "dim_lines", target="spark")
+    [create] = [statement for statement in found if "create table" in statement]
     assert "'write.target-file-size-bytes' = '1234'" in create
     assert "comment 'Lines: it\\'s a \\\\ table.'" in create
 

@@ -233,9 +233,9 @@ def stage(gold: Query) -> Stage:
         for table in gold_tables():
             create_staging(gold, f"{table.name}_{batch}_1", table.columns)
             if staged := rows.get(table.name):
+                staging = f"staging.{quote(f'{table.name}_{batch}_1')}"
                 gold(
-                    f"insert into staging.{table.name}_{batch}_1"
-                    f" select * from jsonb_populate_recordset(null::staging.{table.name}_{batch}_1, %s)",
+                    f"insert into {staging} select * from jsonb_populate_recordset(null::{staging}, %s)",
                     (json.dumps(staged),),
                 )
         record_success(
@@ -255,8 +255,8 @@ def stage(gold: Query) -> Stage:
 
 def create_staging(gold: Query, name: str, columns: dict[str, str]) -> None:
     """Create an empty staging table."""
-    described = ", ".join(f"{column} {kind}" for column, kind in columns.items())
-    gold(f"create table staging.{name} ({described}, _deleted boolean not null)")
+    described = ", ".join(f"{quote(column)} {kind}" for column, kind in columns.items())
+    gold(f"create table staging.{quote(name)} ({described}, _deleted boolean not null)")
 
 
 def record_success(*tasks: Task) -> None:

@@ -111,6 +111,23 @@ def test_snapshots_of_publications_within_the_retention_are_kept(
     assert kept == [{9, 1, 2, 3}]
 
 
+def test_gold_table_that_left_the_project_is_dropped_with_its_last_publication(
+    gold: Query, lake: SqlCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("gold.readings_by_day", "gold.old", "gold.older", "gold.by_hand", "silver.quarantine"):
+        append(lake, name, 1)
+    dropped: list[str] = []
+    monkeypatch.setattr(maintenance, "expire_table", lambda *_: None)
+    monkeypatch.setattr(maintenance, "drop_table", lambda name, _: dropped.append(name))
+    gold(
+        "insert into audit.publications (batch, run_id, published_at, published_batch, snapshots)"
+        ' values (1, \'a\', now() - interval \'9 days\', 1, \'{"gold.old": 1, "gold.older": 1, "silver.quarantine": 1,'
+        " \"gold.readings_by_day\": 1}'), (2, 'b', now() - interval '5 days', 1, '{\"gold.old\": 2}')"
+    )
+    maintenance.expire(Task("a", "expire", dag=MAINTENANCE), maintenance.measure())
+    assert dropped == ["gold.older"]
+
+
 def test_tables_that_fail_are_named_together(
     lake: SqlCatalog, gold: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:

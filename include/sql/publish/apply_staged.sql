@@ -1,41 +1,62 @@
-{#- PostgreSQL, part of a transaction: turns all gold tables into what the run staged.
-    Given: `tables` (GoldTable), `staging`, `present` (published_columns), `base_snapshots`. -#}
-{% for table in tables %}
-{%- set staged_rows = 'staging.' ~ table.name ~ '_' ~ staging %}
-{%- if table.name not in present %}
-create table gold.{{ table.name }} (
-    {% for name, type in table.columns.items() -%}
-    {{ name }} {{ type }}{{ ' not null' if name in table.key }}{{ ',' if not loop.last }}
+{#- PostgreSQL, part of a transaction: turns a gold table into what the run staged.
+    Given: `table` (GoldTable), `staging`, `is_new`, `is_whole`, `shape` (Shape). -#}
+{%- from 'publish/quoted.sql' import quoted, quoted_list -%}
+{%- set gold_table = 'gold.' ~ quoted(table.name) -%}
+{%- set staged_rows = 'staging.' ~ quoted(table.name ~ '_' ~ staging) -%}
+{%- set index = quoted(table.name ~ '_key') -%}
+{%- set types = shape.types -%}
+{%- set index_key = shape.index_expressions | join(', ') -%}
+{% if is_new -%}
+create table {{ gold_table }} (
+    {% for name, type in types.items() -%}
+    {{ quoted(name) }} {{ type }}{{ ' not null' if name in table.key }}{{ ',' if not loop.last }}
     {% endfor -%}
 );
-{%- else -%}
-{#- DDL locks out readers, so it runs only for a missing column or a changed contract. -#}
-{%- for name, type in table.columns.items() if present[table.name].get(name) != type %}
-{%- if name in present[table.name] %}
-alter table gold.{{ table.name }} alter column {{ name }} type {{ type }};
-{%- else %}
-alter table gold.{{ table.name }} add column {{ name }} {{ type }};
-{%- endif %}
+create unique index {{ index }} on {{ gold_table }} ({{ index_key }});
+{%- elif shape.changes -%}
+{#- DDL locks out readers, so it runs only for a changed contract. No row can keep a value of the earlier one. -#}
+delete from {{ gold_table }};
+drop index if exists gold.{{ index }};
+{%- for name in shape.dropped %}
+alter table {{ gold_table }} drop column {{ quoted(name) }};
 {%- endfor %}
+{%- for name in shape.retyped %}
+alter table {{ gold_table }} alter column {{ quoted(name) }} drop default, alter column {{ quoted(name) }} type {{ types[name] }} using null;
+{%- endfor %}
+{%- for name in shape.added %}
+alter table {{ gold_table }} add column {{ quoted(name) }} {{ types[name] }};
+{%- endfor %}
+{%- for name in types %}
+alter table {{ gold_table }} alter column {{ quoted(name) }} {{ 'set' if name in table.key else 'drop' }} not null;
+{%- endfor %}
+{%- for name in shape.newly_kept %}
+alter table {{ gold_table }} alter column {{ quoted(name) }} drop not null;
+{%- endfor %}
+create unique index {{ index }} on {{ gold_table }} ({{ index_key }});
 {%- endif %}
-create unique index if not exists {{ table.name }}_key on gold.{{ table.name }} ({{ table.index_expressions | join(', ') }});
 
-delete from gold.{{ table.name }} as published
-{% if 'gold.' ~ table.name not in base_snapshots -%}
+{% if not is_new -%}
+delete from {{ gold_table }} as published
+{% if is_whole -%}
 where not exists (
     select from {{ staged_rows }} as staged
-    where {% for column in table.key %}{{ 'and ' if not loop.first }}staged.{{ column }} = published.{{ column }} {% endfor %}
+    where {% for column in table.key %}{{ 'and ' if not loop.first }}staged.{{ quoted(column) }} = published.{{ quoted(column) }} {% endfor %}
 );
 {%- else -%}
 using {{ staged_rows }} as staged
-where staged._deleted {% for column in table.key %}and staged.{{ column }} = published.{{ column }} {% endfor %};
+where staged._deleted {% for column in table.key %}and staged.{{ quoted(column) }} = published.{{ quoted(column) }} {% endfor %};
+{%- endif %}
 {%- endif %}
 
-insert into gold.{{ table.name }} as published ({{ table.columns | join(', ') }})
-select {{ table.columns | join(', ') }} from {{ staged_rows }} where not _deleted
-on conflict ({{ table.index_expressions | join(', ') }}) do update
-set {% for column in table.columns if column not in table.key %}{{ column }} = excluded.{{ column }}{{ ', ' if not loop.last }}{% endfor %}
+insert into {{ gold_table }} as published ({{ quoted_list(types) }})
+select {% for name, type in types.items() %}{{ quoted(name) }}::{{ type }}{{ ', ' if not loop.last }}{% endfor %}
+from {{ staged_rows }}
+where not _deleted
+on conflict ({{ index_key }}) do
+{%- if types | length == table.key | length %} nothing;
+{%- else %} update
+set {% for column in types if column not in table.key %}{{ quoted(column) }} = excluded.{{ quoted(column) }}{{ ', ' if not loop.last }}{% endfor %}
 where
-    ({% for column in table.columns %}published.{{ column }}{{ ', ' if not loop.last }}{% endfor %})
-    is distinct from ({% for column in table.columns %}excluded.{{ column }}{{ ', ' if not loop.last }}{% endfor %});
-{% endfor %}
+    ({% for column in types %}published.{{ quoted(column) }}{{ ', ' if not loop.last }}{% endfor %})
+    is distinct from ({% for column in types %}excluded.{{ quoted(column) }}{{ ', ' if not loop.last }}{% endfor %});
+{%- endif %}

@@ -1,22 +1,30 @@
 {#- Trino: loads the difference between a gold table as audited and as published into a staging table.
     Given: `table` (GoldTable), `audited` (Staged), `catalogs`, `tag`. -#}
+{%- from 'publish/quoted.sql' import quoted, quoted_list -%}
 {%- set snapshot = audited.snapshots.get('gold.' ~ table.name) -%}
 {%- set base_snapshot = audited.base_snapshots.get('gold.' ~ table.name) -%}
 {#- A snapshot older than a column lacks it. -#}
 {%- set known = audited.columns.get('gold.' ~ table.name, table.contract) -%}
+{%- set lake_table = catalogs.lake ~ '.gold.' ~ quoted(table.name) -%}
 /* {{ tag(ti) }} */
-create table {{ catalogs.gold }}.staging.{{ table.name }}_{{ audited.staging }} as
+create table {{ catalogs.gold }}.staging.{{ quoted(table.name ~ '_' ~ audited.staging) }} as
 with gold as (
     select
         {% for column, type in table.contract.items() -%}
-        {{ column if column in known else 'cast(null as ' ~ type ~ ') as ' ~ column }},
+        {%- if column not in known -%}
+        cast(null as {{ type }})
+        {%- elif type == 'json' -%}
+        json_parse({{ quoted(column) }})
+        {%- else -%}
+        cast({{ quoted(column) }} as {{ type }})
+        {%- endif %} as {{ quoted(column) }},
         {% endfor -%}
         _batch
-    from {{ catalogs.lake }}.gold.{{ table.name }}{{ ' for version as of ' ~ snapshot if snapshot else ' where false' }}
+    from {{ lake_table }}{{ ' for version as of ' ~ snapshot if snapshot else ' where false' }}
 ),
 
 changed as (
-    select {{ table.contract | join(', ') }}, false as _deleted
+    select {{ quoted_list(table.contract) }}, false as _deleted
     from gold
     {% if base_snapshot %}where _batch > {{ audited.base_batch }}{% endif %}
 )
@@ -24,14 +32,14 @@ changed as (
 
 vanished as (
     select
-        {% for column in table.contract -%}
-        {{ 'published.' ~ column if column in table.key else 'null as ' ~ column }},
+        {% for column, type in table.contract.items() -%}
+        cast({{ 'published.' ~ quoted(column) if column in table.key else 'null' }} as {{ type }}) as {{ quoted(column) }},
         {% endfor -%}
         true as _deleted
-    from {{ catalogs.lake }}.gold.{{ table.name }} for version as of {{ base_snapshot }} as published
+    from {{ lake_table }} for version as of {{ base_snapshot }} as published
     left join gold
-        on {% for column in table.key %}{{ 'and ' if not loop.first }}published.{{ column }} = gold.{{ column }} {% endfor %}
-    where gold.{{ table.key[0] }} is null
+        on {% for column in table.key %}{{ 'and ' if not loop.first }}published.{{ quoted(column) }} = gold.{{ quoted(column) }} {% endfor %}
+    where gold.{{ quoted(table.key[0]) }} is null
 )
 {%- endif %},
 

@@ -1,21 +1,46 @@
 """The gold tables as their dbt contracts describe them: the only place from which publishing takes columns."""
 
+import re
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from medallion.names import GOLD
 from medallion.project.manifest import ManifestError, model_nodes
 
 # Types that a contract may use: Trino's name, and the name that PostgreSQL's `format_type` gives.
 POSTGRES_TYPES = {
-    "varchar": "text",
+    "boolean": "boolean",
+    "smallint": "smallint",
+    "integer": "integer",
     "bigint": "bigint",
-    "date": "date",
-    "timestamp(6)": "timestamp without time zone",
+    "real": "real",
     "double": "double precision",
+    "date": "date",
+    "varchar": "text",
+    "uuid": "uuid",
+    "varbinary": "bytea",
+    "json": "jsonb",
 }
+# Types with numbers in brackets. In `time` and `timestamp` Trino's default is 3.
+TEXT = re.compile(r"(varchar|char)\((\d+)\)")
+DECIMAL = re.compile(r"decimal(?:\((\d+)(?:,(\d+))?\))?")
+TIME = re.compile(r"(time|timestamp)(?:\(([0-6])\))?( with time zone)?")
+MAX_DIGITS = 38
+MAX_CHARACTERS = 10_485_760  # PostgreSQL's limit of varchar(n) and char(n)
+ALL_TYPES = (
+    *POSTGRES_TYPES,
+    *("varchar(n)", "char(n)", "decimal(p, s)", "time(p)", "timestamp(p)", "timestamp(p) with time zone"),
+)
+
 BATCH_COLUMN = "_batch"  # bookkeeping of the lake, never published
+DELETED_COLUMN = "_deleted"  # bookkeeping of the staging tables
+PUBLICATION_TABLE = "publication"
+MAX_NAME = 63  # bytes of a name in PostgreSQL
+# The name of a table is also that of tasks; staging tables append the batch and an attempt to it.
+TABLE_NAME = re.compile(r"[a-z_][a-z0-9_]{0,44}")
 
 
 class Staged(TypedDict):
@@ -50,46 +75,97 @@ class GoldTable:
         """Return column -> PostgreSQL type, in the contract's order."""
         return {name: postgres_type(data_type) for name, data_type in self.contract.items()}
 
-    @property
-    def index_expressions(self) -> list[str]:
-        """Return the key as index expressions, with texts hashed: a B-tree takes at most 2,700 bytes per entry."""
-        return [f"md5({column})" if self.columns[column] == "text" else column for column in self.key]
-
 
 @cache
 def gold_tables() -> list[GoldTable]:
     """Return the contracts of the gold layer.
 
-    Raises ManifestError if the manifest is missing, or if a contract uses a type that can't be published.
+    Raises ManifestError naming each model whose contract can't be published, or if the manifest is missing.
     """
-    tables = [
+    nodes = [node for node in model_nodes() if node["schema"] == GOLD]
+    if faults := [f"Gold model {node['name']}{fault}" for node in nodes for fault in contract_faults(node)]:
+        raise ManifestError("\n".join([*faults, "Change the model's YAML and run `make manifest`."]))
+    return [
         GoldTable(
             name=node["name"],
-            key=node["config"]["unique_key"],
+            key=key_of(node),
             contract={
-                column["name"]: column["data_type"]
+                column["name"]: normal_type(column["data_type"])
                 for column in node["columns"].values()
                 if column["name"] != BATCH_COLUMN
             },
         )
-        for node in model_nodes()
-        if node["schema"] == GOLD
+        for node in nodes
     ]
-    for table in tables:
-        for column, data_type in table.contract.items():
-            try:
-                postgres_type(data_type)
-            except KeyError:
-                raise ManifestError(
-                    f"Gold model {table.name}, column {column}: a contract can't have the type {data_type}."
-                    f" Use {', '.join(POSTGRES_TYPES)} or decimal(p, s), cast the column in the model, and run"
-                    " `make manifest`."
-                ) from None
-    return tables
+
+
+def key_of(node: dict[str, Any]) -> list[str]:
+    """Return the columns of a model's unique_key, which may be written as a single name."""
+    key = node["config"].get("unique_key") or []
+    return [key] if isinstance(key, str) else list(key)
+
+
+def contract_faults(node: dict[str, Any]) -> Iterator[str]:
+    """Yield what keeps a gold model from being published, each as the end of a sentence that begins with its name."""
+    columns = {
+        name: column.get("data_type") for name, column in node["columns"].items() if name != BATCH_COLUMN
+    }
+    if not TABLE_NAME.fullmatch(node["name"]) or node["name"] == PUBLICATION_TABLE:
+        yield (
+            ": the name of a gold table has at most 45 of the characters a-z, 0-9 and `_`, and is not"
+            f" `{PUBLICATION_TABLE}`, which is a table of the product. Rename the file."
+        )
+    if not columns:
+        yield ": its YAML has no columns. List each with its name, data_type and description."
+    if not key_of(node):
+        yield ": it has no unique_key. Add `config: {unique_key: [column, …]}`, the columns that identify a row."
+    for column in key_of(node):
+        if column not in columns:
+            yield f": its unique_key names {column}, which is not among its columns."
+        elif columns[column] == "json":
+            yield f", column {column}: json can't be in the unique_key. Use a varchar."
+    for column, data_type in columns.items():
+        if column != column.lower() or "." in column:
+            yield f", column {column}: Trino has the names of columns in lower case only, and Iceberg without dots."
+        if len(column.encode()) > MAX_NAME or column == DELETED_COLUMN:
+            yield (
+                f", column {column}: a name has at most {MAX_NAME} bytes and is not `{DELETED_COLUMN}`,"
+                " which staging uses."
+            )
+        try:
+            postgres_type(data_type or "")
+        except ValueError:
+            yield (
+                f", column {column}: a contract can't have the type {data_type}. Use {', '.join(ALL_TYPES)},"
+                " and cast the column in the model."
+            )
+
+
+def normal_type(data_type: str) -> str:
+    """Return a type of Trino in lower case and with single blanks, only where they separate words."""
+    return re.sub(r"\s*([(),])\s*", r"\1", " ".join(data_type.lower().split())).replace(")with", ") with")
 
 
 def postgres_type(trino_type: str) -> str:
-    """Return a contract's type as PostgreSQL's `format_type` spells it. Raises KeyError if contracts can't use it."""
-    if trino_type.startswith("decimal"):
-        return trino_type.replace("decimal", "numeric").replace(" ", "")
-    return POSTGRES_TYPES[trino_type]
+    """Return a contract's type as PostgreSQL's `format_type` spells it. Raises ValueError if contracts can't use it."""
+    name = normal_type(trino_type)
+    if name in POSTGRES_TYPES:
+        return POSTGRES_TYPES[name]
+    if (text := TEXT.fullmatch(name)) and 1 <= int(text[2]) <= MAX_CHARACTERS:
+        return f"{'character varying' if text[1] == 'varchar' else 'character'}({text[2]})"
+    if decimal := DECIMAL.fullmatch(name):
+        digits, places = int(decimal[1] or MAX_DIGITS), int(decimal[2] or 0)
+        if 1 <= digits <= MAX_DIGITS and places <= digits:
+            return f"numeric({digits},{places})"
+    if (time := TIME.fullmatch(name)) and (time[1], time[3]) != ("time", " with time zone"):
+        precision = time[2] or "3"
+        return f"{time[1]}{'' if precision == '6' else f'({precision})'}{time[3] or ' without time zone'}"
+    raise ValueError(name)
+
+
+if __name__ == "__main__":
+    # `make manifest` checks the contracts of the manifest that it has built.
+    try:
+        gold_tables()
+    except ManifestError as error:
+        sys.exit(str(error))

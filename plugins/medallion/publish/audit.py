@@ -10,11 +10,11 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from medallion.engines.iceberg import iterate_tables, load_lake, snapshot_columns
 from medallion.engines.postgres import transaction
-from medallion.names import BUILD_ENTITIES, ENTITY_ACCOUNTS, is_gold
-from medallion.project.contracts import Staged
+from medallion.names import BUILD_ENTITIES, ENTITY_ACCOUNTS, GOLD, is_gold, lake_table
+from medallion.project.contracts import Staged, gold_tables
 from medallion.project.manifest import build_tasks, entities
 from medallion.publish.consistency import check_consistency
-from medallion.publish.tables import published_columns
+from medallion.publish.shapes import published_tables
 from medallion.run.attempts import run_of
 from medallion.run.state import RunState, claim_run
 from medallion.settings import settings
@@ -51,7 +51,15 @@ def audit_run(ti: Any, params: dict[str, Any]) -> Audited:
         record_snapshots(cursor, run.batch, states)
         record_accounts(cursor, accounts)
         record_processed(cursor, run_of(ti), records_processed(run.batch, states, accounts))
-        present = published_columns(cursor)
+        present = published_tables(cursor)
+    models = {lake_table(GOLD, table.name): table for table in gold_tables()}
+    unchanged = {
+        name
+        for name, table in models.items()
+        if table.name in present and present[table.name].has_shape_of(table)
+    }
+    # A gold table whose model left the project is not part of the publication.
+    states = [state for state in states if state.table_name in models or not is_gold(state.table_name)]
     log_accounts(accounts)
     check_rejected_share(accounts, params["allow_rejected"])
     return {
@@ -61,11 +69,11 @@ def audit_run(ti: Any, params: dict[str, Any]) -> Audited:
         "columns": {state.table_name: state.columns for state in states if is_gold(state.table_name)},
         "base_batch": run.published_batch,
         "base_publication": run.publication,
-        # A gold table that BI has lost is published whole.
+        # A gold table that BI has lost, or that has another shape than its contract, is published whole.
         "base_snapshots": {
             name: snapshot
             for name, snapshot in run.base_snapshots.items()
-            if name.partition(".")[2] in present or not is_gold(name)
+            if name in unchanged or not is_gold(name)
         },
     }
 

@@ -8,7 +8,13 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from medallion.engines.postgres import transaction
 from medallion.names import ROLLBACK_DAG, Group, task_id
 from medallion.publish.audit import Audited
-from medallion.publish.tables import apply_staged_rows, count_published_rows, count_staged_rows, drop_staging
+from medallion.publish.tables import (
+    apply_staged_rows,
+    count_published_rows,
+    count_staged_rows,
+    drop_left_tables,
+    drop_staging,
+)
 from medallion.run.attempts import run_of
 from medallion.run.history import load_history
 from medallion.run.lease import lock_pipeline
@@ -57,6 +63,7 @@ def publish(ti: Any, audited: Audited) -> dict[str, int]:
             )
         history = load_history(cursor, ti)
         apply_staged_rows(cursor, audited)
+        drop_left_tables(cursor)
         record_publication(
             cursor,
             run,

@@ -7,68 +7,149 @@ from contextlib import contextmanager
 from airflow.sdk.exceptions import AirflowFailException
 from psycopg.errors import UndefinedTable
 
-from medallion.engines.postgres import Cursor, render_sql
+from medallion.engines.postgres import Cursor, quote, render_sql
 from medallion.names import GOLD, GOLD_SCHEMA, STAGING_SCHEMA, lake_table
 from medallion.project.contracts import Staged, gold_tables
+from medallion.publish.shapes import (
+    MARK,
+    PublishedTable,
+    Shape,
+    comment_on,
+    holds_staged_values,
+    published_tables,
+    read_dependents,
+    shape_of,
+)
+from medallion.store.audits import tables_of_last_publication
 
 log = logging.getLogger(__name__)
-
-
-def published_columns(cursor: Cursor) -> dict[str, dict[str, str]]:
-    """Return the tables of PostgreSQL's schema `gold`: table -> column -> type."""
-    cursor.execute(
-        """
-        select relname, jsonb_object_agg(attname, format_type(atttypid, atttypmod)) as columns
-        from pg_attribute
-        inner join pg_class on pg_class.oid = attrelid
-        where relnamespace = %s::regnamespace and relkind = 'r' and attnum > 0 and not attisdropped
-        group by relname
-        """,
-        (GOLD_SCHEMA,),
-    )
-    return dict(cursor.fetchall())
 
 
 def apply_staged_rows(cursor: Cursor, staged: Staged) -> None:
     """Turn the gold tables into what is staged, in the caller's transaction.
 
-    Raises AirflowFailException if a staging table is gone, or if a gold table is gone and only its changes are staged.
+    Logs a warning for each column and table that keeps an earlier shape because other objects read it. Raises
+    AirflowFailException if a staging table is gone, or if a gold table is gone or was altered and only its changes are
+    staged.
     """
-    present, base = published_columns(cursor), staged["base_snapshots"]
+    present, base = published_tables(cursor), staged["base_snapshots"]
     if lost := [
         table.name
         for table in gold_tables()
-        if lake_table(GOLD, table.name) in base and table.name not in present
+        if lake_table(GOLD, table.name) in base
+        and not (table.name in present and present[table.name].has_shape_of(table))
     ]:
         raise AirflowFailException(
-            f"gold.{', gold.'.join(lost)} is gone from PostgreSQL since this run was audited:"
+            f"gold.{', gold.'.join(lost)} is gone from PostgreSQL, or was altered, since this run was audited:"
             " clear its task `audit` with all downstream"
         )
-    if not gold_tables():
-        return
+    dependents = read_dependents(cursor)
     with require_staging():
-        cursor.execute(
-            render_sql(
-                "publish/apply_staged.sql",
-                staging=staged["staging"],
-                tables=gold_tables(),
-                present=present,
-                base_snapshots=base,
+        for table in gold_tables():
+            published = present.get(table.name)
+            shape = shape_of(table, published, dependents)
+            if published and not check_kept(cursor, shape, published, staged["staging"]):
+                continue
+            cursor.execute(
+                render_sql(
+                    "publish/apply_staged.sql",
+                    table=table,
+                    staging=staged["staging"],
+                    is_new=not published,
+                    is_whole=lake_table(GOLD, table.name) not in base,
+                    shape=shape,
+                )
             )
+
+
+def check_kept(cursor: Cursor, shape: Shape, published: PublishedTable, staging: str) -> bool:
+    """Mark and report what keeps an earlier shape; return whether the table can take its staged rows all the same."""
+    name = shape.table.name
+    comments: list[tuple[str | None, str]] = [(None, published.comment), *published.comments.items()]
+    for column, text in comments:
+        if text.startswith(MARK) and column not in shape.kept and column not in shape.kept_types:
+            comment_on(cursor, None, name, column)
+    for column, readers in shape.kept.items():
+        mark(
+            cursor,
+            f"the column left the model and is null. {_list(readers)} reads it: drop or change that, and the next run"
+            " drops the column.",
+            name,
+            column,
+            published.comments[column],
         )
+    fits = not shape.kept_types or holds_staged_values(cursor, shape, _staging_table(name, staging))
+    for column, readers in shape.kept_types.items():
+        mark(
+            cursor,
+            f"the column should be {shape.table.columns[column]}. {_list(readers)} reads it: drop or change that, and"
+            " the next run changes the type."
+            + (
+                ""
+                if fits
+                else " The table keeps its rows until then, because the earlier type can't hold a value."
+            ),
+            name,
+            column,
+            published.comments[column],
+        )
+    return fits
+
+
+def mark(cursor: Cursor, text: str, table: str, column: str | None, present: str) -> None:
+    """Comment on a table or column that is kept for others, and log a warning; `present` is its comment so far."""
+    log.warning("gold.%s: %s", f"{table}.{column}" if column else table, text)
+    if present != MARK + text:
+        comment_on(cursor, MARK + text, table, column)
+
+
+def drop_left_tables(cursor: Cursor) -> None:
+    """Drop the tables that earlier publications made and that no model describes any more.
+
+    A table that other objects read stays, marked by a comment and a warning. Tables of other owners stay.
+    """
+    models = {table.name for table in gold_tables()}
+    published_before = tables_of_last_publication(cursor)
+    dependents = read_dependents(cursor)
+    for name, table in published_tables(cursor).items():
+        was_published = lake_table(GOLD, name) in published_before or table.comment.startswith(MARK)
+        if name in models or not table.is_own or not was_published:
+            continue
+        if readers := dependents.get((name, None)):
+            mark(
+                cursor,
+                f"the model left the project, and the table is not published any more. {_list(readers)} reads it: drop"
+                " or change that, and the next run drops the table.",
+                name,
+                None,
+                table.comment,
+            )
+        else:
+            log.info("gold.%s: the model left the project, so the table is dropped", name)
+            cursor.execute(f"drop table {quote(GOLD_SCHEMA)}.{quote(name)}".encode())
+
+
+def _list(names: set[str]) -> str:
+    return ", ".join(sorted(names))
+
+
+def _staging_table(name: str, staging: str) -> str:
+    return f"{STAGING_SCHEMA}.{quote(f'{name}_{staging}')}"
 
 
 def count_staged_rows(cursor: Cursor, staging: str) -> dict[str, int]:
     """Return the number of staged rows of each gold table. Raises AirflowFailException if a staging table is gone."""
     with require_staging():
         return _count_rows(
-            cursor, {table.name: f"{STAGING_SCHEMA}.{table.name}_{staging}" for table in gold_tables()}
+            cursor, {table.name: _staging_table(table.name, staging) for table in gold_tables()}
         )
 
 
 def count_published_rows(cursor: Cursor) -> dict[str, int]:
     """Return the number of rows of each gold table, and log it."""
-    counts = _count_rows(cursor, {table.name: f"{GOLD_SCHEMA}.{table.name}" for table in gold_tables()})
+    counts = _count_rows(
+        cursor, {table.name: f"{GOLD_SCHEMA}.{quote(table.name)}" for table in gold_tables()}
+    )
     for name, count in counts.items():
         log.info("gold.%s: %d rows", name, count)
     return counts
@@ -104,11 +185,10 @@ def drop_staging(cursor: Cursor) -> None:
     This publication includes what dead runs had staged. Trino's temporary tables (`tmp_trino_…`), left by a
     kill, go too.
     """
-    names = "|".join(table.name for table in gold_tables())
     cursor.execute(
         "select format('%%I.%%I', schemaname, tablename) as name from pg_tables"
         " where schemaname = %s and tablename ~ %s",
-        (STAGING_SCHEMA, rf"^(({names})_\d+_\d+|tmp_trino_.+)$"),
+        (STAGING_SCHEMA, r"^(.+_\d+_\d+|tmp_trino_.+)$"),
     )
     if tables := [row.name for row in cursor.fetchall()]:
         cursor.execute(f"drop table {', '.join(tables)}".encode())

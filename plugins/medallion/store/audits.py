@@ -71,3 +71,10 @@ def read_publications(cursor: Cursor, within: timedelta | None = None) -> list[P
         {"within": within},
     )
     return [Publication(*row) for row in cursor.fetchall()]
+
+
+def tables_of_last_publication(cursor: Cursor) -> set[str]:
+    """Return the tables of the lake that the newest publication was built from."""
+    cursor.execute("select snapshots from audit.publications order by batch desc limit 1")
+    row = cursor.fetchone()
+    return set(row.snapshots) if row else set()

@@ -184,21 +184,29 @@ def test_fixed_source_lets_the_next_run_pass(gold: Query, lake: SqlCatalog) -> N
     assert audit()["batch"] == 2
 
 
+READINGS_BY_DAY = "day date not null, readings bigint, total numeric(18,2)"
+READINGS_BY_DAY_KEY = "create unique index readings_by_day_key on gold.readings_by_day (day)"
+
+
 def test_rebuild_is_compared_with_nothing(gold: Query, lake: SqlCatalog) -> None:
     hold_lease(Task("a"))
     published = {"gold.readings_by_day": 42, "silver.fact_readings": 43}
     gold("update audit.pipeline set published_snapshots = %s", (json.dumps(published),))
-    gold("create table gold.readings_by_day (day date)")
+    gold(f"create table gold.readings_by_day ({READINGS_BY_DAY}); {READINGS_BY_DAY_KEY}")
     assert audit()["base_snapshots"] == published
     gold("update audit.pipeline set rebuild = 'gold', rebuild_batch = 1")
     assert audit()["base_snapshots"] == {}
 
 
-def test_table_that_bi_has_lost_is_published_whole(gold: Query, lake: SqlCatalog) -> None:
+def test_table_that_bi_has_lost_or_in_another_shape_is_published_whole(gold: Query, lake: SqlCatalog) -> None:
     published = {"gold.readings_by_day": 42, "gold.devices_by_site": 43, "silver.fact_readings": 44}
     gold("update audit.pipeline set published_snapshots = %s", (json.dumps(published),))
-    gold("create table gold.devices_by_site (site text)")
-    assert audit()["base_snapshots"] == {"gold.devices_by_site": 43, "silver.fact_readings": 44}
+    gold(f"create table gold.readings_by_day ({READINGS_BY_DAY})")
+    assert audit()["base_snapshots"] == {"silver.fact_readings": 44}  # one is gone, one has no key
+    gold(READINGS_BY_DAY_KEY)
+    assert audit()["base_snapshots"] == {"gold.readings_by_day": 42, "silver.fact_readings": 44}
+    gold("alter table gold.readings_by_day add column note text")
+    assert audit()["base_snapshots"] == {"silver.fact_readings": 44}
 
 
 BRONZE, SPARK, TEST = "bronze.readings", "silver_staging.spark", "silver_staging.test"

@@ -77,7 +77,7 @@ def staged() -> Iterator[Staged]:
             for file in STATEMENTS:
                 engine.execute(
                     re.sub(
-                        r"lake\.gold\.\w+ for version as of (\d+)",
+                        r'lake\.gold\."\w+" for version as of (\d+)',
                         r"lake.snapshot.s\1",
                         render(file, TABLE, result),
                     )
@@ -157,8 +157,8 @@ def test_catalogs_are_those_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> 
     package_settings.cache_clear()
     audited = {"staging": "7_2", "snapshots": {}, "columns": {}, "base_batch": 0, "base_snapshots": {}}
     statement = render(STATEMENTS[1], TABLE, audited)
-    assert "from warehouse.gold.readings_by_device_month" in statement
-    assert "create table reports.staging.readings_by_device_month_7_2 as" in statement
+    assert 'from warehouse.gold."readings_by_device_month"' in statement
+    assert 'create table reports.staging."readings_by_device_month_7_2" as' in statement
 
 
 def test_each_gold_table_has_a_task() -> None:

@@ -6,6 +6,7 @@
         model.schema in layers[run_context().compare_whole]
         or table_name(this) in run_context().outdated
         or table_name(this) not in run_context().snapshots
+        or definition_changed()
     ) }}
 {%- endmacro %}
 
@@ -27,7 +28,16 @@
   publication. Without this query its row would stay.
 -#}
 {% macro unpublished_keys(keys) -%}
-    select {{ quoted(keys) | join(', ') }} from {{ this }} where {{ is_changed() }}
+    {{ select_own_keys(keys) }} {{ 'and ' ~ is_changed() if not compares_whole() }}
+{%- endmacro %}
+
+{#- The keys that this table has. A table that is about to be replaced has none: its key may have had other types. -#}
+{% macro select_own_keys(keys) -%}
+    {%- if definition_changed() -%}
+        select {% for key in keys %}cast(null as {{ model.columns[key].data_type }}) as {{ quote_identifier(key) }}{{ ', ' if not loop.last }}{% endfor %} where false
+    {%- else -%}
+        select {{ quoted(keys) | join(', ') }} from {{ this }} where true
+    {%- endif -%}
 {%- endmacro %}
 
 {% macro batch_if(has_row) -%}
@@ -36,15 +46,15 @@
 
 {#- A single full join, because an engine computes a CTE again for each use. -#}
 {% macro with_deleted_keys(rebuilt, affected, affected_by) -%}
-    {%- set keys = quoted(config.require('unique_key')) -%}
+    {%- set keys = quoted(key_columns()) -%}
     {%- set columns = quoted(model.columns.keys() | reject('equalto', '_batch')) -%}
     {%- set affected_keys = quoted(affected_by) | join(', ') -%}
     select {{ columns | join(', ') }}, {{ batch_if('rebuilt_row.%s is not null' % keys[0]) }} as _batch
     from {{ rebuilt }} as rebuilt_row
     full join (
-        select {{ keys | join(', ') }} from {{ this }}
+        {{ select_own_keys(key_columns()) }}
         {%- if not compares_whole() %}
-        where ({{ affected_keys }}) in (select {{ affected_keys }} from {{ affected }})
+        and ({{ affected_keys }}) in (select {{ affected_keys }} from {{ affected }})
         {%- endif %}
     ) as existing using ({{ keys | join(', ') }})
 {%- endmacro %}

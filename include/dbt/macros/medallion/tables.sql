@@ -1,10 +1,14 @@
-{% macro ensure_table(columns) -%}
+{% macro require_run() -%}
     {%- if not env_var('MEDALLION_RUN', '') -%}
         {{ exceptions.raise_compiler_error(
             'Trigger medallion_hourly, or run `make rebuild` after a model changed: only a run writes a model, under its'
             ' lease and batch. By hand dbt tests and documents.'
         ) }}
     {%- endif -%}
+{%- endmacro %}
+
+{% macro ensure_table(columns) -%}
+    {% do require_run() %}
     {#- dbt requires a statement named `main` of every model. If nothing is extracted, this is the only one. -#}
     {% call statement('main') %}{{ create_iceberg_table(columns) }}{% endcall %}
     {%- set data_types = {} -%}
@@ -24,13 +28,29 @@
 {%- endmacro %}
 
 {% macro create_iceberg_table(columns) -%}
-    {{ return(adapter.dispatch('create_iceberg_table')(columns)) }}
-{%- endmacro %}
-
-{% macro trino__create_iceberg_table(columns) -%}
     create table if not exists {{ this }} (
         {% for column in columns %}{{ column_definition(column) }}{{ ',\n        ' if not loop.last }}{% endfor %}
     )
+    {{ table_properties() }}
+{%- endmacro %}
+
+{#- A single commit, after which the snapshots of the earlier table can still be read. -#}
+{% macro replace_iceberg_table(rows) -%}
+    create or replace table {{ this }}
+    {{ table_properties() }}
+    as
+    select *
+    from (
+        {{ rows }}
+    ) as present
+    where _batch is not null
+{%- endmacro %}
+
+{% macro table_properties() -%}
+    {{ return(adapter.dispatch('table_properties')()) }}
+{%- endmacro %}
+
+{% macro trino__table_properties() -%}
     comment {{ text_literal(model.description | trim) }}
     with (
         format = 'PARQUET',
@@ -39,10 +59,7 @@
     )
 {%- endmacro %}
 
-{% macro spark__create_iceberg_table(columns) -%}
-    create table if not exists {{ this }} (
-        {% for column in columns %}{{ column_definition(column) }}{{ ',\n        ' if not loop.last }}{% endfor %}
-    )
+{% macro spark__table_properties() -%}
     using iceberg
     {% if config.meta_get('partitioning') %}partitioned by ({{ config.meta_get('partitioning') | join(', ') }}){% endif %}
     comment {{ text_literal(model.description | trim) }}
@@ -54,17 +71,25 @@
     )
 {%- endmacro %}
 
+{% macro comment_on_column(column) -%}
+    {%- if target.type == 'spark' -%}
+        alter table {{ this }} alter column {{ quote_identifier(column.name) }} comment {{ text_literal(column.description | trim) }}
+    {%- else -%}
+        comment on column {{ this }}.{{ quote_identifier(column.name) }} is {{ text_literal(column.description | trim) }}
+    {%- endif -%}
+{%- endmacro %}
+
 {% macro merge_into(columns, select_sql, target_bounds=[]) -%}
     merge into {{ this }} as target
     using (
         {{ select_sql }}
     ) as incoming
-    on {% for key in quoted(config.require('unique_key')) %}{{ 'and ' if not loop.first }}target.{{ key }} = incoming.{{ key }} {% endfor %}
+    on {% for key in quoted(key_columns()) %}{{ 'and ' if not loop.first }}target.{{ key }} = incoming.{{ key }} {% endfor %}
     {%- for bound in target_bounds %} and {{ bound }}{% endfor %}
 {%- endmacro %}
 
 {% macro updated_columns(columns) -%}
-    {{ return(columns | map(attribute='name') | reject('in', config.require('unique_key')) | list) }}
+    {{ return(columns | map(attribute='name') | reject('in', key_columns()) | list) }}
 {%- endmacro %}
 
 {% macro row_differs(columns) -%}

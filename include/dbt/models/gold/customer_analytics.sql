@@ -2,6 +2,7 @@ with {{ sales_ctes(customers=true) }},
 
 affected as (
     select customer_unique_id from changed_sales
+    where customer_unique_id is not null
     union
     {{ unpublished_keys(['customer_unique_id']) }}
 ),

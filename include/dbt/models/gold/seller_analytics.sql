@@ -14,8 +14,10 @@ reviews as (
 
 affected as (
     select seller_id from changed_sales
+    where seller_id is not null
     union
     select seller_id from changed_sellers
+    where seller_id is not null
     union
     {{ unpublished_keys(['seller_id']) }}
 ),

@@ -1,15 +1,6 @@
-with devices as (
-    select * from {{ ref('stg_devices') }}
-    where _state = 'current'
-),
-
-final as (
-    select
-        site,
-        count(*) as devices,
-        {{ batch() }} as _batch
-    from devices
-    group by site
-)
-
-select * from final
+select
+    coalesce(site, 'unknown') as site,
+    count(*) as devices
+from {{ ref('stg_devices') }}
+where _state = 'current'
+group by coalesce(site, 'unknown')

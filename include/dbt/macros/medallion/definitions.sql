@@ -1,0 +1,154 @@
+{#- The columns of a model as its YAML declares them, and whether the lake's table and the model's select have them. -#}
+
+{% macro key_columns() -%}
+    {%- set key = config.require('unique_key') -%}
+    {{ return([key] if key is string else key) }}
+{%- endmacro %}
+
+{#- A plain model does not list the column `_batch`, which its table has all the same. -#}
+{% macro table_columns() -%}
+    {%- set columns = [] -%}
+    {%- for column in model.columns.values() -%}
+        {%- do columns.append({
+            'name': column.name,
+            'declared_type': column.data_type,
+            'data_type': lake_type(column.data_type),
+            'description': column.description,
+        }) -%}
+    {%- endfor -%}
+    {%- if is_plain() -%}
+        {%- do columns.append({
+            'name': '_batch',
+            'data_type': 'bigint',
+            'description': 'Batch of the run that last changed this row.',
+        }) -%}
+    {%- endif -%}
+    {{ return(columns) }}
+{%- endmacro %}
+
+{#- Looked up once per model: dbt keeps `model` while it compiles or runs the model. -#}
+{% macro lake_columns() -%}
+    {%- if '_lake_columns' not in model -%}
+        {%- set data_types = {} -%}
+        {%- for column in adapter.get_columns_in_relation(this) -%}
+            {%- do data_types.update({column.name: lake_type(column.data_type)}) -%}
+        {%- endfor -%}
+        {%- do model.update({'_lake_columns': data_types}) -%}
+    {%- endif -%}
+    {{ return(model['_lake_columns']) }}
+{%- endmacro %}
+
+{% macro definition_changed() -%}
+    {%- set is_run = execute and flags.WHICH in ('run', 'build') and env_var('MEDALLION_RUN', '') -%}
+    {%- if not is_run or not lake_columns() -%}
+        {{ return(false) }}
+    {%- endif -%}
+    {%- set declared = {} -%}
+    {%- for column in table_columns() -%}
+        {%- do declared.update({column.name: column.data_type}) -%}
+    {%- endfor -%}
+    {{ return(declared != lake_columns()) }}
+{%- endmacro %}
+
+{#- The type by which Iceberg stores a declared type. -#}
+{% macro lake_type(data_type) -%}
+    {%- set type = data_type | lower | replace(', ', ',') -%}
+    {%- if target.type == 'spark' -%}
+        {%- set type = 'string' if type.startswith(('varchar', 'char')) else type | replace('numeric', 'decimal') -%}
+        {{ return({
+            'integer': 'int', 'smallint': 'int', 'tinyint': 'int', 'long': 'bigint', 'float': 'real', 'decimal': 'decimal(10,0)',
+            'timestamp_ltz': 'timestamp',
+        }.get(type, type)) }}
+    {%- endif -%}
+    {%- set length = modules.re.search('[(]([0-9]+)[)]', type) -%}
+    {%- if type.startswith(('varchar', 'char', 'json')) -%}
+        {{ return('varchar') }}
+    {%- elif type in ('tinyint', 'smallint', 'int') -%}
+        {{ return('integer') }}
+    {%- elif type.startswith('time') and (length[1] if length else 3) | int <= 6 -%}
+        {{ return(
+            ('timestamp(6)' if type.startswith('timestamp') else 'time(6)')
+            ~ (' with time zone' if type.endswith('time zone') else '')
+        ) }}
+    {%- elif type == 'decimal' -%}
+        {{ return('decimal(38,0)') }}
+    {%- elif type.startswith('decimal') and length -%}
+        {{ return(type[:-1] ~ ',0)') }}
+    {%- endif -%}
+    {{ return(type) }}
+{%- endmacro %}
+
+{#-
+  The types of the columns that the model selects, by name. Raises a compiler error unless the table's types hold each
+  value unchanged: a MERGE would round 0.125 to 0.13. The join has no row, so that the engines read nothing.
+-#}
+{% macro check_types(columns, select_sql) -%}
+    {%- set query -%}
+        select
+            {% for column in columns if column.name != '_batch' -%}
+            typeof(selected.{{ quote_identifier(column.name) }}){{ ',' if not loop.last }}
+            {% endfor %}
+        from (select 1 as one) as one
+        left join (
+            {{ select_sql }}
+        ) as selected on false
+    {%- endset -%}
+    {%- set types = run_query(query).rows[0] -%}
+    {%- set selected_types, differences = {}, [] -%}
+    {%- for column in columns if column.name != '_batch' -%}
+        {%- do selected_types.update({column.name: types[loop.index0]}) -%}
+        {%- if not holds(column.data_type, lake_type(types[loop.index0])) -%}
+            {%- do differences.append(column.name ~ ' is ' ~ types[loop.index0] ~ ', and its data_type ' ~ column.declared_type) -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {%- if differences -%}
+        {{ exceptions.raise_compiler_error(
+            table_name(this) ~ ': the model selects other types than its YAML declares: ' ~ differences | join('; ')
+            ~ '. Cast the column in the model, or change its data_type. Nothing was written.'
+        ) }}
+    {%- endif -%}
+    {{ return(selected_types) }}
+{%- endmacro %}
+
+{#- A number that is too large fails the statement by itself. -#}
+{% macro holds(lake_type, selected_type) -%}
+    {%- set integers = ('int', 'integer', 'bigint') -%}
+    {%- if selected_type in (lake_type, 'unknown', 'void') or (selected_type, lake_type) == ('real', 'double') -%}
+        {{ return(true) }}
+    {%- elif selected_type in integers -%}
+        {{ return(lake_type in integers or lake_type.startswith('decimal')) }}
+    {%- endif -%}
+    {%- set places = modules.re.compile('decimal[(][0-9]+,([0-9]+)[)]') -%}
+    {%- set declared, selected = places.fullmatch(lake_type), places.fullmatch(selected_type) -%}
+    {{ return(declared and selected and selected[1] | int <= declared[1] | int) }}
+{%- endmacro %}
+
+{#- The model's value in the type of the table. A value that the declared type does not hold fails the statement. -#}
+{% macro declared_value(column, selected_type=none) -%}
+    {%- set name = quote_identifier(column.name) -%}
+    {%- set value = 'json_format(%s)' % name if selected_type == 'json' else name -%}
+    {%- set stored = 'cast(%s as %s)' % (value, column.data_type) -%}
+    {%- set declared = column.declared_type | lower | replace(', ', ',') -%}
+    {%- if target.type == 'spark' or declared in (column.data_type, 'decimal', 'int') or declared.startswith('decimal') -%}
+        {{ return(stored) }}
+    {%- elif declared.startswith(('varchar', 'char')) -%}
+        {%- set length = modules.re.search('[0-9]+', declared) -%}
+        {%- set is_lost = 'length(rtrim(%s)) > %s' % (stored, length[0] if length else 1) -%}
+    {%- elif declared == 'json' -%}
+        {%- set is_lost = '%s is not null and try(json_parse(%s)) is null' % (name, stored) -%}
+    {%- else -%}
+        {%- set is_lost = '%s is distinct from cast(try_cast(%s as %s) as %s)' % (stored, name, declared, column.data_type) -%}
+    {%- endif -%}
+    {%- set message = table_name(this) ~ ': the type ' ~ declared ~ ' does not hold each value of the column ' ~ column.name ~ '. Nothing was written.' -%}
+    {{ return('case when %s then %s else %s end' % (is_lost, fail_with([message]), stored)) }}
+{%- endmacro %}
+
+{#- An expression that fails the statement. `parts` of the message alternate between text and SQL. -#}
+{% macro fail_with(parts) -%}
+    {%- set expressions = [] -%}
+    {%- for part in parts -%}
+        {%- do expressions.append(part if loop.index is even else text_literal(part)) -%}
+    {%- endfor -%}
+    {%- set message = 'concat(' ~ expressions | join(', ') ~ ')' if parts | length > 1 else expressions[0] -%}
+    {{ return(('raise_error(%s)' if target.type == 'spark' else 'fail(%s)') % message) }}
+{%- endmacro %}

@@ -1,0 +1,6 @@
+{#- Names as Trino and PostgreSQL read them literally. -#}
+{%- macro quoted(name) -%}"{{ name | replace('"', '""') }}"{%- endmacro -%}
+
+{%- macro quoted_list(names) -%}
+{%- for name in names %}{{ quoted(name) }}{{ ', ' if not loop.last }}{% endfor -%}
+{%- endmacro -%}
