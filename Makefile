@@ -19,6 +19,13 @@ ALLOW_DELETES ?=
 # Publications
 BATCH ?=
 TABLE ?=
+# Tables of the source
+SCHEMA ?=
+KEY ?=
+CURSOR ?=
+FORCE ?=
+# A new project
+DIR ?=
 # Services, for logs
 SERVICE ?=
 # The chaos test
@@ -81,6 +88,19 @@ load: venv ## Load the nine real CSV files: OLIST=DIR (REPLACE=1: empty it first
 
 live: venv ## Write a burst of inserts and updates (DELETES=1: deletes, too)
 	@$(in_stack) python -m sample live $(if $(DELETES),--deletes)
+
+##@ Your own tables
+
+.PHONY: table tables new
+table: venv ## Write a source table's models: TABLE=schema.name [KEY=a,b CURSOR=column FORCE=1]
+	@$(call require,TABLE,make table TABLE=schema.name)$(stack) table '$(TABLE)' $(if $(KEY),--key '$(KEY)') \
+	    $(if $(CURSOR),--cursor '$(CURSOR)') $(if $(FORCE),--force)
+
+tables: venv ## Write the models of all tables of a schema: SCHEMA=name [FORCE=1]
+	@$(call require,SCHEMA,make tables SCHEMA=name)$(stack) tables '$(SCHEMA)' $(if $(FORCE),--force)
+
+new: venv ## Make a project without the sample: DIR=../my-etl [SCHEMA=name: its tables, too]
+	@$(call require,DIR,make new DIR=../my-etl)$(stack) new '$(DIR)' $(if $(SCHEMA),--schema '$(SCHEMA)')
 
 ##@ Operate
 
@@ -152,7 +172,7 @@ clean: down ## Remove everything made here, data included; downloads stay in the
 .PHONY: test test-dags dbt-test test-long chaos
 test: lint manifest ## Lint, then run every test but the long ones; starts the engines it needs
 	@$(bin)/pytest --numprocesses 2 --dist loadfile
-	@$(bin)/pytest tests/e2e
+	@[ ! -d tests/e2e ] || $(bin)/pytest tests/e2e
 
 test-dags: manifest ## Run the DAG tests: no engine, seconds
 	@$(bin)/pytest tests/dags

@@ -38,6 +38,11 @@ def connect() -> connection:
 
     Raises click.ClickException if SOURCE_URL is not set or malformed, psycopg2.OperationalError if no database answers.
     """
+    if os.environ.get("STACK_SOURCE_URL"):
+        raise click.ClickException(
+            "STACK_SOURCE_URL is set: the stack only reads that database, and the shop writes nothing there. "
+            "Unset it to fill the shop in the stack's own database."
+        )
     url = os.environ.get("SOURCE_URL")
     if not url:
         raise click.ClickException(

@@ -17,7 +17,10 @@ from stack.console import console
 from stack.environment import MARK, POSTGRES_BIN, environment, no_proxy_variables, public_environment
 from stack.errors import StackError
 from stack.lifecycle import show_status
+from stack.scaffold.project import make_project
+from stack.scaffold.tables import write_table, write_tables
 from stack.settings import ROOT, Settings
+from stack.source import check_source
 
 MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"])
 
@@ -209,6 +212,47 @@ def rollback(settings: Settings, batch: int) -> None:
 def resume(settings: Settings) -> None:
     """Resume publishing after a rollback; the next run publishes everything since."""
     pipeline.trigger(settings, {}, pipeline.ROLLBACK_DAG)
+
+
+@cli.command()
+@click.argument("table", metavar="SCHEMA.NAME")
+@click.option(
+    "--key", default="", help="Columns that identify a row, with commas; default: the table's own key."
+)
+@click.option("--cursor", help="Column that says when a row last changed; default: one with a usual name.")
+@click.option("--force", is_flag=True, help="Overwrite the files that are there.")
+@click.pass_obj
+def table(settings: Settings, table: str, key: str, cursor: str | None, force: bool) -> None:
+    """Write the models of a source table, bronze and silver, from the source's catalog."""
+    names = [name.strip() for name in key.split(",") if name.strip()]
+    check_source(settings)
+    write_table(settings, table, names, cursor, force)
+
+
+@cli.command()
+@click.argument("schema")
+@click.option("--force", is_flag=True, help="Overwrite the files that are there.")
+@click.pass_obj
+def tables(settings: Settings, schema: str, force: bool) -> None:
+    """Write the models of all tables of a SCHEMA of the source."""
+    check_source(settings)
+    write_tables(settings, schema, force)
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--schema", help="Write the models of all tables of this schema of the source, too.")
+@click.pass_obj
+def new(settings: Settings, folder: Path, schema: str | None) -> None:
+    """Make a project without the sample in FOLDER, which must be new or empty."""
+    if schema:
+        check_source(settings)
+    make_project(folder)
+    if schema:
+        models = folder.absolute() / DBT.relative_to(ROOT) / "models"
+        write_tables(settings, schema, overwrite=False, models=models)
+    then = "make run" if schema else "STACK_SOURCE_URL=… make tables SCHEMA=…"
+    console.print(f"Next: cd {folder}, then {then}", markup=False)
 
 
 def dbt(settings: Settings, *arguments: str | Path) -> bool:

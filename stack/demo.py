@@ -34,6 +34,12 @@ HAS_ROWS = (
     "`make load REPLACE=1 OLIST=…`, `make backfill FROM=… TO=…`, `make reconcile ALLOW_DELETES=1`."
 )
 
+NO_TABLES = (
+    "Everything runs, but the dbt project declares no source table yet. Declare tables, and run again:\n"
+    "  make tables SCHEMA=…            (of the database that STACK_SOURCE_URL names)\n"
+    "  make run"
+)
+
 
 def shop(settings: Settings, *arguments: str) -> None:
     """Run a command of the shop. Raises StackError if it fails; the command has printed the reason."""
@@ -43,8 +49,11 @@ def shop(settings: Settings, *arguments: str) -> None:
 
 
 def state(settings: Settings) -> str:
-    """Return the shop's answer about the source: filled, empty or foreign; foreign if the project has no shop."""
-    if not (ROOT / "sample").is_dir():
+    """Return the shop's answer about the source: filled, empty or foreign.
+
+    Without the shop in the project, and with a source outside of the stack, it is foreign.
+    """
+    if settings.source_url or not (ROOT / "sample").is_dir():
         return "foreign"
     command = [sys.executable, "-m", "sample", "state"]
     done = subprocess.run(
@@ -108,6 +117,9 @@ def run(settings: Settings, olist: Path | None, orders: int) -> None:
 
     with step("Set up and start"):
         up(settings)
+    if not source_tables():
+        console.print(NO_TABLES)
+        return
     has_shop = reads_shop(settings)
     begins = first_change(settings)
     if olist and (begins or not has_shop):

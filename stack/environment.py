@@ -14,6 +14,7 @@ import pyspark
 from stack.credentials import credentials, write_private
 from stack.fetch import jdk, maven, trino_home
 from stack.settings import ROOT, STACK, Settings
+from stack.source_url import connection, jdbc_url, parse_source_url, read_only
 
 HOST = "127.0.0.1"
 # The package is not imported, because its import creates folders and warns.
@@ -53,6 +54,28 @@ def jars(settings: Settings) -> list[str]:
     return [str(maven(name, settings)) for name in ("iceberg-spark-runtime-4.1_2.13", "postgresql")]
 
 
+def source_parameters(settings: Settings) -> dict[str, str] | None:
+    """Return libpq's parameters of the source outside of the stack; None if the stack reads its own database."""
+    url = settings.source_url
+    return read_only(parse_source_url(url.get_secret_value())) if url else None
+
+
+def source_environment(settings: Settings, secrets: dict[str, str]) -> dict[str, str]:
+    """Return the variables that Trino's catalog of the source reads."""
+    source = source_parameters(settings)
+    if source is None:
+        return {
+            "STACK_SOURCE_JDBC_URL": f"jdbc:postgresql://{HOST}:{settings.postgres_port}/shop",
+            "STACK_SOURCE_USER": "source_reader",
+            "STACK_SOURCE_PASSWORD": secrets["SOURCE_READER_PASSWORD"],
+        }
+    return {
+        "STACK_SOURCE_JDBC_URL": jdbc_url(source),
+        "STACK_SOURCE_USER": source["user"],
+        "STACK_SOURCE_PASSWORD": source.get("password", ""),
+    }
+
+
 def public_environment(settings: Settings) -> dict[str, str]:
     """Return the URLs and logins that outside tools need (`make env`)."""
     secrets = credentials(settings.home / "secrets.env")
@@ -64,7 +87,11 @@ def public_environment(settings: Settings) -> dict[str, str]:
         "TRINO_URL": f"http://{HOST}:{settings.trino_port}",
         "TRINO_USER": "medallion",
         "TRINO_PASSWORD": "",
-        "SOURCE_URL": f"postgresql://shop:{secrets['SHOP_PASSWORD']}@{postgres}/shop",
+        "SOURCE_URL": (
+            settings.source_url.get_secret_value()
+            if settings.source_url
+            else f"postgresql://shop:{secrets['SHOP_PASSWORD']}@{postgres}/shop"
+        ),
         "GOLD_URL": f"postgresql://bi_reader:{secrets['BI_READER_PASSWORD']}@{postgres}/bi",
     }
 
@@ -72,6 +99,7 @@ def public_environment(settings: Settings) -> dict[str, str]:
 def connections(settings: Settings, secrets: dict[str, str]) -> dict[str, dict[str, object]]:
     """Return Airflow's connections by id."""
     postgres = {"conn_type": "postgres", "host": HOST, "port": settings.postgres_port}
+    source = source_parameters(settings)
     return {
         "medallion_trino": {
             "conn_type": "trino",
@@ -86,7 +114,9 @@ def connections(settings: Settings, secrets: dict[str, str]) -> dict[str, dict[s
             "extra": {"deploy-mode": "client", "spark-binary": "spark-submit"},
         },
         "medallion_thrift": {"conn_type": "generic", "host": HOST, "port": settings.thrift_port},
-        "medallion_source": {
+        "medallion_source": connection(source)
+        if source
+        else {
             **postgres,
             "login": "source_reader",
             "password": secrets["SOURCE_READER_PASSWORD"],
@@ -119,7 +149,11 @@ def environment(settings: Settings) -> dict[str, str]:
         # Without compiled bytecode every Airflow process starts three times slower. Foreign paths break imports.
         if name not in {"PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "PYTHONHOME", "JAVA_HOME"}
     }
-    configured = {f"STACK_{name.upper()}": str(value) for name, value in settings if value is not None}
+    configured = {
+        f"STACK_{name.upper()}": str(value)
+        for name, value in settings
+        if value is not None and name != "source_url"
+    }
     warehouse = f"file://{home / 'warehouse'}"  # unescaped, because Trino and pyiceberg decode nothing
     spark_tmp = home / "spark" / "tmp"
     spark_options = [
@@ -137,6 +171,8 @@ def environment(settings: Settings) -> dict[str, str]:
         **configured,
         **secrets,
         **public_environment(settings),
+        **source_environment(settings, secrets),
+        **({"STACK_SOURCE_URL": settings.source_url.get_secret_value()} if settings.source_url else {}),
         MARK: str(home),
         "PATH": os.pathsep.join([str(PROGRAMS), str(POSTGRES_BIN), os.environ["PATH"]]),
         **no_proxy_variables(),

@@ -18,6 +18,7 @@ from stack.errors import StackError
 from stack.health import CHECKS
 from stack.postgres import create_cluster, prepare_databases, remove_stale_lock
 from stack.settings import CHANGEABLE, Settings
+from stack.source import check_source
 
 GIVE_UP_SECONDS = 15
 AIRFLOW = ("api-server", "scheduler", "dag-processor", "triggerer")
@@ -70,6 +71,7 @@ def check_settings_unchanged(settings: Settings) -> None:
 
 def up(settings: Settings) -> None:
     """Start every service that is not running and wait until all are healthy. Raises StackError."""
+    check_source(settings)
     env = build(settings)
     if supervisor.is_running(settings):
         check_settings_unchanged(settings)

@@ -8,16 +8,15 @@ from typing import Any
 import psycopg2
 import trino
 from psycopg2 import sql
-from psycopg2.extensions import make_dsn
 from rich.table import Column, Table
 
 from stack.airflow_api import AirflowApi
 from stack.build import DBT
 from stack.console import console, table_console
-from stack.credentials import credentials
-from stack.environment import HOST, connections, public_environment
+from stack.environment import HOST, public_environment
 from stack.errors import StackError
 from stack.settings import Settings
+from stack.source import Source, grants
 
 DAG = "medallion_hourly"
 RECONCILE_DAG = "medallion_reconcile"
@@ -37,14 +36,7 @@ def query(dsn: str, statement: str | sql.Composed) -> list[tuple[Any, ...]]:
 
 def source_dsn(settings: Settings) -> str:
     """Return the address of the source for the login that the pipeline reads it with."""
-    source = connections(settings, credentials(settings.home / "secrets.env"))["medallion_source"]
-    return make_dsn(
-        host=source["host"],
-        port=source["port"],
-        user=source["login"],
-        password=source["password"],
-        dbname=source["schema"],
-    )
+    return Source(settings).dsn
 
 
 def source_tables() -> list[tuple[str, str, str]]:
@@ -59,25 +51,33 @@ def source_tables() -> list[tuple[str, str, str]]:
 def first_change(settings: Settings) -> datetime | None:
     """Return the smallest cursor over the declared source tables; None if no row or none of the tables is there.
 
-    Cursors before our era or in the future are ignored, because no window reaches them. Raises StackError if a table
-    or its cursor can't be read.
+    Cursors before our era or in the future are ignored, because no window reaches them. A table without a cursor, or
+    with a number as its cursor, has no times: its rows count as changed an hour ago. Raises StackError if a table or
+    its cursor can't be read.
     """
     oldest = sql.SQL(
         "select min({cursor})::timestamptz from {table} where {cursor} between '0001-01-01 00:00:00+00' and now()"
     )
-    tables = [source for source in source_tables() if source[2]]
+    any_row = sql.SQL("select max(now() - interval '1 hour') from (select from {table} limit 1) as first_row")
+    tables = source_tables()
     moments, missing = [], []
     for schema, table, cursor in tables:
-        statement = oldest.format(cursor=sql.Identifier(cursor), table=sql.Identifier(schema, table))
+        parts = {"cursor": sql.Identifier(cursor or "none"), "table": sql.Identifier(schema, table)}
+        dsn = source_dsn(settings)
         try:
-            [(moment,)] = query(source_dsn(settings), statement)
+            try:
+                [(moment,)] = query(dsn, (oldest if cursor else any_row).format(**parts))
+            except (psycopg2.errors.CannotCoerce, psycopg2.errors.UndefinedFunction, psycopg2.DataError):
+                # The cursor is a number.
+                [(moment,)] = query(dsn, any_row.format(**parts))
         except psycopg2.errors.UndefinedTable:
             missing.append(f"{schema}.{table}")
         except psycopg2.ProgrammingError as error:
+            role = Source(settings).role
             raise StackError(
-                f"The minimum of {cursor} in the source's table {schema}.{table} can't be read: "
-                f"{error.diag.message_primary}.\nThe dbt project declares this table as a source; the role "
-                "source_reader needs usage on its schema and select on the table."
+                f"The source's table {schema}.{table} can't be read (its cursor: {cursor or 'none'}): "
+                f"{error.diag.message_primary}.\nThe dbt project declares this table as a source; the role {role} "
+                f"needs usage on its schema and select on the table:\n{grants(role, [schema])}"
             ) from None
         else:
             moments += [moment] if moment else []

@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, PlainSerializer, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from stack import bootstrap
+from stack.source_url import mask, parse_source_url
 
 ROOT = bootstrap.ROOT
 STACK = ROOT / "stack"
@@ -17,6 +18,20 @@ Memory = Annotated[str, Field(pattern=r"^\d+[mMgG]$")]
 AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
 
 
+def check_url(url: SecretStr) -> SecretStr:
+    """Return the URL itself. Raises ValueError if it names no database."""
+    parse_source_url(url.get_secret_value())
+    return url
+
+
+# The password of this URL is in no dump and no message.
+SourceUrl = Annotated[
+    SecretStr,
+    AfterValidator(check_url),
+    PlainSerializer(lambda url: mask(url.get_secret_value()), return_type=str, when_used="unless-none"),
+]
+
+
 class Settings(BaseSettings):
     """Ports (loopback only), memory (in Java's notation) and folders, read from the environment and `.env`."""
 
@@ -25,6 +40,12 @@ class Settings(BaseSettings):
         env_file=ROOT / ".env",
         env_ignore_empty=True,  # make passes an unset variable as an empty one
         extra="ignore",
+        hide_input_in_errors=True,  # a value may hold a password
+    )
+
+    source_url: SourceUrl | None = Field(
+        default=None,
+        description="Database to read instead of the stack's own: postgresql://user:password@host:port/database.",
     )
 
     postgres_port: Port = Field(default=15432, description="Port of PostgreSQL, on loopback.")

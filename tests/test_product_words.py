@@ -47,6 +47,7 @@ EXCEPTIONS = {
     "stack/postgres.py": ("shop", SERVICE),
     "stack/credentials.py": ("shop", SERVICE),
     "stack/environment.py": ("shop", SERVICE),
+    "stack/scaffold/sample_files.txt": ("shop|olist", "lists the files that are the shop's"),
     "stack/settings.py": ("shop", SERVICE),
     "stack/supervisor.py": ("shop", SERVICE),
     "stack/supervisord.conf": ("shop", SERVICE),

@@ -200,6 +200,10 @@ def test_a_shop_that_is_not_there(folder: Path, monkeypatch: pytest.MonkeyPatch)
     result = sample("load", folder)
     assert result.exit_code == 1
     assert "SOURCE_URL failed" in result.output
+    monkeypatch.setenv("STACK_SOURCE_URL", "postgresql://me:secret@db/crm")
+    result = sample("load", folder)
+    assert result.exit_code == 1 and "the shop writes nothing there" in result.output
+    assert "secret" not in result.output
 
 
 @pytest.mark.parametrize(

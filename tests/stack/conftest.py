@@ -2,12 +2,24 @@
 
 import socket
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from urllib.parse import quote
 
+import psycopg2
 import pytest
+from pydantic import SecretStr
 
 from stack import environment
 from stack.settings import Settings
+from support.postgres import Server, postgres_server
+
+PASSWORD = "p@ss:w/o?r#d %$&"  # noqa: S105, characters that a URL has for itself
+
+
+def erp_url(server: Server, user: str = "reader", password: str = PASSWORD, database: str = "erp") -> str:
+    """Return the URL of a database over TCP."""
+    return f"postgresql://{user}:{quote(password, safe='')}@127.0.0.1:{server.port}/{database}"
 
 
 @pytest.fixture(autouse=True)
@@ -47,3 +59,22 @@ def closed_port() -> int:
     """A port that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def erp() -> Iterator[Server]:
+    """A PostgreSQL that asks for passwords, with a database `erp` and a role that may only read it."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = int(probe.getsockname()[1])
+    with postgres_server(port) as server:
+        with closing(psycopg2.connect(server.url())) as connection, connection.cursor() as cursor:
+            connection.autocommit = True
+            cursor.execute("create database erp")
+            cursor.execute(f"create role reader login password '{PASSWORD}'")
+        yield server
+
+
+@pytest.fixture
+def erp_settings(settings: Settings, erp: Server) -> Settings:
+    """Settings of a stack that reads `erp`."""
+    return settings.model_copy(update={"source_url": SecretStr(erp_url(erp))})

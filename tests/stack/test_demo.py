@@ -11,6 +11,7 @@ from typing import Any
 
 import psycopg2
 import pytest
+from pydantic import SecretStr
 
 from sample.shop import TABLES
 from stack import demo, pipeline
@@ -145,6 +146,26 @@ def test_a_source_without_declared_rows_is_not_filled_unless_the_shop_may_be_the
     assert done == [("up",)]
 
 
+def test_a_project_without_tables_starts_and_says_how_to_get_some(
+    settings: Settings, declare: Any, done: list[tuple[Any, ...]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    declare([])
+    demo.run(settings, None, 5)
+    assert done == [("up",)]
+    assert "make tables SCHEMA=" in capsys.readouterr().out
+
+
+def test_an_empty_database_outside_of_the_stack_is_never_filled(
+    settings: Settings, declare: Any, done: list[tuple[Any, ...]]
+) -> None:
+    declare(SHOP_TABLES)
+    outside = settings.model_copy(update={"source_url": SecretStr("postgresql://me:x@db/crm")})
+    assert demo.state(outside) == "foreign"
+    with pytest.raises(StackError, match="nothing to run on"):
+        demo.run(outside, None, 5)
+    assert done == [("up",)]
+
+
 @pytest.mark.usefixtures("declare")
 def test_tables_named_like_the_shops_get_no_trader(
     settings: Settings, database: Query, done: list[tuple[Any, ...]]
@@ -181,7 +202,7 @@ def test_a_declared_table_that_is_missing_or_unreadable_is_named(
     with pytest.raises(StackError, match=r"lacks tables.*ledger\.entries"):
         pipeline.first_change(settings)
     database("create table ledger.entries (id integer)")
-    with pytest.raises(StackError, match=r"minimum of at in .*ledger\.entries.*(\n.*)source_reader"):
+    with pytest.raises(StackError, match=r"ledger\.entries.*cursor: at.*(\n.*)source_reader"):
         pipeline.first_change(settings)
 
 

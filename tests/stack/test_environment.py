@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from stack.__main__ import cli
-from stack.environment import connections, environment
+from stack.environment import connections, environment, source_environment
 from stack.settings import STACK, Settings
 from stack.supervisor import SERVICES
 
@@ -55,8 +55,11 @@ def test_the_supervisor_knows_every_service_in_the_order_of_their_start() -> Non
 def test_connections_and_catalogs_reach_the_same_databases(settings: Settings) -> None:
     secrets = dict.fromkeys(("SOURCE_READER_PASSWORD", "PUBLISHER_PASSWORD"), "x")
     native = connections(settings, secrets)
+    variables = source_environment(settings, secrets)
     for catalog, connection in {"postgres": "medallion_source", "postgres_gold": "medallion_gold"}.items():
         text = (TRINO / "catalog" / f"{catalog}.properties").read_text()
+        for name, value in variables.items():
+            text = text.replace(f"${{ENV:{name}}}", value)
         assert re.findall(r"connection-user=(.*)", text) == [native[connection]["login"]]
         assert re.findall(r"connection-url=.*/(\w+)$", text, re.MULTILINE) == [native[connection]["schema"]]
 

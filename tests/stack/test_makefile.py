@@ -12,6 +12,7 @@ from stack.settings import ROOT
 
 TARGETS = (
     "run", "build", "up", "down", "status", "logs", "env", "sample", "load", "live",
+    "table", "tables", "new",
     "trigger", "backfill", "rebuild", "reconcile", "maintain", "publications", "as-of", "rollback", "resume",
     "run-bronze", "run-silver", "run-gold", "manifest", "docs", "lint", "lock", "clean",
     "test", "test-dags", "dbt-test", "test-long", "chaos",
@@ -58,7 +59,7 @@ def test_earlier_names_do_the_same(earlier: list[str], now: list[str]) -> None:
 
 @pytest.mark.parametrize("name", [*TARGETS, *EARLIER_NAMES])
 def test_every_target_is_there(name: str) -> None:
-    values = ["OLIST=x", "FROM=x", "TO=x", "BATCH=1", "TABLE=x"]
+    values = ["OLIST=x", "FROM=x", "TO=x", "BATCH=1", "TABLE=x", "SCHEMA=x", "DIR=x"]
     assert make("-n", name, *values).returncode == 0
 
 
@@ -74,6 +75,9 @@ def test_trigger_takes_a_range_or_nothing() -> None:
         (["backfill", "FROM=2018-01-01"], "TO is not set: make backfill FROM=2018-01-01 TO=2018-02-01"),
         (["backfill", "TO=2018-01-01"], "FROM is not set: make backfill FROM=2018-01-01 TO=2018-02-01"),
         (["rollback"], "BATCH is not set: make rollback BATCH=12"),
+        (["table"], "TABLE is not set: make table TABLE=schema.name"),
+        (["tables"], "SCHEMA is not set: make tables SCHEMA=name"),
+        (["new"], "DIR is not set: make new DIR=../my-etl"),
         (["as-of", "BATCH=1"], "TABLE is not set: make as-of BATCH=12 TABLE=sales_by_day"),
         pytest.param(
             ["chaos", "RUNS=some"],

@@ -19,13 +19,18 @@ RUN = Path(__file__).parents[2] / "stack" / "postgres" / "server"  # PostgreSQL 
 
 @dataclass(frozen=True)
 class Server:
-    """A running PostgreSQL that listens only on a socket: superuser `postgres`, no passwords."""
+    """A running PostgreSQL that listens on a socket, where logins need no password: superuser `postgres`.
+
+    With a port it listens there, too, on loopback, and asks for passwords.
+    """
 
     folder: Path
+    port: int | None = None
 
     def url(self, role: str = "postgres", database: str = "postgres") -> str:
         """Return the URL of `database` for `role`."""
-        return f"postgresql://{role}@/{database}?host={self.folder}"
+        port = f"&port={self.port}" if self.port else ""
+        return f"postgresql://{role}@/{database}?host={self.folder}{port}"
 
     def run(self, program: str, *arguments: str) -> None:
         """Run a PostgreSQL program on the data folder; it is ended after a minute."""
@@ -34,7 +39,8 @@ class Server:
 
     def start(self) -> None:
         """Start the server and wait until it answers. Raises SubprocessError, with the server's log, if it does not."""
-        options = f"-k {self.folder} -c listen_addresses='' -c fsync=off"
+        address = f"-c listen_addresses=127.0.0.1 -p {self.port}" if self.port else "-c listen_addresses=''"
+        options = f"-k {self.folder} {address} -c fsync=off"
         log = self.folder / "log"
         try:
             self.run("pg_ctl", "start", "-w", "-l", str(log), "-o", options)
@@ -48,14 +54,15 @@ class Server:
 
 
 @contextmanager
-def postgres_server() -> Iterator[Server]:
+def postgres_server(port: int | None = None) -> Iterator[Server]:
     """Start a new server, yield it, and remove it afterwards."""
     # The path of a socket must be short: pytest's temporary folders are too deep.
     with tempfile.TemporaryDirectory(prefix="pg-") as folder:
-        server = Server(Path(folder))
+        server = Server(Path(folder), port)
         if os.geteuid() == 0:
             os.chown(folder, 65534, 65534)  # the user that RUN chooses
-        server.run("initdb", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
+        logins = ("--auth-local=trust", "--auth-host=scram-sha-256")
+        server.run("initdb", "-U", "postgres", *logins, "-E", "UTF8", "--no-locale", "--no-sync")
         try:
             server.start()
             yield server

@@ -6,23 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from stack.scaffold.project import make_project, sample_patterns
 from stack.settings import ROOT
 from support.dbt_project import FIXTURE_MODELS
 
-# Patterns of git; docs/how-to/take-out-the-shop.md has the same.
-SHOP = (
-    "sample",
-    "tests/sample",
-    "tests/oracle",
-    "tests/e2e",
-    "tests/support/olist.py",
-    "tests/stack/test_demo.py",
-    "tests/stack/test_without_shop.py",
-    "include/dbt/models/**/*.sql",
-    "include/dbt/models/**/*.yml",
-    "include/dbt/macros/shop",
-    "include/dbt/tests/generic/shop",
-)
+SHOP = sample_patterns()
 MADE = shutil.ignore_patterns(".git", ".stack", ".hypothesis", ".*_cache", "__pycache__", "target", "logs")
 
 
@@ -48,11 +36,23 @@ def make(project: Path, target: str) -> None:
     run(project, "make", "-o", "venv", "-o", "manifest", target, f"STACK_HOME={home}")
 
 
+def new_project(project: Path) -> Path:
+    """Make a project as `make new` does, and return its folder."""
+    make_project(project)
+    copy_cache(project)
+    return project
+
+
+def copy_cache(project: Path) -> None:
+    """Copy mypy's cache, which saves half a minute."""
+    if (ROOT / ".mypy_cache").exists():
+        shutil.copytree(ROOT / ".mypy_cache", project / ".mypy_cache")
+
+
 def copy_without_shop(project: Path) -> Path:
     """Copy the project into a new folder, without the shop and without any other table, and return that folder."""
     shutil.copytree(ROOT, project, ignore=MADE)
-    if (ROOT / ".mypy_cache").exists():  # it saves half a minute
-        shutil.copytree(ROOT / ".mypy_cache", project / ".mypy_cache")
+    copy_cache(project)
     # The patterns match all models, also those of a project that has the shop no more.
     for pattern in SHOP:
         for path in [*project.glob(pattern)]:

@@ -1,0 +1,39 @@
+"""Names of models and columns for names of the source."""
+
+import re
+from collections.abc import Iterable, Mapping
+
+
+def plain_name(name: str) -> str:
+    """Return a name in lower case, with `_` for each other character; empty if nothing of it is left."""
+    plain = re.sub(r"[^a-z0-9_]", "_", name.lower())
+    return plain if plain.strip("_") else ""
+
+
+def bronze_names(columns: Iterable[str]) -> dict[str, str]:
+    """Return each column's name in bronze: lower case; twins that differ in case only are numbered from the second."""
+    counts: dict[str, int] = {}
+    names = {}
+    for column in columns:
+        lower = column.lower()
+        counts[lower] = counts.get(lower, 0) + 1
+        names[column] = lower if counts[lower] == 1 else f"{lower}_{counts[lower]}"
+    return names
+
+
+def model_name(schema: str, table: str, models: Mapping[str, tuple[str, str] | None]) -> str | None:
+    """Return the name of a table's model; None if no identifier is left of its name.
+
+    models: the project's models, each with the source table that it captures, if it captures one.
+    """
+    for name, captured in models.items():
+        if captured == (schema, table):
+            return name
+    short, prefix = plain_name(table), plain_name(schema)
+    if not short:
+        return None
+    long = f"{prefix}_{short}" if prefix else f"source_{short}"
+    candidates = [long] if short[0].isdigit() else [short, long]
+    candidates += [f"{long}_{number}" for number in range(2, 100)]
+    free = (name for name in candidates if name not in models and f"stg_{name}" not in models)
+    return next((name for name in free if not name[0].isdigit()), None)
