@@ -52,11 +52,9 @@ EXCEPTIONS = {
     "stack/supervisor.py": ("shop", SERVICE),
     "stack/supervisord.conf": ("shop", SERVICE),
     "stack/trino/etc/catalog/postgres.properties": ("shop", SERVICE),
-    "tests/models/names/bronze/models.yml": ("orders", "a table with a word of SQL as its name"),
     "tests/models/test_descriptions.py": ("shop", "describes the macros of both folders"),
     "tests/support/project_copy.py": ("shop|olist", "takes the shop out"),
     "tests/support/olist.py": (ANY, "data of the shop's tests"),
-    "tests/support/models/bronze/sources.yml": ("shop", "says that its tables are no shop"),
 }
 
 

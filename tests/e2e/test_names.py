@@ -21,13 +21,14 @@ SOURCE = '''
     create table "Main Office"."Readings" (id integer, updated_at timestamptz not null);
     create table field.readings (id integer, updated_at timestamptz not null);
     create table "Main Office"."Log Lines" (
-        "line id" integer, "select" text, "user's ""note""" text, updated_at timestamptz not null
+        "line id" integer, "select" text, "user's ""note""" text, "Photo" bytea, "E Mail" text,
+        updated_at timestamptz not null
     );
     grant usage on schema "Main Office", field to source_reader;
     grant select on all tables in schema "Main Office", field to source_reader;
     insert into "Main Office"."Readings" values (1, '2024-01-01 00:00Z'), (2, '2024-01-02 00:00Z');
     insert into field.readings values (1, '2024-01-03 00:00Z');
-    insert into "Main Office"."Log Lines" values (7, 'all', 'it''s', '2024-01-04 00:00Z');
+    insert into "Main Office"."Log Lines" values (7, 'all', 'it''s', null, null, '2024-01-04 00:00Z');
 '''
 
 RunBronze = Callable[..., list[tuple[Any, ...]]]

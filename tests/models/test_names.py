@@ -1,5 +1,6 @@
 """The statements of models, in full: names of any kind are quoted, and the SQL is the engine's."""
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import closing
@@ -25,16 +26,47 @@ RUN = {
 MOMENT = "timestamp(6) with time zone"
 BOOKKEEPING = {"_op": "varchar", "_hash": "varchar", "_extracted_at": MOMENT, "_batch": "bigint"}
 READINGS = {"id": "integer", "updated_at": MOMENT}
-LINES = {"line id": "integer", "select": "varchar", 'user\'s "note"': "varchar", "updated_at": MOMENT}
+LINES = {
+    "line id": "integer", "select": "varchar", 'user\'s "note"': "varchar", "e mail": "varchar", "updated_at": MOMENT,
+    "_unkept": "varchar",
+}  # fmt: skip
+# Columns of tables of the lake.
 COLUMNS = {
-    "main office.readings": READINGS,
-    "field.readings": READINGS,
-    "main office.log lines": LINES,
     "bronze.office_readings": READINGS | BOOKKEEPING,
     "bronze.field_readings": READINGS | BOOKKEEPING,
     "bronze.log_lines": LINES | BOOKKEEPING,
 }
+
+
+def entry(name: str, bronze_type: str, **changes: Any) -> dict[str, Any]:
+    """Return an answer of the source's catalog about a column; its expressions are words that tests find again."""
+    defaults = {
+        "name": name, "data_type": "its type", "bronze_type": bronze_type, "as_value": f"value of {name}",
+        "as_text": f"text of {name}", "fits": None, "is_readable": True, "is_reserved": False, "policies": None,
+        "session": None,
+    }  # fmt: skip
+    return {"entry": json.dumps(defaults | changes)}
+
+
+def readings(id_type: str = "integer", **changes: Any) -> list[dict[str, Any]]:
+    """Return the answers about a table of readings."""
+    return [entry("id", id_type, **changes), entry("updated_at", MOMENT, fits="updated_at is finite")]
+
+
+# A part of each question to the catalog: the table that it asks about.
+FIELD_READINGS, OFFICE_READINGS = "(''field'', ''readings'')", "(''Main Office'', ''Readings'')"
+LOG_LINES = "(''Main Office'', ''Log Lines'')"
 ANSWERS: dict[str, list[dict[str, Any]]] = {
+    FIELD_READINGS: readings(),
+    OFFICE_READINGS: readings(),
+    LOG_LINES: [
+        entry("line id", "integer"),
+        entry("select", "varchar"),
+        entry('user\'s "note"', "varchar"),
+        entry("Photo", "varchar"),
+        entry("E Mail", "date"),
+        *readings()[1:],
+    ],
     "with hours as": [{"hour": "2018-05-01 10:00:00", "row_count": 5000}],
     "select snapshot_id": [{"snapshot_id": 11}],
     "as bronze_rows": [{"source_rows": 10, "bronze_rows": 5000}],
@@ -97,12 +129,31 @@ def test_every_statement_is_sql_of_its_engine(
 
 def test_names_of_a_source_table_and_its_columns_are_quoted(captured: list[str]) -> None:
     merge = captured[-1]
-    assert 'select * from "postgres"."Main Office"."Log Lines"' in merge
+    assert 'from "Main Office"."Log Lines" as source' in passed_through([merge])[0]
     assert 'partition by "line id", "select", updated_at' in merge
     assert 'cast(array[cast("line id" as varchar), cast("select" as varchar)] as json)' in merge
-    assert """array['line id', 'select', 'user''s "note"', 'updated_at']""" in merge
+    assert """array['line id', 'select', 'user''s "note"', 'e mail', 'updated_at', '_unkept']""" in merge
     assert 'cast("user\'s ""note""" as varchar)' in merge
     assert merge.count("mod(crc32(") == 2
+
+
+def test_table_is_read_in_one_statement_of_postgres_by_the_expressions_of_its_catalog(
+    captured: list[str],
+) -> None:
+    [query] = passed_through(captured[-1:])
+    selected, _, rest = query.rpartition("from")
+    assert "value of line id as c1, value of select as c2" in selected
+    # The third is left out, and the fourth is taken as a hash of its text.
+    assert (
+        "encode(sha256(convert_to(text of E Mail, 'UTF8')), 'hex') as c4, value of updated_at as c5"
+        in selected
+    )
+    assert (
+        "(values ('updated_at', case when not (updated_at is finite) then text of updated_at end))"
+        in selected
+    )
+    window = "source.updated_at >= '2018-05-01 10:45:00+00' and source.updated_at < '2018-05-01 12:00:00+00'"
+    assert f"where {window} and true" in " ".join(rest.split())
 
 
 def test_hour_of_many_rows_is_captured_in_buckets(captured: list[str]) -> None:
@@ -128,10 +179,10 @@ def office(postgres_dsn: str) -> Iterator[Any]:
 
 
 def test_queries_on_the_source_are_answered(office: Any, captured: list[str], reconciled: list[str]) -> None:
-    [window] = passed_through(captured)
+    _, window, *_ = passed_through(captured)
     office.execute(window)
     assert [row_count for _, row_count in office.fetchall()] == [1]
-    [times] = passed_through(reconciled)
+    _, times, _ = passed_through(reconciled)
     office.execute(times)
     assert office.fetchall() == [(1,)]
 
@@ -142,8 +193,9 @@ def test_tables_of_one_name_in_two_schemas_are_told_apart(project: Recorder) -> 
         ("field_readings", '"field"."readings"'),
     ):
         found = statements(project, "run", "--select", model)
-        assert f"from {table}" in passed_through(found)[0]
-        assert f'select * from "postgres".{table}' in found[-1]
+        _, window, *_, rows = passed_through(found)
+        assert f"from {table}" in window
+        assert f"from {table} as source" in rows
         assert f'merge into "lake"."bronze"."{model}" as target' in found[-1]
 
 
@@ -165,8 +217,7 @@ def test_catalogs_are_settings(project: Recorder, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("MEDALLION_SOURCE_CATALOG", "erp")
     monkeypatch.setenv("MEDALLION_LAKE_CATALOG", "ice")
     found = statements(project, "run", "--select", "field_readings")
-    assert 'table("erp".system.query(' in found[1]
-    assert 'select * from "erp"."field"."readings"' in found[-1]
+    assert len(passed_through(found)) == " ".join(found).count('table("erp".system.query(') > 2
     assert 'merge into "ice"."bronze"."field_readings"' in found[-1]
 
 
@@ -175,45 +226,90 @@ def test_model_outside_of_a_run_says_what_to_do(project: Recorder) -> None:
     assert "Trigger medallion_hourly, or run `make rebuild` after a model changed" in message
 
 
-def test_column_that_trino_does_not_show_is_named(project: Recorder) -> None:
-    lacking = Recorder(project.project, COLUMNS | {"field.readings": {"updated_at": MOMENT}}, ANSWERS)
-    message = failure(lacking, "run", "--select", "field_readings", run=RUN)
-    assert "Trino shows no readings.id at the source. Put the column back" in message
-    assert lacking.statements == []
+def with_field_readings(project: Recorder, entries: list[dict[str, Any]], **bronze: str) -> Recorder:
+    """The project with another answer of the catalog about field.readings, and other types of its bronze table."""
+    columns = COLUMNS | {"bronze.field_readings": READINGS | BOOKKEEPING | bronze}
+    return Recorder(project.project, columns, ANSWERS | {FIELD_READINGS: entries})
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ([], "The source has no table field.readings. Nothing was written"),
+        (readings()[1:], "The source has no column field.readings.id that its reader may select"),
+        (
+            readings(is_readable=False),
+            "The source has no column field.readings.id that its reader may select",
+        ),
+    ],
+)
+def test_table_or_column_that_the_source_lacks_is_named(
+    project: Recorder, entries: list[dict[str, Any]], message: str
+) -> None:
+    lacking = with_field_readings(project, entries)
+    assert message in failure(lacking, "run", "--select", "field_readings", run=RUN)
+    assert len(lacking.statements) == 1  # the question to the catalog
 
 
 @pytest.mark.parametrize(
     ("bronze", "source", "outcome"),
     [
         ("integer", "bigint", 'alter column "id" set data type bigint'),
-        ("bigint", "integer", 'cast("id" as bigint) as "id"'),
-        ("varchar", "integer", 'cast("id" as varchar) as "id"'),
+        ("real", "double", 'alter column "id" set data type double'),
+        ("bigint", "integer", 'cast(c1 as bigint) as "id"'),
         ("decimal(10,2)", "decimal(12,2)", 'alter column "id" set data type decimal(12,2)'),
-        ("decimal(12,2)", "decimal(10,1)", 'cast("id" as decimal(12,2)) as "id"'),
+        ("decimal(12,2)", "decimal(10,1)", 'cast(c1 as decimal(12,2)) as "id"'),
     ],
 )
 def test_type_that_changed_at_the_source_is_taken_over(
     project: Recorder, bronze: str, source: str, outcome: str
 ) -> None:
-    columns = COLUMNS | {
-        "field.readings": READINGS | {"id": source},
-        "bronze.field_readings": READINGS | BOOKKEEPING | {"id": bronze},
-    }
-    changed = Recorder(project.project, columns, ANSWERS)
+    changed = with_field_readings(project, readings(source), id=bronze)
     assert any(outcome in statement for statement in statements(changed, "run", "--select", "field_readings"))
 
 
-@pytest.mark.parametrize(("bronze", "source"), [("bigint", "varchar"), ("decimal(12,2)", "decimal(12,3)")])
+def test_text_that_became_a_number_goes_on_unless_it_is_a_key(project: Recorder) -> None:
+    entries = [*readings(), entry("code", "integer")]
+    changed = with_field_readings(project, entries, code="varchar")
+    found = statements(changed, "run", "--select", "field_readings")
+    assert 'cast(c3 as varchar) as "code"' in found[-1]
+
+
+@pytest.mark.parametrize(
+    ("bronze", "source"),
+    [
+        ("bigint", "varchar"),
+        ("decimal(12,2)", "decimal(12,3)"),
+        ("timestamp(6)", "timestamp(6) with time zone"),
+        ("timestamp(6) with time zone", "timestamp(6)"),
+        ("date", "timestamp(6)"),
+        *(("varchar", kind) for kind in ("integer", "date", "timestamp(6)", "uuid", "double", "boolean")),
+    ],
+)
 def test_type_that_bronze_cannot_hold_stops_the_table(project: Recorder, bronze: str, source: str) -> None:
-    columns = COLUMNS | {
-        "field.readings": READINGS | {"id": source},
-        "bronze.field_readings": READINGS | BOOKKEEPING | {"id": bronze},
-    }
-    changed = Recorder(project.project, columns, ANSWERS)
+    changed = with_field_readings(project, readings(source), id=bronze)
     message = failure(changed, "run", "--select", "field_readings", run=RUN)
-    assert f"readings.id is {source} at the source now, and {bronze} in" in message
-    assert "Rename the column in bronze" in message
+    assert f"field.readings.id is {source} at the source now, and {bronze} in" in message
+    assert "rename the column in bronze" in message
     assert not [statement for statement in changed.statements if "merge" in statement]
+
+
+def test_rows_that_a_policy_hides_are_not_taken_for_deleted(project: Recorder) -> None:
+    for policies, finds_deletes in ((None, "True"), ("own rows", "False")):
+        hiding = with_field_readings(project, readings(policies=policies))
+        found = statements(hiding, "run", "--select", "field_readings", kind="reconcile")
+        [comparison] = [
+            statement for statement in found if "'deleted')" in statement and "create table" in statement
+        ]
+        assert f"if({finds_deletes} and not _bronze_version._is_delete, 'deleted')" in comparison
+
+
+def test_settings_of_the_session_are_those_that_the_catalog_asks_for(project: Recorder) -> None:
+    entries = [entry("id", "integer", session="set_config('a', 'b', true)"), *readings()[1:]]
+    found = statements(with_field_readings(project, entries), "run", "--select", "field_readings")
+    *_, rows = passed_through(found)
+    assert rows.startswith("with session as materialized (select set_config('a', 'b', true))")
+    assert 'from session cross join "field"."readings" as source' in rows
 
 
 def test_too_many_deletes_write_nothing_to_bronze(project: Recorder) -> None:

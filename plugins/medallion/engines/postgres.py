@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from psycopg import ClientCursor, Connection
 from psycopg.rows import namedtuple_row
 
-from medallion.settings import GOLD_CONNECTION, SQL
+from medallion.settings import DBT_PROJECT, GOLD_CONNECTION, SQL
 
 # Rows are named tuples of a class per statement, which a type checker can't know.
 Cursor = ClientCursor[Any]
@@ -28,9 +28,13 @@ def transaction(connection_id: str = GOLD_CONNECTION) -> Iterator[Cursor]:
 
 
 def render_sql(name: str, **variables: Any) -> bytes:
-    """Render a file of `include/sql`. Raises jinja2.UndefinedError if it lacks a variable."""
+    """Render a file of `include/sql`, which may import macros of the dbt project.
+
+    Raises jinja2.UndefinedError if it lacks a variable.
+    """
+    loader = FileSystemLoader([SQL, DBT_PROJECT / "macros" / "medallion"])
     # SQL is not HTML: nothing to escape.
-    templates = Environment(loader=FileSystemLoader(SQL), undefined=StrictUndefined)  # noqa: S701
+    templates = Environment(loader=loader, undefined=StrictUndefined)  # noqa: S701
     return templates.get_template(name).render(variables).encode()
 
 

@@ -100,6 +100,11 @@ class Declaration:
         return json.dumps(asdict(self))
 
 
+def columns_read() -> dict[str, set[str]]:
+    """Return the columns of each bronze model that silver staging reads, by their names in bronze."""
+    return {name: {*declaration.reads} for name, declaration in declarations().items()}
+
+
 @cache
 def declarations() -> dict[str, Declaration]:
     """Return the declarations of silver staging, by bronze model.

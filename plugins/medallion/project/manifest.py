@@ -21,15 +21,17 @@ class ManifestError(Exception):
 class SourceTable:
     """A source table that a bronze model captures; the names are the source's own.
 
-    model: name of the bronze model. cursor: the column that says when a row last changed. columns: as the models
-    describe them.
+    model: name of the bronze model. cursor: the column that says when a row last changed. key: the natural key, by the
+    columns' names in bronze. left_out, hashed: columns that bronze does not take, or takes as a hash.
     """
 
     model: str
     schema: str
     name: str
     cursor: str
-    columns: frozenset[str]
+    key: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    hashed: tuple[str, ...] = ()
 
 
 @cache
@@ -126,6 +128,7 @@ def source_tables() -> list[SourceTable]:
                 f" {len(inputs)}. Write: select * from {{{{ source('<source>', '<table>') }}}}"
             )
         [source] = inputs
+        meta = node["config"]["meta"]
         if source["loaded_at_field"] != CURSOR:
             raise ManifestError(
                 f"{source['original_file_path']}: the loaded_at_field of {source['source_name']}.{source['name']} is"
@@ -138,7 +141,9 @@ def source_tables() -> list[SourceTable]:
                 schema=source["schema"],
                 name=source["identifier"],
                 cursor=CURSOR,
-                columns=frozenset(source["columns"]),
+                key=tuple(meta.get("natural_key", ())),
+                left_out=tuple(meta.get("leave_out", ())),
+                hashed=tuple(meta.get("hash", ())),
             )
         )
     return tables

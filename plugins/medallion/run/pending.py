@@ -14,8 +14,8 @@ from medallion.engines.iceberg import (
 )
 from medallion.engines.postgres import transaction
 from medallion.names import BRONZE, SILVER, lake_table, staging_table
-from medallion.project.declarations import declarations
-from medallion.project.manifest import model_columns, model_tables
+from medallion.project.declarations import columns_read, declarations
+from medallion.project.manifest import model_columns, model_tables, source_tables
 from medallion.run.state import RunState
 from medallion.store.pipeline import forget_published_snapshots
 
@@ -78,15 +78,17 @@ def tables_with_new_rows(run: RunState, tables: list[str]) -> list[str]:
 def tables_without_work(run: RunState, tables: list[str]) -> list[str]:
     """Return the bronze tables, `schema.name`, that need no task if the source has no row for them in the window.
 
-    They were published, exist with all the columns that their models describe, and have no row above the published
-    batch, which their tests would have to check.
+    They were published, exist with all the columns that the models need, and have no row above the published batch.
     """
     if not (published := [name for name in tables if name in run.snapshots]):
         return []
-    catalog, described = load_lake(), model_columns()
+    catalog, reads = load_lake(), columns_read()
+    needed = {
+        lake_table(BRONZE, table.model): {*table.key} | reads.get(table.model, set())
+        for table in source_tables()
+    }
     return [
         name
         for name in published
-        if has_columns(catalog, name, described[name])
-        and not has_rows_above(catalog, name, run.published_batch)
+        if has_columns(catalog, name, needed[name]) and not has_rows_above(catalog, name, run.published_batch)
     ]

@@ -1,21 +1,40 @@
-"""The source database: whether it has the tables and columns that the models need, its clock, and what changed."""
+"""The source database: whether it is as the models need it, its clock, and what changed."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain, count, groupby
+from typing import Any
 
 from medallion.engines.postgres import quote, render_sql, transaction
+from medallion.project.declarations import columns_read
 from medallion.project.manifest import SourceTable, source_tables
 from medallion.settings import SOURCE_CONNECTION
 
 log = logging.getLogger(__name__)
 
-TableName = tuple[str, str]  # schema, table
-
 
 class SourceContractError(Exception):
-    """The source lacks tables or columns; the message names them all."""
+    """The source is not as the models need it; the message names everything that is wrong, and what to do."""
+
+
+@dataclass(frozen=True)
+class SourceColumn:
+    """A column of the source: its names there and in bronze."""
+
+    name: str
+    bronze_name: str
+    is_readable: bool
+
+
+@dataclass(frozen=True)
+class SourceDescription:
+    """A table as the catalog of the source describes it; policies: those that may hide rows from the reader."""
+
+    is_populated: bool
+    policies: str | None
+    columns: list[SourceColumn]
 
 
 @dataclass(frozen=True)
@@ -27,43 +46,110 @@ class SourceClock:
 
 
 def check_source() -> None:
-    """Compare the source's tables with the models. Logs a warning for each column that no model describes.
+    """Compare the source's tables with the models. Logs a warning for what bronze leaves out, or may not see.
 
-    Raises SourceContractError naming every missing table and column.
+    Raises SourceContractError naming every missing table, column and right.
     """
-    tables = source_tables()
+    if not (tables := source_tables()):
+        return
+    names, reads = sorted({(table.schema, table.name) for table in tables}), columns_read()
     with transaction(SOURCE_CONNECTION) as cursor:
-        cursor.execute(
-            "select table_schema, table_name, array_agg(column_name::text) as columns"
-            " from information_schema.columns where table_schema = any(%s) group by 1, 2",
-            ([*{table.schema for table in tables}],),
+        cursor.execute(render_sql("source/catalog.sql", tables=names))
+        rows = cursor.fetchall()
+        role = cursor.connection.info.user
+    present = {
+        name: describe([*group])
+        for name, group in groupby(rows, lambda row: (row.schema_name, row.table_name))
+    }
+    problems = [
+        problem
+        for table in sorted(tables, key=lambda table: (table.schema, table.name))
+        for problem in compare(
+            table, present.get((table.schema, table.name)), role, reads.get(table.model, set())
         )
-        present = {(row.table_schema, row.table_name): set(row.columns) for row in cursor.fetchall()}
-    compare(tables, present)
-
-
-def compare(expected: Iterable[SourceTable], present: Mapping[TableName, set[str]]) -> None:
-    """Compare the declared tables with the columns of those that exist. Raises and logs as `check_source` does."""
-    missing = []
-    for table in sorted(expected, key=lambda table: (table.schema, table.name)):
-        columns = present.get((table.schema, table.name))
-        if columns is None:
-            missing.append(f"table {table.schema}.{table.name}")
-            continue
-        missing += [f"column {table.schema}.{table.name}.{name}" for name in sorted(table.columns - columns)]
-        for name in sorted(columns - table.columns):
-            log.warning(
-                "The source has a new column %s.%s.%s. Bronze keeps it if Trino reads its type and its name is not"
-                " reserved; silver has it once a model describes it.",
-                table.schema,
-                table.name,
-                name,
-            )
-    if missing:
+    ]
+    if problems:
         raise SourceContractError(
-            f"The source has no {', no '.join(missing)}, or the role of the connection {SOURCE_CONNECTION} may not"
-            " see it. Nothing was written. Restore it or grant it at the source, or remove it from the models"
-            " (include/dbt/models/bronze, include/spark_jobs/entities)."
+            "The source is not as the models need it. Nothing was written.\n"
+            + "\n".join(f"- {problem}" for problem in problems)
+        )
+
+
+def describe(rows: Sequence[Any]) -> SourceDescription:
+    """Return the description of the table that these rows of the catalog are about, one per column."""
+    columns: list[SourceColumn] = []
+    for row in rows:
+        # In lower case, with a number if an earlier column or bronze itself has the name; like the macro `bronze_name`.
+        name, taken = row.name.lower(), {column.bronze_name for column in columns}
+        candidates = chain([] if row.is_reserved else [name], (f"{name}_{number}" for number in count(2)))
+        columns.append(
+            SourceColumn(row.name, next(name for name in candidates if name not in taken), row.is_readable)
+        )
+    return SourceDescription(rows[0].is_populated, rows[0].policies, columns)
+
+
+def compare(
+    table: SourceTable, description: SourceDescription | None, role: str, reads: set[str]
+) -> Iterator[str]:
+    """Yield what is wrong with a table for `role`; None: the source lacks it. Logs what bronze leaves out.
+
+    `reads`: the columns of bronze that silver reads.
+    """
+    name, file = f"{table.schema}.{table.name}", f"include/dbt/models/bronze/{table.model}.yml"
+    sql_name, sql_role = f"{quote(table.schema)}.{quote(table.name)}", quote(role)
+    if description is None:
+        yield (
+            f"{name}: the source has no such table. Restore it, or remove its models (dbt calls it {table.model})."
+        )
+        return
+    if not any(column.is_readable for column in description.columns):
+        yield (
+            f"{name}: the role {role} of the connection {SOURCE_CONNECTION} may not read it. At the source: grant"
+            f" usage on schema {quote(table.schema)} to {sql_role}; grant select on {sql_name} to {sql_role}"
+        )
+        return
+    if not description.is_populated:
+        yield f"{name}: the view has no content yet. At the source: refresh materialized view {sql_name}"
+    columns = {column.bronze_name: column for column in description.columns}
+    cursor = next((column.bronze_name for column in description.columns if column.name == table.cursor), None)
+    for setting, names in {"leave_out": table.left_out, "hash": table.hashed}.items():
+        for unknown in sorted({*names} - {column.name for column in description.columns}):
+            yield f"{name}: the source has no column {unknown}, which {setting} in {file} names."
+    if cursor is None:
+        yield f"{name}: the source has no column {table.cursor}, the loaded_at_field in {file}."
+    elif table.cursor in table.hashed:
+        yield f"{name}: {table.cursor} is the loaded_at_field, so it can't be hashed: see {file}."
+    needed = [*table.key, *([cursor] if cursor else [])]
+    for needed_name in [*needed, *sorted(reads - {*needed})]:
+        column = columns.get(needed_name)
+        if column is None:
+            yield (
+                f"{name}: the source has no column {needed_name}, which the models need. Restore it, or remove it"
+                " from the models."
+            )
+        elif column.name in table.left_out:
+            yield f"{name}: the models need {column.name}, so it can't be left out: see leave_out in {file}."
+        elif not column.is_readable:
+            yield (
+                f"{name}: the role {role} may not read the column {column.name}, which the models need. At the"
+                f" source: grant select ({quote(column.name)}) on {sql_name} to {sql_role}"
+            )
+    unreadable = [
+        column.name
+        for column in description.columns
+        if not column.is_readable and column.name not in table.left_out and column.bronze_name not in needed
+    ]
+    if unreadable:
+        log.warning(
+            "%s: the role %s may not read %s. Bronze leaves that out.", name, role, ", ".join(unreadable)
+        )
+    if description.policies:
+        log.warning(
+            "%s: row policies may hide rows from the role %s (%s). The daily comparison takes no row of it for"
+            " deleted. Grant the role bypassrls, or a policy that shows all rows.",
+            name,
+            role,
+            description.policies,
         )
 
 

@@ -19,9 +19,10 @@ from medallion.project.manifest import (
 from ..conftest import Models
 
 
-def bronze_model(name: str, *sources: str) -> dict[str, Any]:
+def bronze_model(name: str, *sources: str, **meta: list[str]) -> dict[str, Any]:
     return {
         "name": name,
+        "config": {"meta": {"natural_key": ["id"]} | meta},
         "resource_type": "model",
         "schema": "bronze",
         "original_file_path": f"models/bronze/{name}.sql",
@@ -29,30 +30,21 @@ def bronze_model(name: str, *sources: str) -> dict[str, Any]:
     }
 
 
-def source(schema: str, identifier: str, cursor: str = "updated_at", *columns: str) -> dict[str, Any]:
+def source(schema: str, identifier: str, cursor: str = "updated_at") -> dict[str, Any]:
     return {
         "schema": schema,
         "identifier": identifier,
         "loaded_at_field": cursor,
         "source_name": "plant",
         "name": identifier,
-        "original_file_path": "models/bronze/sources.yml",
-        "columns": {name: {} for name in columns},
+        "original_file_path": f"models/bronze/{identifier}.yml",
     }
 
 
 def test_source_tables_are_those_of_the_bronze_models() -> None:
     assert source_tables() == [
-        SourceTable(
-            "devices", "plant", "devices", "updated_at", frozenset({"device_id", "site", "updated_at"})
-        ),
-        SourceTable(
-            "readings",
-            "plant",
-            "Reading Log",
-            "updated_at",
-            frozenset({"reading_id", "device_id", "read_at", "amount", "updated_at"}),
-        ),
+        SourceTable("devices", "plant", "devices", "updated_at", ("device_id",)),
+        SourceTable("readings", "plant", "Reading Log", "updated_at", ("reading_id",)),
     ]
 
 
@@ -64,15 +56,28 @@ def test_tables_of_one_name_in_two_schemas_are_two_tables(declare: Models) -> No
                 "2": bronze_model("devices", "source.plant.devices"),
             },
             "sources": {
-                "source.plant.devices": source("plant", "devices", "updated_at", "device_id"),
-                "source.office.devices": source("office", "devices", "updated_at", 'na"me'),
+                "source.plant.devices": source("plant", "devices", "updated_at"),
+                "source.office.devices": source("office", "devices", "updated_at"),
             },
         }
     )
     assert source_tables() == [
-        SourceTable("devices", "plant", "devices", "updated_at", frozenset({"device_id"})),
-        SourceTable("office_devices", "office", "devices", "updated_at", frozenset({'na"me'})),
+        SourceTable("devices", "plant", "devices", "updated_at", ("id",)),
+        SourceTable("office_devices", "office", "devices", "updated_at", ("id",)),
     ]
+
+
+def test_columns_that_are_left_out_or_hashed_are_named_in_the_meta_of_the_model(declare: Models) -> None:
+    declare(
+        {
+            "nodes": {
+                "1": bronze_model("log", "source.x.log", leave_out=["Notes"], hash=["E Mail", "phone"])
+            },
+            "sources": {"source.x.log": source("x", "log")},
+        }
+    )
+    [table] = source_tables()
+    assert (table.key, table.left_out, table.hashed) == (("id",), ("Notes",), ("E Mail", "phone"))
 
 
 def test_names_that_must_be_quoted_are_those_of_the_source(declare: Models) -> None:
@@ -95,7 +100,7 @@ def test_other_cursor_than_that_of_bronze_is_refused(declare: Models, cursor: st
         }
     )
     with pytest.raises(
-        ManifestError, match=r"sources\.yml: the loaded_at_field of plant\.devices .* updated_at"
+        ManifestError, match=r"devices\.yml: the loaded_at_field of plant\.devices .* updated_at"
     ):
         source_tables()
 

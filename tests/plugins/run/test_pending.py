@@ -10,8 +10,9 @@ from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import Table
 from pyiceberg.types import LongType, StringType
 
-from medallion.project.declarations import IDENTITY, declarations
-from medallion.project.manifest import model_columns, model_tables
+from medallion.names import BRONZE, lake_table
+from medallion.project.declarations import IDENTITY, columns_read, declarations
+from medallion.project.manifest import model_columns, model_tables, source_tables
 from medallion.run.pending import tables_with_new_rows, tables_without_work
 from medallion.run.state import RunState
 
@@ -23,7 +24,13 @@ TYPES = {"read_at": pa.timestamp("us"), "amount": pa.decimal128(18, 2)}
 
 def fill(catalog: SqlCatalog) -> None:
     """Create every model's table: bronze.readings has rows of the batches 3 and 4, the others of batch 3."""
+    reads = columns_read()
+    read = {
+        lake_table(BRONZE, table.model): {*table.key} | reads.get(table.model, set())
+        for table in source_tables()
+    }
     for name, columns in model_columns().items():
+        columns = columns | read.get(name, set())
         types = {column: TYPES.get(column, pa.string()) for column in columns} | {"_batch": pa.int64()}
         if not name.startswith("silver.stg_"):
             types = dict.fromkeys(types, pa.string()) | {"_batch": pa.int64()}
@@ -217,5 +224,5 @@ def test_published_table_without_unpublished_rows_needs_no_task(lake: SqlCatalog
     assert tables_without_work(run(3), tables) == ["bronze.devices"]
     assert tables_without_work(run(4, snapshots={"bronze.readings": 1}), tables) == ["bronze.readings"]
     with lake.load_table("bronze.readings").update_schema() as update:
-        update.delete_column("amount")
+        update.delete_column("reading_id")
     assert tables_without_work(run(4), tables) == ["bronze.devices"]

@@ -13,8 +13,14 @@
   in buckets that fit into memory. Each bucket is one commit to bronze, and the next run makes the commits that a
   killed run did not. If more than a share of the rows is gone, nothing is committed.
 -#}
-{% macro reconcile(source_relation, bronze, columns) -%}
+{% macro reconcile(source_relation, source_table, bronze, columns) -%}
     {% do check_times(source_relation) %}
+    {% if source_table.policies %}
+        {% do exceptions.warn(
+            table_name(source_relation) ~ ': row policies may hide rows from the reader (' ~ source_table.policies
+            ~ '). No row is taken for deleted.'
+        ) %}
+    {% endif %}
     {%- set findings = this.incorporate(path={'schema': 'reconciled'}) -%}
     {%- set source_copy = this.incorporate(path={'schema': 'reconciled', 'identifier': this.identifier ~ '_source'}) -%}
     {%- set pinned = this ~ ' for version as of ' ~ run_query(
@@ -27,7 +33,7 @@
     {% call statement('read') %}
         create table {{ source_copy }} as
         with source as (
-            {{ select_as_bronze(sql, bronze) }}
+            {{ select_as_bronze(read_source(source_relation, source_table), bronze) }}
         ),
 
         final as (
@@ -45,7 +51,7 @@
     {% for bucket in range(buckets) %}
         {% call statement('compare') %}
             {{ ('insert into ' ~ findings) if bucket else ('create table ' ~ findings ~ ' as') }}
-            {{ select_differences(bronze, source_copy, pinned, in_bucket(bucket, buckets)) }}
+            {{ select_differences(bronze, source_copy, pinned, in_bucket(bucket, buckets), not source_table.policies) }}
         {% endcall %}
     {% endfor %}
     {% call statement('drop') %}drop table {{ source_copy }}{% endcall %}
@@ -108,7 +114,7 @@
     {% endif %}
 {%- endmacro %}
 
-{% macro select_differences(bronze, source_rows, bronze_rows, in_bucket) -%}
+{% macro select_differences(bronze, source_rows, bronze_rows, in_bucket, finds_deletes) -%}
     {%- set key_names = config.meta_require('natural_key') -%}
     {%- set keys = natural_key() -%}
     {%- set others = bronze | rejectattr('name', 'in', key_names) | list -%}
@@ -155,7 +161,7 @@
             _source_version._hash as _source_hash,
             _bronze_version.updated_at as _latest_updated_at,
             case
-                when _source_version is null then if(not _bronze_version._is_delete, 'deleted')
+                when _source_version is null then if({{ finds_deletes }} and not _bronze_version._is_delete, 'deleted')
                 when _source_version.updated_at < _bronze_version.updated_at then 'went_back'
                 when
                     _source_version.updated_at = _bronze_version.updated_at

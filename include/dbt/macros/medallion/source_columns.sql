@@ -1,81 +1,175 @@
-{#- The columns that bronze takes of a source table, their types, and how their values are converted. -#}
+{#- The columns that bronze takes of a source table, their types, and how their values are read. -#}
 
-{#- Reserved names are left out: Iceberg or a macro here uses them for columns of its own. -#}
-{% macro readable_columns(source_relation) -%}
-    {%- set reserved = [
-        '_file', '_pos', '_deleted', '_spec_id', '_partition', '_row_id', '_last_updated_sequence_number',
-        '_commit_snapshot_id', '_change_type', '_change_ordinal',
-        '_op', '_hash', '_extracted_at', '_batch', '_key', '_copy',
-        '_is_delete', '_source_hash', '_source_version', '_bronze_version', '_latest_updated_at', '_finding',
-    ] -%}
-    {%- set columns = adapter.get_columns_in_relation(source_relation) -%}
-    {% for column in columns | selectattr('name', 'in', reserved) %}
-        {% do exceptions.warn(
-            'Rename ' ~ source_relation.identifier ~ '.' ~ column.name ~ ' at the source: its name is reserved, and bronze leaves it out'
-        ) %}
-    {% endfor %}
-    {{ return(columns | rejectattr('name', 'in', reserved) | list) }}
+{#-
+  A source table as its catalog describes it and as the model's meta wants it:
+  - columns: those that bronze takes; `as_value` is their expression at the source.
+  - condition: true, or an error that names the value: a key that bronze cannot hold.
+  - policies, session: see source_catalog.
+-#}
+{% macro describe_source(source_relation) -%}
+    {%- set table = source_relation.schema ~ '.' ~ source_relation.identifier -%}
+    {%- set left_out, hashed = config.meta_get('leave_out', []), config.meta_get('hash', []) -%}
+    {%- set columns, unkept, conditions, ungranted = [], [], ['true'], [] -%}
+    {%- set entries = read_source_catalog(source_relation) -%}
+    {%- for entry in entries if entry.name not in left_out -%}
+        {%- if not entry.is_readable -%}
+            {%- do ungranted.append(entry.name) -%}
+        {%- elif entry.name in hashed -%}
+            {%- do columns.append({
+                'name': entry.bronze_name,
+                'source_name': table ~ '.' ~ entry.name,
+                'data_type': 'varchar',
+                'description': 'Hash of a column of the source.',
+                'as_value': 'encode(sha256(convert_to(' ~ entry.as_text ~ ", 'UTF8')), 'hex')",
+            }) -%}
+        {%- else -%}
+            {%- do columns.append({
+                'name': entry.bronze_name,
+                'source_name': table ~ '.' ~ entry.name,
+                'data_type': entry.bronze_type,
+                'description': 'Column of the source: ' ~ entry.data_type ~ '.',
+                'as_value': entry.as_value,
+            }) -%}
+            {%- if entry.fits and entry.bronze_name in config.meta_require('natural_key') -%}
+                {%- set message = 'The key column ' ~ table ~ '.' ~ entry.name ~ ', which bronze has as ' ~ entry.bronze_type ~ ', holds ' -%}
+                {%- do conditions.append(
+                    'case when (' ~ entry.fits ~ ') is not false then true else ('
+                    ~ text_literal(message) ~ ' || ' ~ entry.as_text ~ ')::boolean end'
+                ) -%}
+            {%- elif entry.fits -%}
+                {%- do unkept.append(entry) -%}
+            {%- endif -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {%- set needed = config.meta_require('natural_key') + ['updated_at'] -%}
+    {%- for name in needed if name not in columns | map(attribute='name') | list -%}
+        {{ exceptions.raise_compiler_error(
+            'The source has no column ' ~ table ~ '.' ~ name ~ ' that its reader may select, and ' ~ model.original_file_path
+            ~ ' needs it: as key or cursor. Nothing was written.'
+        ) }}
+    {%- endfor -%}
+    {%- for name in left_out + hashed if name not in entries | map(attribute='name') | list -%}
+        {{ exceptions.raise_compiler_error(
+            'The source has no column ' ~ table ~ '.' ~ name ~ ', which leave_out or hash names: see '
+            ~ model.original_file_path ~ '. Nothing was written.'
+        ) }}
+    {%- endfor -%}
+    {%- if ungranted -%}
+        {% do exceptions.warn(table ~ ': the reader may not select ' ~ ungranted | join(', ') ~ '; bronze leaves that out') %}
+    {%- endif -%}
+    {%- do columns.append({
+        'name': '_unkept',
+        'data_type': 'varchar',
+        'description': 'Values that the type of their column in bronze cannot hold, where they are null: JSON, text by column.',
+        'as_value': unkept_values(unkept),
+    }) -%}
+    {{ return({
+        'columns': columns,
+        'condition': conditions | join(' and '),
+        'policies': entries[0].policies,
+        'session': entries[0].session,
+    }) }}
+{%- endmacro %}
+
+{#- The answer is JSON, because dbt guesses the types of values: a column may be called 1 or null. -#}
+{% macro read_source_catalog(source_relation) -%}
+    {%- set catalog = source_catalog([(source_relation.schema, source_relation.identifier)]) -%}
+    {%- set query = 'select row_to_json(entries)::text as entry from (' ~ catalog ~ ') as entries' -%}
+    {%- set entries, taken = [], [] -%}
+    {%- for row in run_query('select entry from ' ~ on_source(source_relation, query)) -%}
+        {%- set entry = fromjson(row.entry) -%}
+        {%- do entry.update({'bronze_name': bronze_name(entry, taken)}) -%}
+        {%- do taken.append(entry.bronze_name) -%}
+        {%- do entries.append(entry) -%}
+    {%- endfor -%}
+    {%- if not entries -%}
+        {{ exceptions.raise_compiler_error(
+            'The source has no table ' ~ source_relation.schema ~ '.' ~ source_relation.identifier ~ '. Nothing was written.'
+        ) }}
+    {%- endif -%}
+    {{ return(entries) }}
+{%- endmacro %}
+
+{#- The name in lower case, with a number if an earlier column or bronze itself has it; like `bronze_names` in Python. -#}
+{% macro bronze_name(entry, taken) -%}
+    {%- set name = entry.name | lower -%}
+    {%- set names = [] if entry.is_reserved else [name] -%}
+    {%- for number in range(2, taken | length + 3) -%}
+        {%- do names.append(name ~ '_' ~ number) -%}
+    {%- endfor -%}
+    {{ return(names | reject('in', taken) | first) }}
+{%- endmacro %}
+
+{% macro unkept_values(entries) -%}
+    {%- if not entries -%}
+        {{ return('null::text') }}
+    {%- endif -%}
+    {%- set fits, values = [], [] -%}
+    {%- for entry in entries -%}
+        {%- do fits.append('(' ~ entry.fits ~ ') is not false') -%}
+        {%- do values.append(
+            '(' ~ text_literal(entry.bronze_name) ~ ', case when not (' ~ entry.fits ~ ') then ' ~ entry.as_text ~ ' end)'
+        ) -%}
+    {%- endfor -%}
+    {#- The rows that need the subquery are few. -#}
+    {{ return(
+        'case when ' ~ fits | join(' and ') ~ ' then null else (select jsonb_object_agg(name, value)::text from (values '
+        ~ values | join(', ') ~ ') as unkept (name, value) where value is not null) end'
+    ) }}
+{%- endmacro %}
+
+{#- The rows of a source table for which a condition in PostgreSQL's words holds; its columns are c1, c2 and so on. -#}
+{% macro read_source(source_relation, source_table, condition='true') -%}
+    {%- set query -%}
+        {% if source_table.session %}with session as materialized (select {{ source_table.session }}) {% endif -%}
+        select {% for column in source_table.columns %}{{ column.as_value }} as c{{ loop.index }}{{ ', ' if not loop.last }}{% endfor %}
+        from {{ 'session cross join ' if source_table.session }}{{ postgres_table(source_relation) }} as source
+        where {{ condition }} and {{ source_table.condition }}
+    {%- endset -%}
+    {{ return('select * from ' ~ on_source(source_relation, query)) }}
 {%- endmacro %}
 
 {% macro changelog_columns(source_columns) -%}
+    {{ return(source_columns + [
+        {'name': '_op', 'data_type': 'varchar', 'description': 'Operation of the version: `upsert` or `delete`.'},
+        {'name': '_hash', 'data_type': 'varchar', 'description': "MD5 over the row's columns that are not null, by name."},
+        {
+            'name': '_extracted_at',
+            'data_type': 'timestamp(6) with time zone',
+            'description': 'When the version was first captured (UTC).',
+        },
+        {
+            'name': '_batch',
+            'data_type': 'bigint',
+            'description': 'Batch of the run that captured the version, or that last found it to be the deciding one.',
+        },
+    ]) }}
+{%- endmacro %}
+
+{% macro bronze_columns(source_columns, data_types) -%}
     {%- set columns = [] -%}
     {%- for column in source_columns -%}
+        {%- set data_type = common_type(column, data_types[column.name]) -%}
         {%- do columns.append({
             'name': column.name,
-            'data_type': iceberg_type(column.data_type),
-            'description': model.columns.get(column.name, {}).get('description', 'Column of the source, not modelled yet.'),
-        }) -%}
-    {%- endfor -%}
-    {{ return(columns + (model.columns.values() | selectattr('name', 'in', ['_op', '_hash', '_extracted_at', '_batch']) | list)) }}
-{%- endmacro %}
-
-{#- A column that Trino does not show would be captured as null. -#}
-{% macro check_modelled_columns(source_relation, columns) -%}
-    {%- for name in model.columns if name not in columns | map(attribute='name') | list -%}
-        {{ exceptions.raise_compiler_error(
-            'Trino shows no ' ~ source_relation.identifier ~ '.' ~ name ~ ' at the source. Put the column back, give it a type that'
-            ~ ' Trino can read, such as numeric(18,2) for a numeric without precision, or another name if its name is'
-            ~ ' reserved; write it in lower case in ' ~ model.original_file_path ~ "'s YAML. Nothing was written."
-        ) }}
-    {%- endfor -%}
-{%- endmacro %}
-
-{% macro iceberg_type(data_type) -%}
-    {%- set unchanged = ['boolean', 'integer', 'bigint', 'real', 'double', 'date', 'uuid'] -%}
-    {%- if data_type in unchanged or data_type.startswith('decimal') -%}
-        {{ return(data_type) }}
-    {%- elif data_type.startswith('timestamp') -%}
-        {{ return('timestamp(6) with time zone' if data_type.endswith('time zone') else 'timestamp(6)') }}
-    {%- elif data_type in ['smallint', 'tinyint'] -%}
-        {{ return('integer') }}
-    {%- endif -%}
-    {{ return('varchar') }}
-{%- endmacro %}
-
-{% macro bronze_columns(source_relation, source_columns, data_types) -%}
-    {%- set columns = [] -%}
-    {%- for column in source_columns -%}
-        {%- set data_type = common_type(source_relation, column, data_types[column.name]) -%}
-        {%- set name = quote_identifier(column.name) -%}
-        {%- do columns.append({
-            'name': column.name,
-            'quoted': name,
+            'quoted': quote_identifier(column.name),
             'data_type': data_type,
-            'value': as_text(column) if data_type == 'varchar' else 'cast(' ~ name ~ ' as ' ~ data_type ~ ')',
+            'value': 'cast(c' ~ loop.index ~ ' as ' ~ data_type ~ ')',
         }) -%}
     {%- endfor -%}
     {{ return(columns) }}
 {%- endmacro %}
 
 {#-
-  A column's type at the source may have changed since bronze got it. Bronze's type stays if it takes every value;
-  it is widened to the source's if Iceberg can do that. Raises a compiler error otherwise.
+  A column's type at the source may have changed since bronze got it. Bronze's type stays if it takes every value in the
+  same spelling; it is widened to the source's if Iceberg can do that. Raises a compiler error otherwise: the versions
+  that bronze has, and the keys, would no longer be those of the source.
 -#}
-{% macro common_type(source_relation, column, bronze_type) -%}
-    {%- set source_type = iceberg_type(column.data_type) -%}
+{% macro common_type(column, bronze_type) -%}
+    {%- set source_type = column.data_type -%}
     {%- set wider = {'integer': 'bigint', 'real': 'double'} -%}
-    {#- As text, Trino writes these types differently from PostgreSQL: 1.25E1 for 12.5, and a time zone by its name. -#}
-    {%- set is_spelled_alike = source_type not in ['real', 'double'] and not source_type.endswith('time zone') -%}
+    {#- A text '007' that became the number 7 is another key. -#}
+    {%- set is_spelled_alike = source_type in ['integer', 'bigint'] and column.name not in config.meta_require('natural_key') -%}
     {%- if bronze_type in (source_type, wider.get(source_type)) or (bronze_type == 'varchar' and is_spelled_alike) -%}
         {{ return(bronze_type) }}
     {%- endif -%}
@@ -91,12 +185,13 @@
     {%- endif -%}
     {%- set name = quote_identifier(column.name) -%}
     {%- if not widens -%}
+        {%- set loss = 'whose versions are spelled differently' if bronze_type == 'varchar' else 'which cannot hold it' -%}
         {{ exceptions.raise_compiler_error(
-            source_relation.identifier ~ '.' ~ column.name ~ ' is ' ~ source_type ~ ' at the source now, and ' ~ bronze_type
-            ~ ' in ' ~ this ~ ', which cannot hold it. Rename the column in bronze, add a new one and fill it, because'
-            ~ ' versions that bronze has are not captured again: alter table ' ~ this ~ ' rename column ' ~ name ~ ' to …;'
-            ~ ' alter table ' ~ this ~ ' add column ' ~ name ~ ' ' ~ source_type ~ '; update ' ~ this ~ ' set ' ~ name
-            ~ ' = cast(… as ' ~ source_type ~ '). Nothing was written.'
+            column.source_name ~ ' is ' ~ source_type ~ ' at the source now, and ' ~ bronze_type ~ ' in ' ~ this ~ ', ' ~ loss
+            ~ '. Undo the change at the source, or accept it: rename the column in bronze, add a new one and fill it,'
+            ~ ' because versions that bronze has are not captured again: alter table ' ~ this ~ ' rename column ' ~ name
+            ~ ' to …; alter table ' ~ this ~ ' add column ' ~ name ~ ' ' ~ source_type ~ '; update ' ~ this ~ ' set '
+            ~ name ~ ' = cast(… as ' ~ source_type ~ '). Then rebuild silver. Nothing was written.'
         ) }}
     {%- endif -%}
     {{ log(this ~ ': widens ' ~ column.name ~ ' from ' ~ bronze_type ~ ' to ' ~ source_type, info=true) }}
@@ -104,19 +199,4 @@
         alter table {{ this }} alter column {{ name }} set data type {{ source_type }}
     {% endcall %}
     {{ return(source_type) }}
-{%- endmacro %}
-
-{% macro as_text(column) -%}
-    {%- set name = quote_identifier(column.name) -%}
-    {%- if column.data_type == 'json' -%}
-        json_format({{ name }})
-    {%- elif column.data_type == 'varbinary' -%}
-        lower(to_hex({{ name }}))
-    {%- elif column.data_type.startswith(('array', 'map', 'row')) -%}
-        json_format(cast({{ name }} as json))
-    {%- elif column.data_type.startswith('timestamp') -%}
-        regexp_replace(cast({{ name }} as varchar), '\.0+$')
-    {%- else -%}
-        cast({{ name }} as varchar)
-    {%- endif -%}
 {%- endmacro %}

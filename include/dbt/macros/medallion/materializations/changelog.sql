@@ -11,22 +11,24 @@
 -#}
 {% materialization changelog, adapter='trino' %}
     {%- set source_relation = source(*model.sources[0]) -%}
-    {%- set source_columns = readable_columns(source_relation) -%}
-    {%- set columns = changelog_columns(source_columns) -%}
-    {% do check_modelled_columns(source_relation, columns) %}
+    {%- set source_table = describe_source(source_relation) -%}
+    {%- set columns = changelog_columns(source_table.columns) -%}
     {{ run_hooks(pre_hooks) }}
-    {%- set bronze = bronze_columns(source_relation, source_columns, ensure_table(columns)) -%}
+    {%- set bronze = bronze_columns(source_table.columns, ensure_table(columns)) -%}
     {% if not run_context().extract_from %}
         {{ log(this ~ ': nothing to extract', info=true) }}
     {% elif run_context().kind == 'reconcile' %}
-        {% do reconcile(source_relation, bronze, columns) %}
+        {% do reconcile(source_relation, source_table, bronze, columns) %}
     {% else %}
         {% for start, end, buckets in window_chunks(source_relation) %}
+            {%- set in_window = "source.updated_at >= '" ~ start ~ "+00' and source.updated_at < '" ~ end ~ "+00'" -%}
+            {%- set rows = read_source(source_relation, source_table, in_window) -%}
+            {%- set start, end = utc_literal(start), utc_literal(end) -%}
             {% for bucket in range(buckets) %}
                 {% call statement('main') %}
                     {{ merge_versions(
                         columns,
-                        select_new_versions(sql, bronze, start, end, in_bucket(bucket, buckets)),
+                        select_new_versions(rows, bronze, start, end, in_bucket(bucket, buckets)),
                         ['target.updated_at >= ' ~ start, 'target.updated_at < ' ~ end]
                     ) }}
                 {% endcall %}
@@ -74,8 +76,8 @@
     {%- set chunks = [] -%}
     {%- for chunk in run_query('select hour, row_count from ' ~ on_source(source_relation, first_hours) ~ ' order by hour') -%}
         {%- do chunks.append((
-            utc_literal(start if loop.first else chunk.hour),
-            utc_literal(end if loop.last else loop.nextitem.hour),
+            start if loop.first else chunk.hour,
+            end if loop.last else loop.nextitem.hour,
             bucket_count(chunk.row_count),
         )) -%}
     {%- endfor -%}
@@ -113,18 +115,17 @@
     ) as json))))))
 {%- endmacro %}
 
-{% macro select_as_bronze(source_sql, bronze, condition='true') -%}
+{% macro select_as_bronze(source_sql, bronze) -%}
     select
         {% for column in bronze %}{{ column.value }} as {{ column.quoted }}{{ ',\n        ' if not loop.last }}{% endfor %}
     from (
         {{ source_sql }}
     ) as source
-    where {{ condition }}
 {%- endmacro %}
 
 {% macro select_new_versions(source_sql, bronze, start, end, in_bucket) -%}
     with source as (
-        {{ select_as_bronze(source_sql, bronze, 'updated_at >= ' ~ start ~ ' and updated_at < ' ~ end) }}
+        {{ select_as_bronze(source_sql, bronze) }}
     ),
 
     source_rows as (
