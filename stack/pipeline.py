@@ -179,7 +179,11 @@ select
     table_name as "table",
     max_by(missed, compared_at) as missed,
     max_by(deleted, compared_at) as deleted,
-    max_by(went_back, compared_at) as went_back
+    max_by(went_back, compared_at) as went_back,
+    max_by(unmoved, compared_at) as unmoved,
+    max_by(null_cursor, compared_at) as null_cursor,
+    max_by(ahead, compared_at) as ahead,
+    max_by(ambiguous, compared_at) as ambiguous
 from postgres_gold.audit.reconciliations
 where batch in (
     select batch from postgres_gold.audit.data_pipeline_runs where dag_id = '{dag}' and run_id = '{run}'

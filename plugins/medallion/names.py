@@ -14,7 +14,7 @@ LAYERS = (BRONZE, SILVER, GOLD)
 # Schemas of the gold database: the tables for BI, their staged rows, and the state of the pipeline.
 GOLD_SCHEMA, STAGING_SCHEMA, STATE_SCHEMA = "gold", "staging", "audit"
 
-CURSOR = "updated_at"  # column of every source table: when a row last changed
+CHANGED_AT = "_changed_at"  # column of every bronze table: when the source changed the row, UTC
 STAGING_PREFIX = "stg_"  # silver tables that Spark builds: stg_<bronze table>
 ENTITY_ACCOUNTS = f"{SILVER}.entity_accounts"  # written by the Spark job if a run read anything
 

@@ -112,7 +112,7 @@ def test_evolved_table_is_read_and_written_by_every_engine(stack: Stack, layer: 
 def test_our_writers_merge_into_evolved_tables(stack: Stack, first_run: str) -> None:
     """The hourly run merges into the changelog, an entity, the facts and a gold table, which have all evolved."""
     stack.query_trino("alter table bronze.orders add column evolved varchar")
-    stack.query_trino("alter table bronze.orders set properties partitioning = array['day(updated_at)']")
+    stack.query_trino("alter table bronze.orders set properties partitioning = array['day(_changed_at)']")
     stack.query_spark("alter table silver.stg_orders add column evolved string")
     stack.query_spark(
         "alter table silver.stg_orders replace partition field bucket(4, order_id) with bucket(8, order_id)"

@@ -24,7 +24,13 @@ RUN = {
     "lake_catalog": "lake", "gold_catalog": "my-gold", "target_file_bytes": 1234,
 }  # fmt: skip
 MOMENT = "timestamp(6) with time zone"
-BOOKKEEPING = {"_op": "varchar", "_hash": "varchar", "_extracted_at": MOMENT, "_batch": "bigint"}
+BOOKKEEPING = {
+    "_changed_at": MOMENT,
+    "_op": "varchar",
+    "_hash": "varchar",
+    "_extracted_at": MOMENT,
+    "_batch": "bigint",
+}
 READINGS = {"id": "integer", "updated_at": MOMENT}
 LINES = {
     "line id": "integer", "select": "varchar", 'user\'s "note"': "varchar", "e mail": "varchar", "updated_at": MOMENT,
@@ -56,6 +62,7 @@ def readings(id_type: str = "integer", **changes: Any) -> list[dict[str, Any]]:
 # A part of each question to the catalog: the table that it asks about.
 FIELD_READINGS, OFFICE_READINGS = "(''field'', ''readings'')", "(''Main Office'', ''Readings'')"
 LOG_LINES = "(''Main Office'', ''Log Lines'')"
+FOUND = {"missed": 1, "deleted": 1, "went_back": 1, "unmoved": 0, "ambiguous": 0, "captured": 3}
 ANSWERS: dict[str, list[dict[str, Any]]] = {
     FIELD_READINGS: readings(),
     OFFICE_READINGS: readings(),
@@ -67,11 +74,10 @@ ANSWERS: dict[str, list[dict[str, Any]]] = {
         entry("E Mail", "date"),
         *readings()[1:],
     ],
-    "with hours as": [{"hour": "2018-05-01 10:00:00", "row_count": 5000}],
+    "with steps as": [{"step": "2018-05-01 10:00:00", "last_step": "2018-05-01 11:00:00", "row_count": 5000}],
     "select snapshot_id": [{"snapshot_id": 11}],
-    "as bronze_rows": [{"source_rows": 10, "bronze_rows": 5000}],
-    "as missed": [{"missed": 1, "deleted": 1, "went_back": 1}],
-    "as row_count": [{"row_count": 0}],
+    "as bronze_rows": [{"source_rows": 10, "bronze_rows": 5000, "null_cursor": 0, "ahead": 0}],
+    "as missed": [FOUND],
 }
 
 
@@ -130,7 +136,7 @@ def test_every_statement_is_sql_of_its_engine(
 def test_names_of_a_source_table_and_its_columns_are_quoted(captured: list[str]) -> None:
     merge = captured[-1]
     assert 'from "Main Office"."Log Lines" as source' in passed_through([merge])[0]
-    assert 'partition by "line id", "select", updated_at' in merge
+    assert 'partition by "line id", "select", _changed_at' in merge
     assert 'cast(array[cast("line id" as varchar), cast("select" as varchar)] as json)' in merge
     assert """array['line id', 'select', 'user''s "note"', 'e mail', 'updated_at', '_unkept']""" in merge
     assert 'cast("user\'s ""note""" as varchar)' in merge
@@ -152,7 +158,8 @@ def test_table_is_read_in_one_statement_of_postgres_by_the_expressions_of_its_ca
         "(values ('updated_at', case when not (updated_at is finite) then text of updated_at end))"
         in selected
     )
-    window = "source.updated_at >= '2018-05-01 10:45:00+00' and source.updated_at < '2018-05-01 12:00:00+00'"
+    cursor = 'source."updated_at"'
+    window = f"{cursor} >= '2018-05-01 10:45:00+00' and {cursor} < '2018-05-01 12:00:00+00'"
     assert f"where {window} and true" in " ".join(rest.split())
 
 
@@ -178,13 +185,10 @@ def office(postgres_dsn: str) -> Iterator[Any]:
         connection.rollback()
 
 
-def test_queries_on_the_source_are_answered(office: Any, captured: list[str], reconciled: list[str]) -> None:
+def test_query_for_the_chunks_is_answered(office: Any, captured: list[str]) -> None:
     _, window, *_ = passed_through(captured)
     office.execute(window)
-    assert [row_count for _, row_count in office.fetchall()] == [1]
-    _, times, _ = passed_through(reconciled)
-    office.execute(times)
-    assert office.fetchall() == [(1,)]
+    assert [row_count for *_, row_count in office.fetchall()] == [1]
 
 
 def test_tables_of_one_name_in_two_schemas_are_told_apart(project: Recorder) -> None:
@@ -313,7 +317,7 @@ def test_settings_of_the_session_are_those_that_the_catalog_asks_for(project: Re
 
 
 def test_too_many_deletes_write_nothing_to_bronze(project: Recorder) -> None:
-    answers = ANSWERS | {"as missed": [{"missed": 0, "deleted": 30, "went_back": 0}]}
+    answers = ANSWERS | {"as missed": [FOUND | {"deleted": 30}]}
     emptied = Recorder(project.project, COLUMNS, answers)
     message = failure(emptied, "run", "--select", "field_readings", run=RUN | {"kind": "reconcile"})
     assert "field_readings: 30 of 40 rows are gone at the source, more than 20%" in message

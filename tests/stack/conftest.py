@@ -66,7 +66,7 @@ def erp() -> Iterator[Server]:
     """A PostgreSQL that asks for passwords, with a database `erp` and a role that may only read it."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = int(probe.getsockname()[1])
-    with postgres_server(port) as server:
+    with postgres_server(port, tcp=True, passwords=True) as server:
         with closing(psycopg2.connect(server.url())) as connection, connection.cursor() as cursor:
             connection.autocommit = True
             cursor.execute("create database erp")

@@ -34,9 +34,11 @@ def audit(monkeypatch: pytest.MonkeyPatch) -> Iterator[duckdb.DuckDBPyConnection
         )
         database.execute(
             "create table postgres_gold.audit.reconciliations as select * from (values"
-            " (8, 'orders', timestamp '2024-01-01', 9, 9, 9), (8, 'orders', timestamp '2024-01-02', 1, 2, 0),"
-            " (5, 'items', timestamp '2024-01-01', 9, 9, 9)"
-            ") as t (batch, table_name, compared_at, missed, deleted, went_back)"
+            " (8, 'orders', timestamp '2024-01-01', 9, 9, 9, 9, 9, 9, 9),"
+            " (8, 'orders', timestamp '2024-01-02', 1, 2, 0, 3, 4, 5, 6),"
+            " (5, 'items', timestamp '2024-01-01', 9, 9, 9, 9, 9, 9, 9)"
+            ") as t (batch, table_name, compared_at,"
+            " missed, deleted, went_back, unmoved, null_cursor, ahead, ambiguous)"
         )
 
         def on_duckdb(settings: Settings, statement: str) -> tuple[list[str], list[tuple[Any, ...]]]:
@@ -73,7 +75,8 @@ def test_a_reconciliation_ends_with_the_last_figures_of_each_table(
     settings: Settings, tables: list[Any]
 ) -> None:
     pipeline.show_figures(settings, pipeline.RECONCILE_DAG, RUN)
-    assert tables == [(["table", "missed", "deleted", "went_back"], [("orders", "1", "2", "0")])]
+    columns = ["table", "missed", "deleted", "went_back", "unmoved", "null_cursor", "ahead", "ambiguous"]
+    assert tables == [(columns, [("orders", "1", "2", "0", "3", "4", "5", "6")])]
 
 
 @pytest.mark.usefixtures("audit")

@@ -19,18 +19,15 @@ RUN = Path(__file__).parents[2] / "stack" / "postgres" / "server"  # PostgreSQL 
 
 @dataclass(frozen=True)
 class Server:
-    """A running PostgreSQL that listens on a socket, where logins need no password: superuser `postgres`.
-
-    With a port it listens there, too, on loopback, and asks for passwords.
-    """
+    """A running PostgreSQL: superuser `postgres`. It listens on a socket without passwords, and on loopback if `tcp`."""
 
     folder: Path
-    port: int | None = None
+    port: int = 5432
+    tcp: bool = False
 
     def url(self, role: str = "postgres", database: str = "postgres") -> str:
         """Return the URL of `database` for `role`."""
-        port = f"&port={self.port}" if self.port else ""
-        return f"postgresql://{role}@/{database}?host={self.folder}{port}"
+        return f"postgresql://{role}@/{database}?host={self.folder}&port={self.port}"
 
     def run(self, program: str, *arguments: str) -> None:
         """Run a PostgreSQL program on the data folder; it is ended after a minute."""
@@ -39,8 +36,8 @@ class Server:
 
     def start(self) -> None:
         """Start the server and wait until it answers. Raises SubprocessError, with the server's log, if it does not."""
-        address = f"-c listen_addresses=127.0.0.1 -p {self.port}" if self.port else "-c listen_addresses=''"
-        options = f"-k {self.folder} {address} -c fsync=off"
+        address = "127.0.0.1" if self.tcp else ""
+        options = f"-k {self.folder} -p {self.port} -c listen_addresses='{address}' -c fsync=off"
         log = self.folder / "log"
         try:
             self.run("pg_ctl", "start", "-w", "-l", str(log), "-o", options)
@@ -54,15 +51,25 @@ class Server:
 
 
 @contextmanager
-def postgres_server(port: int | None = None) -> Iterator[Server]:
-    """Start a new server, yield it, and remove it afterwards."""
+def postgres_server(
+    port: int = 5432, tcp: bool = False, passwords: bool = False, primary: Server | None = None
+) -> Iterator[Server]:
+    """Start a new server, yield it, and remove it afterwards; with a `primary` it is a standby that streams from it.
+
+    `passwords`: on loopback it asks for them.
+    """
     # The path of a socket must be short: pytest's temporary folders are too deep.
     with tempfile.TemporaryDirectory(prefix="pg-") as folder:
-        server = Server(Path(folder), port)
+        server = Server(Path(folder), port, tcp)
         if os.geteuid() == 0:
             os.chown(folder, 65534, 65534)  # the user that RUN chooses
-        logins = ("--auth-local=trust", "--auth-host=scram-sha-256")
-        server.run("initdb", "-U", "postgres", *logins, "-E", "UTF8", "--no-locale", "--no-sync")
+        logins = ("--auth-local=trust", f"--auth-host={'scram-sha-256' if passwords else 'trust'}")
+        if primary:
+            server.run(
+                "pg_basebackup", "-d", primary.url(), "-R", "-X", "stream", "--checkpoint=fast", "--no-sync"
+            )
+        else:
+            server.run("initdb", "-U", "postgres", *logins, "-E", "UTF8", "--no-locale", "--no-sync")
         try:
             server.start()
             yield server

@@ -1,10 +1,14 @@
-{#- PostgreSQL, the source: models whose table has a row in the window. One probe of the cursor's index each.
-    Given: `tables` (SourceTable), `quote`. -#}
-{% for table in tables -%}
+{#- PostgreSQL, the source: models whose table may have changed in the window. One probe of the cursor's index each; a
+    number, or no cursor, tells nothing about a window. Given: `cursors` (SourceCursor), `start`, `end`, `quote`. -#}
+{% from "moments.sql" import cursor_within -%}
+{% for cursor in cursors -%}
+{% set table = cursor.table -%}
 select '{{ table.model }}' as model
+{%- if table.capture == "window" and cursor.is_time %}
 where exists (
-    select from {{ quote(table.schema) }}.{{ quote(table.name) }}
-    where {{ quote(table.cursor) }} >= %(start)s and {{ quote(table.cursor) }} < %(end)s
+    select from {{ quote(table.schema) }}.{{ quote(table.name) }} as source
+    where {{ cursor_within(cursor, *cursor.bounds(start, end)) }}
 )
+{%- endif %}
 {{ 'union all' if not loop.last }}
 {% endfor %}

@@ -1,14 +1,35 @@
 {#- PostgreSQL, the source: its clock, and its oldest change. Each minimum is one probe of the cursor's index.
-    Times before year 1 and in the future are left out: no window reaches them. Given: `tables` (SourceTable), `quote`. -#}
+    A replica has shown what was committed before the last transaction that it replayed, whatever its own clock says. It
+    may have replayed all that it received, and not have received what the primary has: so its clock stands still while
+    the primary is idle. After a restart it has the primary's checkpoint to go by.
+    Times before year 1 and in the future are left out: no window reaches them. A table without a time begins with the
+    first run. Given: `cursors` (SourceCursor), `quote`. -#}
+{% from "moments.sql" import cursor_moment -%}
 select
-    now() as now,
+    case
+        when pg_is_in_recovery()
+            then least(now(), coalesce(pg_last_xact_replay_timestamp(), (select checkpoint_time from pg_control_checkpoint())))
+        else now()
+    end as now,
     least(
         null
-        {%- for table in tables -%},
+        {%- for cursor in cursors -%},
+        {%- set table = cursor.table %}
+        {%- if cursor.is_time %}
         (
-            select min({{ quote(table.cursor) }})
-            from {{ quote(table.schema) }}.{{ quote(table.name) }}
-            where {{ quote(table.cursor) }} between '0001-01-01 00:00:00+00' and now()
+            select {{ cursor_moment(cursor) }}
+            from (
+                select min({{ quote(table.cursor) }}) as {{ quote(table.cursor) }}
+                from {{ quote(table.schema) }}.{{ quote(table.name) }}
+                where {{ quote(table.cursor) }} >= '0001-01-01'
+            ) as source
+            where {{ cursor_moment(cursor) }} <= now()
         )
+        {%- else %}
+        (
+            select now() - interval '1 hour'
+            where exists (select from {{ quote(table.schema) }}.{{ quote(table.name) }})
+        )
+        {%- endif %}
         {%- endfor %}
     )::timestamptz as oldest

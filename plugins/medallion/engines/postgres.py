@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, cast
 
 from airflow.providers.postgres.hooks.postgres import PostgresHook
@@ -25,6 +26,23 @@ def transaction(connection_id: str = GOLD_CONNECTION) -> Iterator[Cursor]:
     # Leaving the block commits or rolls back, and closes the connection.
     with connection, connection.cursor() as cursor:
         yield cast("Cursor", cursor)
+
+
+@contextmanager
+def reading(connection_id: str, limit: timedelta) -> Iterator[Cursor]:
+    """Open a transaction that only reads; a statement that takes longer than `limit` is cancelled.
+
+    A stricter limit of the role or the database stays.
+    """
+    milliseconds = int(limit / timedelta(milliseconds=1))
+    with transaction(connection_id) as cursor:
+        cursor.execute("set transaction read only")
+        cursor.execute(
+            "select set_config('statement_timeout', %(limit)s::text, true) from pg_settings"
+            " where name = 'statement_timeout' and setting::bigint not between 1 and %(limit)s",
+            {"limit": milliseconds},
+        )
+        yield cursor
 
 
 def render_sql(name: str, **variables: Any) -> bytes:

@@ -3,10 +3,11 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cache
 from typing import Any
 
-from medallion.names import BRONZE, CURSOR, GOLD, SILVER, STAGING_PREFIX, Group, lake_table, task_id
+from medallion.names import BRONZE, GOLD, SILVER, STAGING_PREFIX, Group, lake_table, task_id
 from medallion.settings import DBT_PROJECT
 
 MANIFESTS = DBT_PROJECT / "target"
@@ -17,21 +18,32 @@ class ManifestError(Exception):
     """There is no usable manifest; the message says how to build it."""
 
 
+class Capture(StrEnum):
+    """How bronze finds the changed rows of a source table."""
+
+    WINDOW = "window"  # by the cursor
+    FULL = "full"  # each run compares the whole table
+    DAILY = "daily"  # medallion_reconcile alone compares it
+
+
 @dataclass(frozen=True)
 class SourceTable:
     """A source table that a bronze model captures; the names are the source's own.
 
-    model: name of the bronze model. cursor: the column that says when a row last changed. key: the natural key, by the
-    columns' names in bronze. left_out, hashed: columns that bronze does not take, or takes as a hash.
+    model: name of the bronze model. cursor: the column that says when a row last changed, None if there is none. key: the
+    natural key, by the columns' names in bronze. left_out, hashed: columns that bronze does not take, or takes as a
+    hash. zone: of a cursor without one. capture: how bronze finds changes.
     """
 
     model: str
     schema: str
     name: str
-    cursor: str
+    cursor: str | None
     key: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     hashed: tuple[str, ...] = ()
+    zone: str = "UTC"
+    capture: Capture = Capture.WINDOW
 
 
 @cache
@@ -129,21 +141,33 @@ def source_tables() -> list[SourceTable]:
             )
         [source] = inputs
         meta = node["config"]["meta"]
-        if source["loaded_at_field"] != CURSOR:
-            raise ManifestError(
-                f"{source['original_file_path']}: the loaded_at_field of {source['source_name']}.{source['name']} is"
-                f" {source['loaded_at_field']}. It must be {CURSOR}, the column by which bronze finds changed rows."
-                f" Give the table a column {CURSOR}, or a view that has one."
-            )
         tables.append(
             SourceTable(
                 model=node["name"],
                 schema=source["schema"],
                 name=source["identifier"],
-                cursor=CURSOR,
+                cursor=source["loaded_at_field"],
                 key=tuple(meta.get("natural_key", ())),
                 left_out=tuple(meta.get("leave_out", ())),
                 hashed=tuple(meta.get("hash", ())),
+                zone=source["meta"].get("cursor_zone", "UTC"),
+                capture=capture_of(node, source),
             )
         )
     return tables
+
+
+def capture_of(node: dict[str, Any], source: dict[str, Any]) -> Capture:
+    """Return how a bronze model captures its table: as its meta says, else by the cursor, else whole in each run.
+
+    Raises ManifestError naming the model if its meta says something else.
+    """
+    capture = node["config"]["meta"].get("capture")
+    if capture is None:
+        return Capture.WINDOW if source["loaded_at_field"] else Capture.FULL
+    if capture not in (Capture.FULL, Capture.DAILY):
+        raise ManifestError(
+            f"{node['original_file_path']}: capture is {capture!r}. It may be full (each run compares the whole table)"
+            " or daily (medallion_reconcile compares it); leave it out to capture by the cursor, loaded_at_field."
+        )
+    return Capture(capture)

@@ -7,10 +7,11 @@ from datetime import datetime
 from itertools import chain, count, groupby
 from typing import Any
 
-from medallion.engines.postgres import quote, render_sql, transaction
+from medallion.engines.postgres import quote, reading, render_sql
 from medallion.project.declarations import columns_read
-from medallion.project.manifest import SourceTable, source_tables
-from medallion.settings import SOURCE_CONNECTION
+from medallion.project.manifest import Capture, SourceTable, source_tables
+from medallion.run.cursors import read_cursors
+from medallion.settings import SOURCE_CONNECTION, settings
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ def check_source() -> None:
     if not (tables := source_tables()):
         return
     names, reads = sorted({(table.schema, table.name) for table in tables}), columns_read()
-    with transaction(SOURCE_CONNECTION) as cursor:
+    with reading(SOURCE_CONNECTION, settings().task_timeout) as cursor:
         cursor.execute(render_sql("source/catalog.sql", tables=names))
         rows = cursor.fetchall()
         role = cursor.connection.info.user
@@ -115,7 +116,7 @@ def compare(
     for setting, names in {"leave_out": table.left_out, "hash": table.hashed}.items():
         for unknown in sorted({*names} - {column.name for column in description.columns}):
             yield f"{name}: the source has no column {unknown}, which {setting} in {file} names."
-    if cursor is None:
+    if table.cursor and cursor is None:
         yield f"{name}: the source has no column {table.cursor}, the loaded_at_field in {file}."
     elif table.cursor in table.hashed:
         yield f"{name}: {table.cursor} is the loaded_at_field, so it can't be hashed: see {file}."
@@ -154,28 +155,28 @@ def compare(
 
 
 def read_clock() -> SourceClock:
-    """Return the source's time and its oldest change."""
-    with transaction(SOURCE_CONNECTION) as cursor:
-        cursor.execute(render_sql("source/clock.sql", tables=source_tables(), quote=quote))
+    """Return the source's time and its oldest change; of a replica, the time that it has replayed its primary to."""
+    with reading(SOURCE_CONNECTION, settings().task_timeout) as cursor:
+        cursor.execute(
+            render_sql("source/clock.sql", cursors=read_cursors(cursor, source_tables()), quote=quote)
+        )
         [row] = cursor.fetchall()
     return SourceClock(row.now, row.oldest)
 
 
 def changed_models(start: str, end: str) -> set[str]:
-    """Return the bronze models whose source table has a row with `start` <= cursor < `end`.
+    """Return the bronze models that have something to capture: `start` <= cursor < `end` in some row of the source.
 
-    Both are UTC, without an offset.
+    Models whose source table has no time are always among them, unless only the daily comparison captures them. Both
+    times are UTC, without an offset.
     """
-    if not (tables := source_tables()):
-        return set()
-    with transaction(SOURCE_CONNECTION) as cursor:
+    with reading(SOURCE_CONNECTION, settings().task_timeout) as cursor:
+        cursors = [
+            each for each in read_cursors(cursor, source_tables()) if each.table.capture is not Capture.DAILY
+        ]
+        if not cursors:
+            return set()
         cursor.execute(
-            # The statement has parameters: a percent sign of a name must be doubled.
-            render_sql(
-                "source/changed_tables.sql",
-                tables=tables,
-                quote=lambda name: quote(name).replace("%", "%%"),
-            ),
-            {"start": f"{start}+00", "end": f"{end}+00"},
+            render_sql("source/changed_tables.sql", cursors=cursors, start=start, end=end, quote=quote)
         )
         return {row.model for row in cursor.fetchall()}

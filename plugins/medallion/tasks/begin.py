@@ -14,6 +14,7 @@ from medallion.names import BRONZE, FRESHNESS, GROUPS_UP_TO, Group, group_of, la
 from medallion.project.manifest import ManifestError, source_tables
 from medallion.run.attempts import run_of
 from medallion.run.code import begin_with_code
+from medallion.run.cursors import CursorError, check_cursors
 from medallion.run.lease import ask_lease, hold_lease, release
 from medallion.run.pending import tables_without_work
 from medallion.run.source import SourceContractError, changed_models, check_source, read_clock
@@ -74,7 +75,8 @@ class BeginRunOperator(BaseOperator):
             kind, requested = (self.kind, None) if self.kind else run_kind_and_window(context)
             if kind.reads_source:
                 check_source()
-        except (ManifestError, SourceContractError, WindowError) as error:
+                check_cursors()
+        except (CursorError, ManifestError, SourceContractError, WindowError) as error:
             raise AirflowFailException(str(error)) from error
         return kind, requested
 

@@ -155,13 +155,13 @@ class RunSequence:
         """Return the rows that the last reconciliation reported as missed: table -> first columns of their keys."""
         tables = self.stack.query_audit(
             "select table_name from audit.reconciliations"
-            " where missed > 0 and batch = (select max(batch) from audit.reconciliations)"
+            " where missed + unmoved > 0 and batch = (select max(batch) from audit.reconciliations)"
         )
         return {
             table: {
                 key
                 for (key,) in self.stack.query_trino(
-                    f"select {TABLES[table][0]} from reconciled.{table} where _finding = 'missed'"
+                    f"select {TABLES[table][0]} from reconciled.{table} where _finding in ('missed', 'unmoved')"
                 )
             }
             for (table,) in tables

@@ -19,7 +19,7 @@ from medallion.project.manifest import (
 from ..conftest import Models
 
 
-def bronze_model(name: str, *sources: str, **meta: list[str]) -> dict[str, Any]:
+def bronze_model(name: str, *sources: str, **meta: Any) -> dict[str, Any]:
     return {
         "name": name,
         "config": {"meta": {"natural_key": ["id"]} | meta},
@@ -30,8 +30,11 @@ def bronze_model(name: str, *sources: str, **meta: list[str]) -> dict[str, Any]:
     }
 
 
-def source(schema: str, identifier: str, cursor: str = "updated_at") -> dict[str, Any]:
+def source(
+    schema: str, identifier: str, cursor: str | None = "updated_at", **meta: str
+) -> dict[str, Any]:
     return {
+        "meta": meta,
         "schema": schema,
         "identifier": identifier,
         "loaded_at_field": cursor,
@@ -90,18 +93,40 @@ def test_names_that_must_be_quoted_are_those_of_the_source(declare: Models) -> N
     assert [(table.schema, table.name) for table in source_tables()] == [('My "Schema"', "Reading Log")]
 
 
-@pytest.mark.parametrize("cursor", ["created_at", None, "updated_at at time zone 'UTC'"])
-def test_other_cursor_than_that_of_bronze_is_refused(declare: Models, cursor: str) -> None:
-    """Bronze extracts by updated_at: a table that is checked by another column would lose its changes."""
+@pytest.mark.parametrize(
+    ("cursor", "zone", "capture", "expected"),
+    [
+        ("Last Change", {"cursor_zone": "Europe/Berlin"}, {}, ("Last Change", "Europe/Berlin", "window")),
+        ("created_at", {}, {"capture": "full"}, ("created_at", "UTC", "full")),
+        (None, {}, {}, (None, "UTC", "full")),
+        (None, {}, {"capture": "daily"}, (None, "UTC", "daily")),
+    ],
+)
+def test_cursor_and_capture_are_those_that_are_declared(
+    declare: Models,
+    cursor: str | None,
+    zone: dict[str, str],
+    capture: dict[str, str],
+    expected: tuple[str | None, str, str],
+) -> None:
     declare(
         {
-            "nodes": {"1": bronze_model("devices", "source.plant.devices")},
-            "sources": {"source.plant.devices": source("plant", "devices", cursor)},
+            "nodes": {"1": bronze_model("devices", "source.plant.devices", **capture)},
+            "sources": {"source.plant.devices": source("plant", "devices", cursor, **zone)},
         }
     )
-    with pytest.raises(
-        ManifestError, match=r"devices\.yml: the loaded_at_field of plant\.devices .* updated_at"
-    ):
+    [table] = source_tables()
+    assert (table.cursor, table.zone, table.capture) == expected
+
+
+def test_unknown_capture_is_refused(declare: Models) -> None:
+    declare(
+        {
+            "nodes": {"1": bronze_model("devices", "source.plant.devices", capture="weekly")},
+            "sources": {"source.plant.devices": source("plant", "devices")},
+        }
+    )
+    with pytest.raises(ManifestError, match=r"devices\.sql: capture is 'weekly'. It may be full"):
         source_tables()
 
 

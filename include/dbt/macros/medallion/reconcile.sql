@@ -1,20 +1,25 @@
 {#-
-  How the materialization `changelog` reconciles a table. It compares the winner of each key at the source with the
-  key's latest version in bronze, and leaves the differences in the table of the same name in the schema `reconciled`,
-  by their `_finding`:
+  How the materialization `changelog` compares a whole table: in the daily reconciliation, and in each run if the table
+  has no cursor. It compares the winner of each key at the source with the key's latest version in bronze, and leaves the
+  differences in the table of the same name in the schema `reconciled`, by their `_finding`:
 
-  missed: a version that no window saw, and none will see. It is captured, or stamped as the deciding one if bronze has
-  it already;
-  deleted: a key that is gone at the source. It is ended by a delete with the `updated_at` of the version that it ends;
-  went_back: the source shows an older version than bronze. It is only reported.
+  missed: a version that no window saw, and none will see;
+  unmoved: a row that differs from bronze, though its cursor did not move, or the table has none. That is also each row
+  of a table that got a column with a default, or lost a column;
+  went_back: a row whose cursor is older than bronze's version;
+  null_cursor, ahead: a row that no window sees, because its cursor is null, or later than the source's clock;
+  deleted: a key that is gone at the source. It is ended by a delete.
+
+  All of them are captured once: a row whose hash is that of bronze's latest version is no finding. The source's present
+  row decides, so its version is never older than bronze's latest: `_changed_at` is the later of the two, and on a tie
+  the batch decides. So does a delete, which takes the time of the version that it ends.
 
   Bronze is pinned before the source is read: a key that bronze has and the source lacks was deleted, whatever happens
   at the source meanwhile. The source is read once, into a table of the lake. All later statements read only the lake,
   in buckets that fit into memory. Each bucket is one commit to bronze, and the next run makes the commits that a
   killed run did not. If more than a share of the rows is gone, nothing is committed.
 -#}
-{% macro reconcile(source_relation, source_table, bronze, columns) -%}
-    {% do check_times(source_relation) %}
+{% macro reconcile(source_relation, source_table, cursor, bronze, columns) -%}
     {% if source_table.policies %}
         {% do exceptions.warn(
             table_name(source_relation) ~ ': row policies may hide rows from the reader (' ~ source_table.policies
@@ -23,9 +28,8 @@
     {% endif %}
     {%- set findings = this.incorporate(path={'schema': 'reconciled'}) -%}
     {%- set source_copy = this.incorporate(path={'schema': 'reconciled', 'identifier': this.identifier ~ '_source'}) -%}
-    {%- set pinned = this ~ ' for version as of ' ~ run_query(
-        'select snapshot_id from ' ~ this.incorporate(path={'identifier': this.identifier ~ '$refs'}) ~ " where name = 'main'"
-    )[0].snapshot_id -%}
+    {%- set covered_to = covered_to(cursor) -%}
+    {%- set pinned = pinned_bronze() -%}
     {% do adapter.create_schema(findings) %}
     {% for relation in [findings, source_copy] %}
         {% call statement('drop') %}drop table if exists {{ relation }}{% endcall %}
@@ -33,7 +37,7 @@
     {% call statement('read') %}
         create table {{ source_copy }} as
         with source as (
-            {{ select_as_bronze(read_source(source_relation, source_table), bronze) }}
+            {{ select_as_bronze(read_source(source_relation, source_table, compared_moment(cursor)), bronze, ['_reading']) }}
         ),
 
         final as (
@@ -45,60 +49,73 @@
     {% endcall %}
 
     {%- set rows = run_query(
-        'select (select count(*) from ' ~ source_copy ~ ') as source_rows, (select count(*) from ' ~ this ~ ') as bronze_rows'
+        "select count(*) as source_rows, count_if(_reading = 'null_cursor') as null_cursor, count_if(_reading = 'ahead') as ahead,"
+        ~ ' (select count(*) from ' ~ this ~ ') as bronze_rows from ' ~ source_copy
     )[0] -%}
     {%- set buckets = bucket_count(rows.source_rows + rows.bronze_rows) -%}
     {% for bucket in range(buckets) %}
         {% call statement('compare') %}
             {{ ('insert into ' ~ findings) if bucket else ('create table ' ~ findings ~ ' as') }}
-            {{ select_differences(bronze, source_copy, pinned, in_bucket(bucket, buckets), not source_table.policies) }}
+            {{ select_differences(
+                cursor, covered_to, bronze, source_copy, pinned, in_bucket(bucket, buckets), not source_table.policies
+            ) }}
         {% endcall %}
     {% endfor %}
     {% call statement('drop') %}drop table {{ source_copy }}{% endcall %}
 
     {%- set counts = run_query(
         "select count_if(_finding = 'missed') as missed, count_if(_finding = 'deleted') as deleted,"
-        ~ " count_if(_finding = 'went_back') as went_back from " ~ findings
+        ~ " count_if(_finding = 'went_back') as went_back, count_if(_finding = 'unmoved') as unmoved,"
+        ~ ' count_if(_is_ambiguous) as ambiguous, count(_finding) as captured from ' ~ findings
     )[0] -%}
-    {%- set figures = counts.missed ~ ' missed, ' ~ counts.deleted ~ ' deleted, ' ~ counts.went_back ~ ' went back' -%}
-    {{ log(this ~ ': ' ~ figures ~ ': see ' ~ findings, info=true) }}
-    {% call statement('record') %}
-        insert into {{ quote_identifier(run_context().gold_catalog) }}.audit.reconciliations (
-            batch, table_name, compared_at, missed, deleted, went_back
-        )
-        values (
-            {{ batch() }}, {{ text_literal(this.identifier) }}, current_timestamp,
-            {{ counts.missed }}, {{ counts.deleted }}, {{ counts.went_back }}
-        )
-    {% endcall %}
+    {{ log(
+        this ~ ': ' ~ counts.missed ~ ' missed, ' ~ counts.deleted ~ ' deleted, ' ~ counts.went_back ~ ' went back, '
+        ~ counts.unmoved ~ ' unmoved: see ' ~ findings, info=true
+    ) }}
+    {% if rows.null_cursor or rows.ahead %}
+        {% do exceptions.warn(
+            table_name(source_relation) ~ ': the cursor ' ~ cursor.name ~ ' of ' ~ rows.null_cursor ~ ' rows is null, and of ' ~ rows.ahead
+            ~ ' ahead of the clock. Only a comparison captures their changes.'
+        ) %}
+    {% endif %}
+    {% if counts.ambiguous %}
+        {% do exceptions.warn(
+            table_name(source_relation) ~ ': ' ~ counts.ambiguous ~ ' values of the natural key (' ~ config.meta_require('natural_key') | join(', ')
+            ~ ') are shared by rows that differ. The latest row of each counts, the others are not in silver.'
+        ) %}
+    {% endif %}
+    {% if run_context().kind == 'reconcile' %}
+        {% call statement('record') %}
+            insert into {{ quote_identifier(run_context().gold_catalog) }}.audit.reconciliations (
+                batch, table_name, compared_at, missed, deleted, went_back, unmoved, null_cursor, ahead, ambiguous
+            )
+            values (
+                {{ batch() }}, {{ text_literal(this.identifier) }}, current_timestamp,
+                {{ counts.missed }}, {{ counts.deleted }}, {{ counts.went_back }}, {{ counts.unmoved }},
+                {{ rows.null_cursor }}, {{ rows.ahead }}, {{ counts.ambiguous }}
+            )
+        {% endcall %}
+    {% endif %}
     {% do check_deleted_share(counts.deleted, counts.deleted + rows.source_rows, findings) %}
-    {% if counts.missed or counts.deleted %}
+    {% if counts.captured %}
         {%- set versions -%}
             select {{ quoted(columns | map(attribute='name')) | join(', ') }}
             from {{ findings }}
-            where _finding <> 'went_back'
+            where _finding is not null
         {%- endset -%}
-        {%- set buckets = bucket_count(counts.missed + counts.deleted) -%}
+        {%- set buckets = bucket_count(counts.captured) -%}
         {% for bucket in range(buckets) %}
             {% call statement('main') %}{{ merge_versions(columns, versions ~ ' and ' ~ in_bucket(bucket, buckets)) }}{% endcall %}
         {% endfor %}
     {% endif %}
 {%- endmacro %}
 
-{#- Trino cannot read other years, and no window reaches them. -#}
-{% macro check_times(source_relation) -%}
-    {%- set unreadable = "not updated_at between '0001-01-01 00:00:00+00' and '9999-12-31 23:59:59.999999+00'" -%}
-    {%- set table = postgres_table(source_relation) -%}
-    {%- set counts = run_query('select row_count from ' ~ on_source(
-        source_relation, 'select count(*) as row_count from ' ~ table ~ ' where ' ~ unreadable
-    ))[0] -%}
-    {% if counts.row_count %}
-        {{ exceptions.raise_compiler_error(
-            'The source has ' ~ counts.row_count ~ ' rows in ' ~ source_relation.schema ~ '.' ~ source_relation.identifier
-            ~ ' whose updated_at is not within the years 1 to 9999. No window reaches them: give them a time by update '
-            ~ table ~ ' set updated_at = now() where ' ~ unreadable ~ '. Nothing of this table was reconciled.'
-        ) }}
-    {% endif %}
+{#- Bronze in its present state, whatever is written to it later. -#}
+{% macro pinned_bronze() -%}
+    {%- set snapshots = run_query(
+        'select snapshot_id from ' ~ this.incorporate(path={'identifier': this.identifier ~ '$refs'}) ~ " where name = 'main'"
+    ) -%}
+    {{ return(this ~ ' for version as of ' ~ snapshots[0].snapshot_id) }}
 {%- endmacro %}
 
 {#- A compiler error is not retried: waiting brings no row back. -#}
@@ -114,19 +131,29 @@
     {% endif %}
 {%- endmacro %}
 
-{% macro select_differences(bronze, source_rows, bronze_rows, in_bucket, finds_deletes) -%}
+{#- The differences between source and bronze in a bucket of keys. A row without a finding only tells of its key. -#}
+{% macro select_differences(cursor, covered_to, bronze, source_rows, bronze_rows, in_bucket, finds_deletes) -%}
     {%- set key_names = config.meta_require('natural_key') -%}
     {%- set keys = natural_key() -%}
     {%- set others = bronze | rejectattr('name', 'in', key_names) | list -%}
     -- The source's versions have no batch.
     with versions as (
-        select {{ bronze | map(attribute='quoted') | join(', ') }}, false as _is_delete, _hash, cast(null as bigint) as _batch
+        select
+            {% for column in bronze %}{{ column.quoted }},
+            {% endfor -%}
+            _changed_at,
+            _reading,
+            false as _is_delete,
+            _hash,
+            cast(null as bigint) as _batch
         from {{ source_rows }}
         where {{ in_bucket }}
         union all
         select
-            {% for column in bronze %}{{ column.quoted if column.name in key_names or column.name == 'updated_at' else 'null' }},
+            {% for column in bronze %}{{ column.quoted if column.name in key_names else 'null' }},
             {% endfor -%}
+            _changed_at,
+            null,
             _op = 'delete',
             _hash,
             _batch
@@ -139,14 +166,18 @@
             {{ keys | join(', ') }},
             max_by(
                 cast(
-                    row({% for column in others %}{{ column.quoted }}, {% endfor %}_hash)
-                    as row({% for column in others %}{{ column.quoted }} {{ column.data_type }}, {% endfor %}_hash varchar)
+                    row({% for column in others %}{{ column.quoted }}, {% endfor %}_changed_at, _reading, _hash)
+                    as row(
+                        {% for column in others %}{{ column.quoted }} {{ column.data_type }}, {% endfor -%}
+                        _changed_at timestamp(6) with time zone, _reading varchar, _hash varchar
+                    )
                 ),
-                row(updated_at, _hash)
+                row(_changed_at, _hash)
             ) filter (where _batch is null) as _source_version,
+            min(_hash) filter (where _batch is null) <> max(_hash) filter (where _batch is null) as _is_ambiguous,
             max(cast(
-                row(updated_at, _batch, _is_delete, _hash)
-                as row(updated_at timestamp(6) with time zone, _batch bigint, _is_delete boolean, _hash varchar)
+                row(_changed_at, _batch, _is_delete, _hash)
+                as row(_changed_at timestamp(6) with time zone, _batch bigint, _is_delete boolean, _hash varchar)
             )) filter (where _batch is not null) as _bronze_version
         from versions
         group by {{ keys | join(', ') }}
@@ -155,22 +186,27 @@
     compared as (
         select
             {{ keys | join(', ') }},
-            {% for column in others if column.name != 'updated_at' %}_source_version.{{ column.quoted }} as {{ column.quoted }},
+            {% for column in others %}_source_version.{{ column.quoted }} as {{ column.quoted }},
             {% endfor -%}
-            coalesce(_source_version.updated_at, _bronze_version.updated_at) as updated_at,
+            greatest(
+                coalesce(_source_version._changed_at, _bronze_version._changed_at),
+                coalesce(_bronze_version._changed_at, _source_version._changed_at)
+            ) as _changed_at,
             _source_version._hash as _source_hash,
-            _bronze_version.updated_at as _latest_updated_at,
+            _bronze_version._changed_at as _latest_changed_at,
+            coalesce(_is_ambiguous, false) as _is_ambiguous,
             case
                 when _source_version is null then if({{ finds_deletes }} and not _bronze_version._is_delete, 'deleted')
-                when _source_version.updated_at < _bronze_version.updated_at then 'went_back'
-                when
-                    _source_version.updated_at = _bronze_version.updated_at
-                    and _source_version._hash = _bronze_version._hash
-                    and not _bronze_version._is_delete
-                    then null
-                -- A version after `extract_to` is no finding, because the next window captures it.
-                when _source_version.updated_at >= {{ utc_literal(run_context().extract_from) }}
-                    and _source_version.updated_at < {{ utc_literal(run_context().extract_to) }} then 'missed'
+                when _source_version._hash = _bronze_version._hash and not _bronze_version._is_delete then null
+                when _source_version._reading in ('null_cursor', 'ahead') then _source_version._reading
+                when _source_version._reading = 'none' then 'unmoved'
+                when _source_version._changed_at < _bronze_version._changed_at then 'went_back'
+                {%- if cursor.capture == 'window' %}
+                -- The next window captures it.
+                when not ({{ is_covered(cursor, covered_to) }}) then null
+                {%- endif %}
+                when _source_version._changed_at = _bronze_version._changed_at then 'unmoved'
+                else 'missed'
             end as _finding
         from winners
     ),
@@ -179,16 +215,30 @@
         select
             {% for column in bronze %}{{ column.quoted }},
             {% endfor -%}
+            _changed_at,
             if(_finding = 'deleted', 'delete', 'upsert') as _op,
-            -- The hash of a delete covers only key and `updated_at`: found again, it is the same version.
+            -- The hash of a delete covers only the key: found again, it is the same version.
             if(_finding = 'deleted', {{ version_hash(bronze) }}, _source_hash) as _hash,
             current_timestamp(6) as _extracted_at,
             {{ batch() }} as _batch,
-            _latest_updated_at,
+            _latest_changed_at,
+            _is_ambiguous,
             _finding
         from compared
-        where _finding is not null
+        where _finding is not null or _is_ambiguous
     )
 
     select * from final
+{%- endmacro %}
+
+{#- Predicate: windows have read the moment of the source's version, and will not read it again. -#}
+{% macro is_covered(cursor, covered_to) -%}
+    {%- if not covered_to -%}
+        false
+    {%- elif cursor.kind == 'number' -%}
+        _source_version._changed_at < {{ utc_literal(covered_to) }}
+    {%- else -%}
+        _source_version._changed_at >= {{ utc_literal(run_context().extract_from) }}
+        and _source_version._changed_at < {{ utc_literal(covered_to) }}
+    {%- endif -%}
 {%- endmacro %}

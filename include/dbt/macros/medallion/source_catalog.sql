@@ -203,7 +203,8 @@ final as (
             '_file', '_pos', '_deleted', '_spec_id', '_partition', '_row_id', '_last_updated_sequence_number',
             '_commit_snapshot_id', '_change_type', '_change_ordinal',
             '_op', '_hash', '_extracted_at', '_batch', '_changed_at', '_unkept', '_key', '_copy',
-            '_is_delete', '_source_hash', '_source_version', '_bronze_version', '_latest_updated_at', '_finding'
+            '_is_delete', '_source_hash', '_source_version', '_bronze_version', '_latest_changed_at', '_finding',
+            '_reading', '_is_ambiguous', '_moving'
         ) as is_reserved,
         (
             select string_agg(format('set_config(%L, %L, true)', names.name, names.value), ', ')

@@ -2,6 +2,7 @@
 
 {#-
   A source table as its catalog describes it and as the model's meta wants it:
+  - entries: its columns as the catalog has them.
   - columns: those that bronze takes; `as_value` is their expression at the source.
   - condition: true, or an error that names the value: a key that bronze cannot hold.
   - policies, session: see source_catalog.
@@ -41,11 +42,10 @@
             {%- endif -%}
         {%- endif -%}
     {%- endfor -%}
-    {%- set needed = config.meta_require('natural_key') + ['updated_at'] -%}
-    {%- for name in needed if name not in columns | map(attribute='name') | list -%}
+    {%- for name in config.meta_require('natural_key') if name not in columns | map(attribute='name') | list -%}
         {{ exceptions.raise_compiler_error(
             'The source has no column ' ~ table ~ '.' ~ name ~ ' that its reader may select, and ' ~ model.original_file_path
-            ~ ' needs it: as key or cursor. Nothing was written.'
+            ~ ' needs it as key. Nothing was written.'
         ) }}
     {%- endfor -%}
     {%- for name in left_out + hashed if name not in entries | map(attribute='name') | list -%}
@@ -65,6 +65,7 @@
     }) -%}
     {{ return({
         'columns': columns,
+        'entries': entries,
         'condition': conditions | join(' and '),
         'policies': entries[0].policies,
         'session': entries[0].session,
@@ -118,11 +119,14 @@
     ) }}
 {%- endmacro %}
 
-{#- The rows of a source table for which a condition in PostgreSQL's words holds; its columns are c1, c2 and so on. -#}
-{% macro read_source(source_relation, source_table, condition='true') -%}
+{#-
+  The rows of a source table for which a condition in PostgreSQL's words holds; its columns are c1, c2 and so on, and
+  `computed`, columns in PostgreSQL's words.
+-#}
+{% macro read_source(source_relation, source_table, computed, condition='true') -%}
     {%- set query -%}
         {% if source_table.session %}with session as materialized (select {{ source_table.session }}) {% endif -%}
-        select {% for column in source_table.columns %}{{ column.as_value }} as c{{ loop.index }}{{ ', ' if not loop.last }}{% endfor %}
+        select {% for column in source_table.columns %}{{ column.as_value }} as c{{ loop.index }}, {% endfor %}{{ computed }}
         from {{ 'session cross join ' if source_table.session }}{{ postgres_table(source_relation) }} as source
         where {{ condition }} and {{ source_table.condition }}
     {%- endset -%}
@@ -131,6 +135,11 @@
 
 {% macro changelog_columns(source_columns) -%}
     {{ return(source_columns + [
+        {
+            'name': '_changed_at',
+            'data_type': 'timestamp(6) with time zone',
+            'description': 'When the source changed the row: its cursor as a moment, or the time that a comparison gave it (UTC).',
+        },
         {'name': '_op', 'data_type': 'varchar', 'description': 'Operation of the version: `upsert` or `delete`.'},
         {'name': '_hash', 'data_type': 'varchar', 'description': "MD5 over the row's columns that are not null, by name."},
         {

@@ -10,14 +10,27 @@
     {{ return(relation.incorporate(path={'database': catalog}) if target.type == 'trino' else relation) }}
 {%- endmacro %}
 
-{#- A time in the future does not make a table fresh, and only PostgreSQL can read infinity. -#}
+{#-
+  The age of a source table: its last change up to now, as a moment. A cursor ahead of the clock would keep a table fresh
+  for ever, and only PostgreSQL can read infinity.
+-#}
 {% macro trino__collect_freshness(source, loaded_at_field, filter) %}
     {%- set relation = in_source_catalog(source) -%}
-    {%- set cursor = '"' ~ loaded_at_field | replace('"', '""') ~ '"' -%}
+    {%- set node = graph.sources.values() | selectattr('schema', 'equalto', source.schema)
+        | selectattr('identifier', 'equalto', source.identifier) | first -%}
+    {%- set cursor = declared_cursor(node, read_source_catalog(relation)) -%}
+    {%- if cursor.kind == 'number' -%}
+        {{ exceptions.raise_compiler_error(
+            cursor.label ~ ' is a number, which tells no age: remove freshness from ' ~ node.original_file_path
+        ) }}
+    {%- endif -%}
     {%- set newest -%}
-        select max({{ cursor }})::timestamptz as max_loaded_at, now() as snapshotted_at
-        from {{ postgres_table(relation) }}
-        where {{ cursor }} <= now() and {{ filter or 'true' }}
+        select {{ cursor_moment(cursor) }} as max_loaded_at, now() as snapshotted_at
+        from (
+            select max({{ cursor_column(cursor) }}) as "{{ cursor.name | replace('"', '""') }}"
+            from {{ postgres_table(relation) }} as source
+            where not {{ cursor_is_ahead(cursor) }} and {{ filter or 'true' }}
+        ) as source
     {%- endset -%}
     {% call statement('collect_freshness', fetch_result=True, auto_begin=False) -%}
         select max_loaded_at, snapshotted_at

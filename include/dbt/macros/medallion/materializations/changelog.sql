@@ -1,35 +1,44 @@
 {#-
   Materialization `changelog`: the changelog of a source table. It merges the row versions that the source shows in
   the window into bronze, one commit a chunk of the window. A run of the kind `reconcile` compares whole tables
-  instead (see `reconcile`). The model is a plain select from one source.
+  instead (see `reconcile`), and so does every run if no window can find a table's changes. The model is a plain select
+  from one source.
 
-  A version is (natural key, updated_at, _op, _hash). The hash covers the key and updated_at, so that equal hashes
-  mean equal versions even if a key is null. A version that bronze already has is not changed, unless another version
+  A version is (natural key, _changed_at, _op, _hash). `_changed_at` is the cursor as a moment (see `source_cursor`), or
+  the time that a comparison gave the version. The hash covers the source's columns, the key among them, so that equal
+  hashes mean equal rows even if a key is null. A version that bronze already has is not changed, unless another version
   overtook it in bronze while the source still shows this one: then it gets the stamp of the new batch.
 
-  Configs: natural_key (list of columns), unique_key (of a version), partitioning.
+  Configs: natural_key (list of columns), unique_key (of a version), partitioning, capture (window, full or daily).
 -#}
 {% materialization changelog, adapter='trino' %}
     {%- set source_relation = source(*model.sources[0]) -%}
     {%- set source_table = describe_source(source_relation) -%}
+    {%- set cursor = source_cursor(source_table) -%}
     {%- set columns = changelog_columns(source_table.columns) -%}
     {{ run_hooks(pre_hooks) }}
-    {%- set bronze = bronze_columns(source_table.columns, ensure_table(columns)) -%}
+    {% do upgrade_to_changed_at() %}
+    {%- set data_types = ensure_table(columns) -%}
+    {% do check_cursor_type(cursor, data_types) %}
+    {%- set bronze = bronze_columns(source_table.columns, data_types) -%}
     {% if not run_context().extract_from %}
         {{ log(this ~ ': nothing to extract', info=true) }}
-    {% elif run_context().kind == 'reconcile' %}
-        {% do reconcile(source_relation, source_table, bronze, columns) %}
+    {% elif run_context().kind == 'reconcile' or cursor.capture == 'full' %}
+        {% do reconcile(source_relation, source_table, cursor, bronze, columns) %}
+    {% elif cursor.capture == 'daily' %}
+        {{ log(this ~ ': medallion_reconcile captures this table', info=true) }}
     {% else %}
-        {% for start, end, buckets in window_chunks(source_relation) %}
-            {%- set in_window = "source.updated_at >= '" ~ start ~ "+00' and source.updated_at < '" ~ end ~ "+00'" -%}
-            {%- set rows = read_source(source_relation, source_table, in_window) -%}
+        {% for start, end, buckets in window_chunks(source_relation, cursor) %}
+            {%- set rows = read_source(
+                source_relation, source_table, cursor_moment(cursor) ~ ' as _changed_at', cursor_within(cursor, start, end)
+            ) -%}
             {%- set start, end = utc_literal(start), utc_literal(end) -%}
             {% for bucket in range(buckets) %}
                 {% call statement('main') %}
                     {{ merge_versions(
                         columns,
                         select_new_versions(rows, bronze, start, end, in_bucket(bucket, buckets)),
-                        ['target.updated_at >= ' ~ start, 'target.updated_at < ' ~ end]
+                        ['target._changed_at >= ' ~ start, 'target._changed_at < ' ~ end]
                     ) }}
                 {% endcall %}
             {% endfor %}
@@ -42,6 +51,37 @@
     {{ return({'relations': [this.incorporate(type='table')]}) }}
 {% endmaterialization %}
 
+{#-
+  Bronze of version 0.2 and before has the moment in `updated_at` only. It is copied into a column that gets its name at
+  the end, so that a run that was killed in between is continued. Trino's writers open 100 partitions, so a statement
+  takes fewer months.
+-#}
+{% macro upgrade_to_changed_at() -%}
+    {%- set present = adapter.get_columns_in_relation(this) | map(attribute='name') | list -%}
+    {%- if 'updated_at' in present and '_changed_at' not in present and env_var('MEDALLION_RUN', '') -%}
+        {{ log(this ~ ': copies updated_at into the new column _changed_at', info=true) }}
+        {% call statement('upgrade') %}
+            alter table {{ this }} add column if not exists _moving timestamp(6) with time zone comment 'When the source changed the row: the cursor as a moment, or the time that a comparison gave the version (UTC).'
+        {% endcall %}
+        {% call statement('upgrade') %}alter table {{ this }} set properties partitioning = array['month(_moving)']{% endcall %}
+        {%- set months -%}
+            select cast(cast(min(date_trunc('month', updated_at)) as date) as varchar) as first_month
+            from {{ this }}
+            where _moving is null
+            group by date_diff('month', date '0001-01-01', cast(updated_at as date)) / 90
+            order by 1
+        {%- endset -%}
+        {%- for chunk in run_query(months) -%}
+            {% call statement('upgrade') %}
+                update {{ this }} set _moving = updated_at
+                where _moving is null
+                {%- if not loop.last %} and updated_at < timestamp '{{ loop.nextitem.first_month }} 00:00:00 UTC'{% endif %}
+            {% endcall %}
+        {%- endfor -%}
+        {% call statement('upgrade') %}alter table {{ this }} rename column _moving to _changed_at{% endcall %}
+    {%- endif -%}
+{%- endmacro %}
+
 {% macro merge_versions(columns, versions, target_bounds=[]) -%}
     {{ merge_into(columns, versions, target_bounds) }}
     when matched then update set _batch = incoming._batch
@@ -49,35 +89,49 @@
 {%- endmacro %}
 
 {#-
-  The window is cut at full hours into chunks of about `chunk_rows` rows. A chunk spans fewer than 100 months, because
-  that is the number of partitions that a writer of Trino may open. A single hour may hold any number of rows, even of
-  one moment, so its keys are divided into buckets.
+  The window is cut into chunks of about `chunk_rows` rows: at full hours, or anywhere between two numbers. A chunk spans
+  fewer than 100 months, because that is the number of partitions that a writer of Trino may open. A single hour, or
+  number, may hold any number of rows, so its keys are divided into buckets. A number that does is a chunk of its own:
+  bronze then has all lower ones if a run is killed between two buckets.
 -#}
-{% macro window_chunks(source_relation) -%}
+{% macro window_chunks(source_relation, cursor) -%}
     {%- set parse = modules.datetime.datetime.fromisoformat -%}
-    {%- set start, end = parse(run_context().extract_from), parse(run_context().extract_to) -%}
-    {%- set first_hours -%}
-        with hours as (
+    {%- set start, end = cursor_window(cursor) -%}
+    {%- set moment = '(' ~ cursor_moment(cursor) ~ ") at time zone 'UTC'" -%}
+    {%- set first_steps -%}
+        with steps as (
             select
-                date_trunc('hour', updated_at at time zone 'UTC') as hour,
-                count(*) as row_count,
-                sum(count(*)) over (order by date_trunc('hour', updated_at at time zone 'UTC')) as rows_so_far
-            from {{ postgres_table(source_relation) }}
-            where updated_at >= '{{ start }}+00' and updated_at < '{{ end }}+00'
+                {{ moment if cursor.kind == 'number' else "date_trunc('hour', " ~ moment ~ ')' }} as step,
+                count(*) as row_count
+            from {{ postgres_table(source_relation) }} as source
+            where {{ cursor_within(cursor, start, end) if end else cursor_column(cursor) ~ ' >= ' ~ microseconds(start) }}
             group by 1
+        ),
+
+        counted as (
+            select
+                step,
+                row_count,
+                sum(row_count) over (order by step) as rows_so_far
+            from steps
         )
 
-        select min(hour) as hour, sum(row_count)::bigint as row_count
-        from hours
+        select
+            min(step) as step,
+            max(step) as last_step,
+            sum(row_count)::bigint as row_count
+        from counted
         group by
             ceil(rows_so_far / {{ run_context().chunk_rows }}),
-            div(extract(year from hour) * 12 + extract(month from hour), 90)
+            row_count > {{ run_context().chunk_rows }},
+            div(extract(year from step) * 12 + extract(month from step), 90)
     {%- endset -%}
     {%- set chunks = [] -%}
-    {%- for chunk in run_query('select hour, row_count from ' ~ on_source(source_relation, first_hours) ~ ' order by hour') -%}
+    {%- for chunk in run_query('select step, last_step, row_count from ' ~ on_source(source_relation, first_steps) ~ ' order by step') -%}
+        {%- set after_last = end or parse(chunk.last_step | string) + modules.datetime.timedelta(microseconds=1) -%}
         {%- do chunks.append((
-            start if loop.first else chunk.hour,
-            end if loop.last else loop.nextitem.hour,
+            start if loop.first and end else chunk.step,
+            after_last if loop.last else loop.nextitem.step,
             bucket_count(chunk.row_count),
         )) -%}
     {%- endfor -%}
@@ -115,9 +169,13 @@
     ) as json))))))
 {%- endmacro %}
 
-{% macro select_as_bronze(source_sql, bronze) -%}
+{% macro select_as_bronze(source_sql, bronze, others=[]) -%}
     select
-        {% for column in bronze %}{{ column.value }} as {{ column.quoted }}{{ ',\n        ' if not loop.last }}{% endfor %}
+        {% for column in bronze %}{{ column.value }} as {{ column.quoted }},
+        {% endfor -%}
+        {% for name in others %}{{ name }},
+        {% endfor -%}
+        cast(_changed_at as timestamp(6) with time zone) as _changed_at
     from (
         {{ source_sql }}
     ) as source
@@ -154,23 +212,23 @@
     present as (
         select
             {{ key_text() }} as _key,
-            updated_at,
+            _changed_at,
             _op,
             _hash,
             row_number() over (
-                partition by {{ natural_key() | join(', ') }}, updated_at
+                partition by {{ natural_key() | join(', ') }}, _changed_at
                 order by _batch desc, _op, _hash desc
             ) as recency
         from {{ this }}
-        where updated_at >= {{ start }} and updated_at < {{ end }} and {{ in_bucket }}
+        where _changed_at >= {{ start }} and _changed_at < {{ end }} and {{ in_bucket }}
     ),
 
     -- Keys whose deciding version in bronze is not the one that the source shows now.
     overtaken as (
-        select present._key, present.updated_at
+        select present._key, present._changed_at
         from present
         left join source_rows
-            on present.updated_at = source_rows.updated_at
+            on present._changed_at = source_rows._changed_at
             and present._op = source_rows._op
             and present._hash = source_rows._hash
         where present.recency = 1 and source_rows._hash is null
@@ -180,18 +238,19 @@
         select
             {% for column in bronze %}captured.{{ column.quoted }},
             {% endfor -%}
+            captured._changed_at,
             captured._op,
             captured._hash,
             current_timestamp(6) as _extracted_at,
             {{ batch() }} as _batch
         from captured
         left join present
-            on captured.updated_at = present.updated_at
+            on captured._changed_at = present._changed_at
             and captured._op = present._op
             and captured._hash = present._hash
         left join overtaken
             on captured._key = overtaken._key
-            and captured.updated_at = overtaken.updated_at
+            and captured._changed_at = overtaken._changed_at
         where present._hash is null or overtaken._key is not null
     )
 

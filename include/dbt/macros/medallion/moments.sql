@@ -1,0 +1,70 @@
+{#-
+  A cursor in PostgreSQL's words; its table is called `source`. A `cursor` has name, kind and zone (see cursor.sql). The
+  tasks of Airflow use these macros, too (include/sql/source): they hold nothing of dbt.
+-#}
+
+{% macro cursor_column(cursor) -%}
+    source."{{ cursor.name | replace('"', '""') }}"
+{%- endmacro %}
+
+{% macro zone_literal(cursor) -%}
+    '{{ cursor.zone | replace("'", "''") }}'
+{%- endmacro %}
+
+{#-
+  The cursor as a moment. In the hour that a zone repeats in autumn PostgreSQL takes a time for the second one, so no
+  moment lies before the change that it stands for: at worst a row is captured an hour later.
+-#}
+{% macro cursor_moment(cursor) -%}
+    {%- set column = cursor_column(cursor) -%}
+    {%- if cursor.kind == 'timestamptz' -%}
+        {{ column }}
+    {%- elif cursor.kind == 'timestamp' -%}
+        {{ column }} at time zone {{ zone_literal(cursor) }}
+    {%- elif cursor.kind == 'date' -%}
+        {{ column }}::timestamp at time zone 'UTC'
+    {%- else -%}
+        {#- A number times one interval would go through a double; days and microseconds of a day are exact. -#}
+        (
+            timestamp 'epoch' + ({{ column }}::bigint / 86400000000) * interval '1 day'
+            + ({{ column }}::bigint % 86400000000) * interval '1 microsecond'
+        ) at time zone 'UTC'
+    {%- endif -%}
+{%- endmacro %}
+
+{#- Predicate: the cursor's moment is in [start, end), both UTC. An index on the cursor serves it. -#}
+{% macro cursor_within(cursor, start, end) -%}
+    {%- set column = cursor_column(cursor) -%}
+    {%- if cursor.kind == 'timestamptz' -%}
+        {{ column }} >= '{{ start }}+00' and {{ column }} < '{{ end }}+00'
+    {%- elif cursor.kind == 'timestamp' and cursor.zone == 'UTC' -%}
+        {{ column }} >= '{{ start }}' and {{ column }} < '{{ end }}'
+    {%- elif cursor.kind == 'timestamp' -%}
+        {#- Clocks go back by less than three hours: the first line only serves the index. -#}
+        {{ column }} >= timestamptz '{{ start }}+00' at time zone {{ zone_literal(cursor) }} - interval '3 hours'
+        and {{ column }} < timestamptz '{{ end }}+00' at time zone {{ zone_literal(cursor) }} + interval '3 hours'
+        and {{ cursor_moment(cursor) }} >= '{{ start }}+00' and {{ cursor_moment(cursor) }} < '{{ end }}+00'
+    {%- elif cursor.kind == 'date' -%}
+        {{ column }} >= '{{ (start | string)[:10] }}' and {{ column }} < '{{ (end | string)[:10] }}'
+    {%- else -%}
+        {{ column }} >= {{ microseconds(start) }} and {{ column }} < {{ microseconds(end) }}
+    {%- endif -%}
+{%- endmacro %}
+
+{#- Predicate: no window reaches the cursor, because it is null or before year 1. -#}
+{% macro cursor_is_missing(cursor) -%}
+    {%- set column = cursor_column(cursor) -%}
+    ({{ column }} is null{% if cursor.kind != 'number' %} or {{ column }} < '0001-01-01'{% endif %})
+{%- endmacro %}
+
+{#- Predicate: the cursor is later than the source's clock. A number never is. -#}
+{% macro cursor_is_ahead(cursor) -%}
+    {%- set column = cursor_column(cursor) -%}
+    {%- if cursor.kind == 'number' -%}
+        false
+    {%- elif cursor.kind == 'date' -%}
+        {{ column }} > (now() at time zone {{ zone_literal(cursor) }})::date
+    {%- else -%}
+        {{ cursor_moment(cursor) }} > now()
+    {%- endif -%}
+{%- endmacro %}

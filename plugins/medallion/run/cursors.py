@@ -1,0 +1,186 @@
+"""The cursors of the source tables: what kind each is, and whether it can tell changed rows."""
+
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from medallion.engines.postgres import Cursor, quote, reading, render_sql
+from medallion.project.manifest import Capture, SourceTable, source_tables
+from medallion.settings import SOURCE_CONNECTION, settings
+
+log = logging.getLogger(__name__)
+
+TIME_KINDS = ("timestamptz", "timestamp", "date")
+LARGE = 100_000  # rows from which a missing index is worth a warning
+# A number counts as microseconds since 1970; more is after the year 9999.
+NUMBERS = (-62_135_596_800_000_000, 253_402_300_799_999_999)
+
+
+class CursorError(Exception):
+    """A source table has no usable cursor; the message names them all."""
+
+
+@dataclass(frozen=True)
+class SourceCursor:
+    """A source table, and the kind of its cursor: timestamptz, timestamp, date, number or none."""
+
+    table: SourceTable
+    kind: str
+
+    @property
+    def is_time(self) -> bool:
+        """Return whether the cursor tells a time."""
+        return self.kind in TIME_KINDS
+
+    @property
+    def name(self) -> str | None:
+        """Return the cursor's column, for the macros of moments.sql."""
+        return self.table.cursor
+
+    @property
+    def zone(self) -> str:
+        """Return the zone of a cursor without one, for the macros of moments.sql."""
+        return self.table.zone
+
+    def bounds(self, start: str, end: str) -> tuple[str, str]:
+        """Return the bounds of the moments that belong to a window, UTC; a date belongs to whole days of its zone."""
+        if self.kind != "date":
+            return start, end
+        first, last = (local_date(moment, self.zone) for moment in (start, end))
+        return f"{first}", f"{last + timedelta(days=1)}"
+
+
+def local_date(moment: str, zone: str) -> date:
+    """Return the date that a clock in the zone shows at a moment, UTC."""
+    utc = datetime.fromisoformat(moment).replace(tzinfo=UTC)
+    # At the ends of the calendar a zone would lead out of it.
+    return utc.date() if utc.year in (1, 9999) else utc.astimezone(ZoneInfo(zone)).date()
+
+
+def kind_of(data_type: str) -> str | None:
+    """Return the kind of a cursor by its type as PostgreSQL writes it; None if no cursor can have it."""
+    if data_type.startswith("timestamp"):
+        return "timestamptz" if data_type.endswith("with time zone") else "timestamp"
+    if data_type == "date":
+        return "date"
+    if re.fullmatch(r"smallint|integer|bigint|numeric\(\d+,0\)", data_type):
+        return "number"
+    return None
+
+
+def read_catalog(cursor: Cursor, tables: Sequence[SourceTable]) -> dict[str, Any]:
+    """Return what the source's catalog says of the tables' cursors, by model; of those that exist."""
+    declared = [table for table in tables if table.cursor]
+    if not declared:
+        return {}
+    cursor.execute(render_sql("source/cursors.sql", tables=declared, literal=literal))
+    return {row.model: row for row in cursor.fetchall()}
+
+
+def literal(text: str) -> str:
+    """Return a text as PostgreSQL's literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def read_cursors(cursor: Cursor, tables: Sequence[SourceTable]) -> list[SourceCursor]:
+    """Return the source tables with the kinds of their cursors. Raises CursorError as `check_cursors` does."""
+    catalog = read_catalog(cursor, tables)
+    if problems := [problem for table in tables if (problem := problem_of(table, catalog.get(table.model)))]:
+        raise CursorError(f"{'; '.join(problems)}. Nothing was written.")
+    return [
+        SourceCursor(table, kind_of(catalog[table.model].data_type) or "none" if table.cursor else "none")
+        for table in tables
+    ]
+
+
+def problem_of(table: SourceTable, row: Any) -> str | None:
+    """Return why the table's declared cursor is none; None if it is one, or if none is declared."""
+    if not table.cursor:
+        if table.capture is Capture.WINDOW:
+            return f"{table.schema}.{table.name} has no cursor (loaded_at_field), and no capture in its bronze model"
+        return None
+    name = f"{table.schema}.{table.name}.{table.cursor}"
+    if row is None:
+        return f"The source has no column {name}, the cursor (loaded_at_field) of the model {table.model}"
+    if not row.is_readable:
+        return f"The role of the connection {SOURCE_CONNECTION} may not select the cursor {name}: grant it"
+    if kind_of(row.data_type) is None:
+        return (
+            f"{name} is {row.data_type}, which is no cursor: that is a timestamp with or without time zone, a date, a"
+            " smallint, integer, bigint or numeric(p,0). Name another column as loaded_at_field, or none"
+        )
+    if not row.is_zone:
+        return f"{name}: cursor_zone {table.zone!r} is no time zone of the source, such as Europe/Berlin"
+    return None
+
+
+def check_cursors() -> None:
+    """Check that each source table has the cursor that is declared, before anything is written.
+
+    Logs a warning for each that misses rows or is slow, and for a transaction that is open longer than the lookback.
+    Raises CursorError naming every column that is missing, not granted or of a type that is no cursor, and every number
+    that is no moment.
+    """
+    with reading(SOURCE_CONNECTION, settings().task_timeout) as cursor:
+        tables = source_tables()
+        cursors, catalog = read_cursors(cursor, tables), read_catalog(cursor, tables)
+        for each in cursors:
+            if row := catalog.get(each.table.model):
+                log_doubts(each, row)
+        if numbers := [each for each in cursors if each.kind == "number"]:
+            check_numbers(cursor, numbers)
+        cursor.execute(render_sql("source/transactions.sql"))
+        [transactions] = cursor.fetchall()
+    log_transactions(transactions, settings().lookback)
+
+
+def check_numbers(cursor: Cursor, numbers: list[SourceCursor]) -> None:
+    """Raise CursorError naming the numbers that lie outside of the years that a moment may have."""
+    cursor.execute(render_sql("source/numbers.sql", cursors=numbers, quote=quote, literal=literal))
+    lowest, highest = NUMBERS
+    problems = [
+        f"{row.name} holds {row.lowest} to {row.highest}; as a cursor it may hold {lowest} to {highest}"
+        for row in cursor.fetchall()
+        if row.highest is not None and not lowest <= row.lowest <= row.highest <= highest
+    ]
+    if problems:
+        raise CursorError(f"{'; '.join(problems)}. Nothing was written.")
+
+
+def log_doubts(cursor: SourceCursor, row: Any) -> None:
+    """Log what the catalog lets expect of a cursor: rows that no window sees, a slow window, the zone in use."""
+    table = cursor.table
+    name = f"{table.schema}.{table.name}.{table.cursor}"
+    if cursor.kind == "timestamp":
+        log.info(
+            "The cursor %s has no time zone: it is read as a clock in %s (cursor_zone).", name, table.zone
+        )
+    if table.capture is not Capture.WINDOW:
+        return
+    if row.has_constraints and not row.is_not_null:
+        log.warning(
+            "The cursor %s may be null. Only medallion_reconcile captures rows whose cursor is null.", name
+        )
+    if not row.is_indexed and row.row_estimate >= LARGE:
+        log.warning("The cursor %s has no index: each run reads all of the table's rows.", name)
+
+
+def log_transactions(row: Any, lookback: timedelta) -> None:
+    """Log a transaction that may commit rows behind the windows, or that nobody can tell."""
+    if row.is_replica:
+        log.info("The source is a replica: windows end where it has replayed its primary to.")
+    elif row.oldest is not None and row.oldest > lookback:
+        log.warning(
+            "A transaction at the source is open for %s, longer than the lookback (MEDALLION_LOOKBACK, %s). Rows that"
+            " it commits are captured by medallion_reconcile, not hourly.",
+            row.oldest,
+            lookback,
+        )
+    elif row.hidden:
+        log.info(
+            "How long transactions at the source are open can't be seen: grant pg_read_all_stats to see it."
+        )

@@ -1,0 +1,153 @@
+"""PostgreSQL and Trino for tests of bronze: source, lake and gold are databases of one server, without passwords."""
+
+import itertools
+import json
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import trino
+
+from e2e.dbt_runner import Dbt
+from stack.fetch import jdk, trino_home
+from stack.settings import ROOT, STACK, Settings
+from support.dbt_project import copy_project
+from support.postgres import Server, postgres_server, query
+from support.waiting import wait_until
+
+ROLES = ("lake", "source_reader", "publisher", "bi_reader")
+DATABASES = {"lake": "lake", "shop": "postgres", "bi": "publisher"}  # with their owners
+SCRIPTS = {"lake": STACK / "postgres" / "lake.sql", "bi": STACK / "postgres" / "bi.sql"}
+
+
+@dataclass
+class Engines:
+    """The running engines; `batch` counts the runs."""
+
+    postgres: Server
+    trino_port: int
+    batches: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    def source(self, statement: str, parameters: Any = None) -> list[tuple[Any, ...]]:
+        """Run a statement on the source as its owner, and return its rows."""
+        return query(self.postgres.url(database="shop"), statement, parameters)
+
+    def gold(self, statement: str) -> list[tuple[Any, ...]]:
+        """Run a statement on the gold database, and return its rows."""
+        return query(self.postgres.url(database="bi"), statement)
+
+    def lake(self, statement: str) -> list[tuple[Any, ...]]:
+        """Run a statement on Trino and return its rows, in UTC."""
+        with trino.dbapi.Connection(
+            "127.0.0.1", self.trino_port, "tests", catalog="lake", timezone="UTC"
+        ) as connection:
+            return [tuple(row) for row in connection.cursor().execute(statement).fetchall()]
+
+
+@dataclass
+class BronzeProject:
+    """A dbt project of bronze models on the engines."""
+
+    engines: Engines
+    dbt: Dbt
+
+    def run(self, *models: str, fails: bool = False, **context: Any) -> tuple[int, str]:
+        """Run bronze models as a run's tasks do; return the batch and dbt's output.
+
+        `context`: the run's context, as far as it differs from a scheduled run of all times.
+        """
+        batch = next(self.engines.batches)
+        run = {
+            "kind": "scheduled", "batch": batch, "published_batch": 0, "publication": 0, "snapshots": {},
+            "extract_from": "2000-01-01 00:00:00", "extract_to": "2030-01-01 00:00:00", "chunk_rows": 1000,
+            "rebuild": "none", "compare_whole": "none", "tested_rows": "changed", "max_deleted_share": 1,
+            "max_deleted_from": 1, "lake_catalog": "lake", "gold_catalog": "postgres_gold",
+            "target_file_bytes": 128 * 1024**2,
+        } | context  # fmt: skip
+        success, output = self.dbt.run("trino", list(models), json.dumps(run))
+        assert success is not fails, output
+        return batch, output
+
+
+@contextmanager
+def start_engines() -> Iterator[Engines]:
+    """Start PostgreSQL with the empty databases, and Trino with the stack's catalogs; stop both afterwards."""
+    with ExitStack() as sockets:
+        found = [sockets.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(2)]
+        postgres_port, trino_port = (each.getsockname()[1] for each in found)
+    with postgres_server(postgres_port, tcp=True) as server, tempfile.TemporaryDirectory() as folder:
+        create_databases(server)
+        engines = Engines(server, trino_port)
+        with trino_server(server, trino_port, Path(folder)):
+            wait_until(lambda: answers(engines), seconds=120)
+            yield engines
+
+
+def answers(engines: Engines) -> bool:
+    """Return whether Trino answers a statement."""
+    try:
+        return engines.lake("select 1") == [(1,)]
+    except (trino.exceptions.Error, OSError):
+        return False
+
+
+def create_databases(server: Server) -> None:
+    """Create roles and databases as the stack has them, and the store of gold."""
+    with psycopg.connect(server.url(), autocommit=True) as connection:
+        for role in ROLES:
+            connection.execute(f"create role {role} login".encode())
+        for database, owner in DATABASES.items():
+            connection.execute(f"create database {database} owner {owner}".encode())
+    for database, script in SCRIPTS.items():
+        query(server.url(database=database), script.read_text())
+    versions = ROOT / "include" / "sql" / "control" / "versions"
+    for script in sorted(versions.glob("*.sql")):
+        query(server.url("publisher", "bi"), script.read_text())
+
+
+@contextmanager
+def trino_server(server: Server, port: int, folder: Path) -> Iterator[None]:
+    """Run Trino by the stack's configuration, with its data in a folder."""
+    settings = Settings()
+    (folder / "warehouse").mkdir()
+    etc = STACK / "trino" / "etc"
+    variables = {
+        "TRINO_CONFIG_DIR": etc, "STACK_TRINO_PORT": port, "STACK_TRINO_HOST": "127.0.0.1",
+        "STACK_BIND_HOST": "127.0.0.1", "STACK_POSTGRES_HOST": "127.0.0.1", "STACK_POSTGRES_PORT": server.port,
+        "STACK_WAREHOUSE": f"file://{folder / 'warehouse'}", "LAKE_PASSWORD": "none",
+        "SOURCE_READER_PASSWORD": "none", "PUBLISHER_PASSWORD": "none",
+    }  # fmt: skip
+    command = [trino_home(settings) / "bin" / "launcher", "run", f"--etc-dir={etc}", f"--data-dir={folder}"]
+    command += [f"--jvm-dir={jdk('trino', settings)}", "-J-Xmx1G"]
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            command,
+            env=os.environ | {name: str(value) for name, value in variables.items()},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        try:
+            yield
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def bronze_project(engines: Engines, folder: Path, files: Mapping[str, str]) -> BronzeProject:
+    """Write a dbt project of the product's macros with `files` in its folder of bronze models."""
+    copy_project(folder, None)
+    bronze = folder / "models" / "bronze"
+    bronze.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (bronze / name).write_text(text)
+    environment = {"TRINO_HOST": "127.0.0.1", "TRINO_PORT": str(engines.trino_port)}
+    return BronzeProject(engines, Dbt(environment, folder / "runs", folder))
