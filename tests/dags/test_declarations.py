@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import pytest
-
 from medallion import names
 from medallion.project import manifest
 from medallion.project.declarations import declarations

@@ -184,7 +184,8 @@ def test_staging_has_the_columns_of_the_contract_in_their_order(hourly: DAG, tab
     name = names.lake_table(names.GOLD, table)
     _, create = staging_statements(hourly, table, snapshots={name: 43}, base_snapshots={name: 42})
     columns = create.split("changed as (")[1].split("select ")[1].split("from gold")[0].split(",")
-    assert [column.strip() for column in columns] == [*contract_of(table), "false as _deleted"]
+    contract = [f'"{column}"' for column in contract_of(table)]
+    assert [column.strip() for column in columns] == [*contract, "false as _deleted"]
 
 
 @pytest.mark.parametrize("table", LAYERS[Group.GOLD])
@@ -192,11 +193,11 @@ def test_staging_takes_the_difference_to_what_was_published(hourly: DAG, table: 
     name = names.lake_table(names.GOLD, table)
     drop, create = staging_statements(hourly, table, snapshots={name: 43}, base_snapshots={name: 42})
     tag = TAG.format(dag_id=hourly.dag_id, task_id=task_id(Group.STAGE, table))
-    assert drop == f"/* {tag} */ drop table if exists postgres_gold.staging.{table}_7_2"
+    assert drop == f'/* {tag} */ drop table if exists postgres_gold.staging."{table}_7_2"'
     assert create.startswith(f"/* {tag} */")
-    assert f"create table postgres_gold.staging.{table}_7_2 as" in create
-    assert f"lake.{name} for version as of 43" in create
-    assert f"lake.{name} for version as of 42 as published" in create
+    assert f'create table postgres_gold.staging."{table}_7_2" as' in create
+    assert f'lake.gold."{table}" for version as of 43' in create
+    assert f'lake.gold."{table}" for version as of 42 as published' in create
     assert "where _batch > 5" in create
     assert "_batch," not in create
 
@@ -205,7 +206,7 @@ def test_staging_takes_the_difference_to_what_was_published(hourly: DAG, table: 
 def test_first_staging_takes_the_audited_table_whole(hourly: DAG, table: str) -> None:
     name = names.lake_table(names.GOLD, table)
     drop, create = staging_statements(hourly, table, staging="1_1", snapshots={name: 43})
-    assert drop.endswith(f"drop table if exists postgres_gold.staging.{table}_1_1")
-    assert f"lake.{name} for version as of 43" in create
+    assert drop.endswith(f'drop table if exists postgres_gold.staging."{table}_1_1"')
+    assert f'lake.gold."{table}" for version as of 43' in create
     assert create.count("version as of") == 1
     assert "where _batch" not in create

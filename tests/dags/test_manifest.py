@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from medallion.project.fingerprint import STAMP, dbt_code
 from medallion.names import BRONZE
+from medallion.project.fingerprint import STAMP, dbt_code
 from medallion.project.manifest import MANIFESTS, manifest, model_nodes
 from stack.build import TARGETS
 

@@ -35,12 +35,12 @@ FAULTS = (
         "silver_staging.test",
         # A version twice, which changes nothing in silver. The copy is in the batch of the next run: a row of a later
         # batch would stop that run.
-        "insert into bronze.sellers select seller_id, seller_zip_code_prefix, seller_city, seller_state, updated_at,"
-        " _op, _hash, timestamp '2999-01-01 00:00:00 UTC', last_batch + 1"
+        "insert into bronze.sellers (seller_id, _changed_at, _op, _hash, _extracted_at, _batch)"
+        " select seller_id, _changed_at, _op, _hash, timestamp '2999-01-01 00:00:00 UTC', last_batch + 1"
         " from bronze.sellers cross join postgres_gold.audit.pipeline limit 1",
         "delete from bronze.sellers where _extracted_at > timestamp '2900-01-01 00:00:00 UTC'",
         "bronze_versions",
-        logged="updated_at, _op, _hash is unique",
+        logged="_changed_at, _op, _hash is unique",
     ),
     Fault(
         "silver_staging.test",

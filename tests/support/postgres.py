@@ -19,7 +19,7 @@ RUN = Path(__file__).parents[2] / "stack" / "postgres" / "server"  # PostgreSQL 
 
 @dataclass(frozen=True)
 class Server:
-    """A running PostgreSQL: superuser `postgres`. It listens on a socket without passwords, and on loopback if `tcp`."""
+    """A running PostgreSQL: superuser `postgres`. It listens on a socket without passwords, and if `tcp` on loopback."""
 
     folder: Path
     port: int = 5432

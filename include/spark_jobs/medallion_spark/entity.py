@@ -8,7 +8,7 @@ from typing import Any, get_origin
 from medallion_spark.sql import quote
 
 # The version's time, in bronze, silver staging and quarantine.
-CHANGED_AT = "updated_at"
+CHANGED_AT = "_changed_at"
 # Prefix of the columns that hold each value before it is converted.
 GIVEN_PREFIX = "_given_"
 

@@ -184,6 +184,10 @@ def write_quarantine(run: Run, outcomes: list[Outcome]) -> None:
 
 def write_quarantined(run: Run, outcomes: list[Outcome], whole: bool) -> None:
     """Write the rejected versions of some entities; with `whole` those that are rejected no more are deleted."""
+    spark = run.spark
+    # Version 0.2 and before called the column otherwise.
+    if spark.catalog.tableExists(run.quarantine) and CHANGED_AT not in spark.table(run.quarantine).columns:
+        spark.sql(f"alter table {run.quarantine} rename column updated_at to {CHANGED_AT}")
     ensure_table(run, run.quarantine, tables.QUARANTINE_COLUMNS, "entity")
     rows = reduce(
         DataFrame.unionAll,

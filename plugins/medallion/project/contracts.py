@@ -142,7 +142,7 @@ def contract_faults(node: dict[str, Any]) -> Iterator[str]:
 
 
 def normal_type(data_type: str) -> str:
-    """Return a type of Trino in lower case and with single blanks, only where they separate words."""
+    """Return a type of Trino in lower case and with single blanks between words."""
     return re.sub(r"\s*([(),])\s*", r"\1", " ".join(data_type.lower().split())).replace(")with", ") with")
 
 

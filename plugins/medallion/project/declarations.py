@@ -43,7 +43,7 @@ ICEBERG_TYPES = {"text": "string", "integer": "int", "bigint": "long", "real": "
 IDENTITY = "medallion.identity"  # property of a table: the identity of the declaration that it was made by
 # Columns that the Spark job adds, in the table or while it works.
 RESERVED = {
-    "updated_at", "_raw_key", "_key", "_has_key", "_rules", "_flags", "_state", "_op", "_hash", "_row", "_batch",
+    "_changed_at", "_raw_key", "_key", "_has_key", "_rules", "_flags", "_state", "_op", "_hash", "_row", "_batch",
     "_version_batch", "_extracted_at", "_first_extracted_at", "_is_new", "_is_delete", "_is_rejected", "_is_gone",
     "_is_superseded", "_is_change", "_decides", "_decider", "_silver_before", "_winner",
 }  # fmt: skip

@@ -30,9 +30,9 @@ class Capture(StrEnum):
 class SourceTable:
     """A source table that a bronze model captures; the names are the source's own.
 
-    model: name of the bronze model. cursor: the column that says when a row last changed, None if there is none. key: the
-    natural key, by the columns' names in bronze. left_out, hashed: columns that bronze does not take, or takes as a
-    hash. zone: of a cursor without one. capture: how bronze finds changes.
+    model: name of the bronze model. cursor: the column that says when a row last changed, None if there is none.
+    key: the natural key, by the columns' names in bronze. left_out, hashed: columns that bronze does not take, or takes
+    as a hash. zone: of a cursor without one. capture: how bronze finds changes.
     """
 
     model: str

@@ -30,9 +30,7 @@ def bronze_model(name: str, *sources: str, **meta: Any) -> dict[str, Any]:
     }
 
 
-def source(
-    schema: str, identifier: str, cursor: str | None = "updated_at", **meta: str
-) -> dict[str, Any]:
+def source(schema: str, identifier: str, cursor: str | None = "updated_at", **meta: str) -> dict[str, Any]:
     return {
         "meta": meta,
         "schema": schema,

@@ -34,7 +34,7 @@ KINDS = {
 
 
 def table(model: str, cursor: str | None = "At", zone: str = "UTC", capture: str = "window") -> SourceTable:
-    return SourceTable(model, "works", model, cursor, frozenset(), zone=zone, capture=Capture(capture))
+    return SourceTable(model, "works", model, cursor, zone=zone, capture=Capture(capture))
 
 
 TABLES = [table(model, zone=zone) for model, (_, zone) in KINDS.items()]

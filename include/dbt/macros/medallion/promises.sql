@@ -6,7 +6,7 @@
 
 {#- When the source changed a row: the version's time, in bronze, silver staging and quarantine. -#}
 {% macro changed_at() -%}
-    {{ return('updated_at') }}
+    {{ return('_changed_at') }}
 {%- endmacro %}
 
 {% macro changelog_promises(model) -%}

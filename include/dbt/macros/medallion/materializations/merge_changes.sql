@@ -76,7 +76,7 @@
             when _copies > 1
                 then {{ fail_with([
                     table_name(this) ~ ': ', row_count, ' rows have the same key (' ~ key_names ~ '). Nothing was written.'
-                    ~ ' Group by exactly these columns, or add to unique_key what tells the rows apart.'
+                    ~ ' Group by exactly these columns, or add to unique_key the columns that distinguish the rows.'
                 ]) }}
             else {{ batch() }}
         end as _batch

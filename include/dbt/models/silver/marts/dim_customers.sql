@@ -18,7 +18,7 @@ ranked as (
         min(_first_extracted_at) over (partition by customer_unique_id) as created_at,
         row_number() over (
             partition by customer_unique_id
-            order by updated_at desc, customer_id desc
+            order by _changed_at desc, customer_id desc
         ) as from_latest
     from customers
     where

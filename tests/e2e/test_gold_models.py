@@ -1,0 +1,249 @@
+"""Plain gold models on the real engines: from a select to PostgreSQL's gold, with every type and any column name."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psycopg2
+import psycopg2.extras
+import pytest
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from medallion.engines.leftovers import tag
+from medallion.engines.postgres import quote, render_sql
+from medallion.project.contracts import GoldTable, contract_faults, normal_type
+from medallion.publish.shapes import shape_of
+from medallion.settings import SQL
+from medallion.tasks.stage import STATEMENTS, staging_statement
+from stack.environment import environment
+from support.dbt_project import copy_project
+from support.task_instance import Task
+
+from .conftest import Stack
+from .dbt_runner import Dbt
+
+MODEL = "order"  # a keyword of every engine
+# Column -> type of the contract, the model's expression, and the value that a reader gets.
+COLUMNS: dict[str, tuple[str, str, Any]] = {
+    "select": ("varchar", "'k1'", "k1"),
+    "a b": ("varchar(9)", "'nine char'", "nine char"),
+    "it's": ("char(3)", "'abc'", "abc"),
+    'q"q': ("boolean", "true", True),
+    "100%": ("smallint", "cast(-7 as smallint)", -7),
+    "%s": ("integer", "42", 42),
+    "é": ("bigint", "bigint '9007199254740993'", 9007199254740993),
+    "x }}": ("real", "real '0.1'", 0.1),
+    "y %}": ("double", "0.1e0", 0.1),
+    "semi;colon": (
+        "decimal(38, 10)",
+        "decimal '1234567890123456789012345678.0123456789'",
+        Decimal("1234567890123456789012345678.0123456789"),
+    ),
+    "back\\slash": ("date", "date '0001-01-01'", date(1, 1, 1)),
+    "t0": ("time(0)", "time '23:59:59'", time(23, 59, 59)),
+    "t6": ("time(6)", "time '23:59:59.123456'", time(23, 59, 59, 123456)),
+    "ts0": ("timestamp(0)", "timestamp '2018-01-01 00:00:01'", datetime(2018, 1, 1, 0, 0, 1)),
+    "ts": ("timestamp", "timestamp '2018-01-01 00:00:01.123'", datetime(2018, 1, 1, 0, 0, 1, 123000)),
+    "ts6": ("timestamp(6)", "timestamp '2018-01-01 00:00:01.123456'", datetime(2018, 1, 1, 0, 0, 1, 123456)),
+    "tz": (
+        "timestamp(6) with time zone",
+        "timestamp '2018-01-01 00:00:01.123456 Europe/Berlin'",
+        datetime(2017, 12, 31, 23, 0, 1, 123456, UTC),
+    ),
+    "user": (
+        "uuid",
+        "uuid '12151fd2-7586-11e9-8f9e-2a86e4085a59'",
+        UUID("12151fd2-7586-11e9-8f9e-2a86e4085a59"),
+    ),
+    "bytes": ("varbinary", "x'00ff'", b"\x00\xff"),
+    "json": ("json", """json '{"b": [1, 2.5], "a": null}'""", {"a": None, "b": [1, 2.5]}),
+}
+KEY = [name for name in COLUMNS if name != "json"]
+# Values that the type of a column would change.
+UNFIT = {
+    "a b": "'ten chars!'",
+    "100%": "40000",
+    "ts0": "timestamp '2018-01-01 00:00:01.5'",
+    "json": "'{'",
+}
+# Other types than those of the contract, which would change values. All are named at once.
+OTHER_TYPES = {
+    "semi;colon": "decimal '0.01234567891'",
+    "x }}": "0.1e0",
+    "back\\slash": "timestamp '2018-01-01 00:00:00'",
+}
+
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def run(stack: Stack, tmp_path: Path) -> Iterator[Run]:
+    """Write a gold model and run it under a batch of its own; returns dbt's output if it fails, as `fails` says."""
+    project = tmp_path / "project"
+    copy_project(project, None)
+    folder = project / "models" / "gold"
+    folder.mkdir(parents=True)
+
+    def run(sql: str, types: dict[str, str], key: list[str], fails: bool = False) -> str:
+        columns = [
+            {"name": name, "data_type": kind, "description": f"It's {name}"} for name, kind in types.items()
+        ]
+        model = {"name": MODEL, "description": "Any table.", "columns": columns}
+        model["config"] = {"unique_key": key, "contract": {"enforced": True}}
+        (folder / f"{MODEL}.sql").write_text(sql)
+        (folder / f"{MODEL}.yml").write_text(json.dumps({"models": [model]}))
+        context = {
+            "kind": "ranged", "batch": stack.draw_batch(), "published_batch": 0, "snapshots": {},
+            "compare_whole": "none", "tested_rows": "changed", "lake_catalog": "lake",
+            "gold_catalog": "postgres_gold", "target_file_bytes": 128 * 1024**2,
+        }  # fmt: skip
+        success, output = Dbt(environment(stack.settings), tmp_path / "target", project).run(
+            "trino", [MODEL], json.dumps(context)
+        )
+        assert success != fails, output
+        return output
+
+    yield run
+    stack.query_trino(f'drop table if exists gold."{MODEL}"')
+
+
+def rows(stack: Stack) -> list[tuple[Any, ...]]:
+    """The model's table in the lake, without the batch."""
+    return [tuple(row[:-1]) for row in stack.query_trino(f'select * from gold."{MODEL}" order by 1')]
+
+
+def snapshot(stack: Stack) -> int:
+    """The id of the table's current snapshot."""
+    [(current,)] = stack.query_trino(
+        f'select snapshot_id from gold."{MODEL}$snapshots" order by committed_at desc limit 1'
+    )
+    return int(current)
+
+
+VISITS = {"site": "varchar", "visits": "bigint"}
+
+
+def visits(*values: str) -> str:
+    """A model that counts visits, each a literal of its site and day."""
+    return f"select site, count(*) as visits from (values {', '.join(values)}) as visits (site, day) group by site"
+
+
+def test_plain_select_is_merged_by_its_key(stack: Stack, first_run: str, run: Run) -> None:
+    run(visits("('a', 1)", "('a', 2)", "('b', 1)"), VISITS, ["site"])
+    assert rows(stack) == [("a", 2), ("b", 1)]
+    before = snapshot(stack)
+    batches = stack.query_trino(f'select site, _batch from gold."{MODEL}" order by 1')
+    run(visits("('a', 2)", "('a', 1)", "('c', 3)"), VISITS, ["site"])
+    assert rows(stack) == [("a", 2), ("c", 1)]
+    after = stack.query_trino(f'select site, _batch from gold."{MODEL}" order by 1')
+    assert after[0] == batches[0] and after[1][1] > batches[0][1]
+
+    with_null = visits("(null, 1)", "(null, 2)", "('a', 1)")
+    assert "gold.order: 1 row(s) with a null in the key column site" in run(
+        with_null, VISITS, ["site"], fails=True
+    )
+    rounded = visits("('a', 1)").replace("count(*)", "1.5e0")
+    assert "visits is double, and its data_type bigint" in run(rounded, VISITS, ["site"], fails=True)
+    twice = visits("('a', 1)", "('a', 2)").replace("group by site", "group by site, day")
+    assert "gold.order: 2 rows have the same key (site)" in run(twice, VISITS, ["site"], fails=True)
+    assert rows(stack) == [("a", 2), ("c", 1)]
+
+    # The definition changes: no row keeps a value of the earlier one, which its snapshot still has.
+    changed = visits("('a', 2)", "('a', 1)", "('c', 3)").replace(
+        "site, count(*)", "site, max(day) as day, count(*)"
+    )
+    changed = changed.replace("count(*)", "cast(count(*) as varchar)")
+    run(changed, VISITS | {"visits": "varchar", "day": "integer"}, ["site"])
+    assert rows(stack) == [("a", "2", 2), ("c", "1", 3)]
+    assert stack.query_trino(f'select count(*) from gold."{MODEL}" for version as of {before}') == [(2,)]
+    run("select distinct 'a' as site", {"site": "varchar"}, ["site"])
+    run("select distinct 'b' as site", {"site": "varchar"}, ["site"])
+    assert rows(stack) == [("b",)]
+    [(description,)] = stack.query_trino(
+        "select comment from information_schema.columns"
+        f" where table_schema = 'gold' and table_name = '{MODEL}' and column_name = '_batch'"
+    )
+    assert description == "Batch of the run that last changed this row."
+
+
+def stage(stack: Stack, table: GoldTable, base_snapshots: dict[str, int], current: int) -> None:
+    """Stage the table by the statements of the DAG."""
+    audited = {
+        "staging": "1_1", "snapshots": {f"gold.{MODEL}": current}, "columns": {},
+        "base_snapshots": base_snapshots, "base_batch": 0,
+    }  # fmt: skip
+    ti = Task("any", f"stage.{MODEL}", xcoms={"audit": audited})
+    # Nothing is escaped, because SQL is not HTML.
+    templates = Environment(loader=FileSystemLoader(SQL), undefined=StrictUndefined)  # noqa: S701
+    for file in STATEMENTS:
+        stack.query_trino(
+            templates.from_string(staging_statement(file, table, "audit")).render(ti=ti, tag=tag)
+        )
+
+
+@contextmanager
+def postgres(stack: Stack) -> Iterator[Any]:
+    """A transaction on the gold database as the role that publishes."""
+    secret = environment(stack.settings)["PUBLISHER_PASSWORD"]
+    port = stack.settings.postgres_port
+    with (
+        closing(psycopg2.connect(f"postgresql://publisher:{secret}@127.0.0.1:{port}/bi")) as connection,
+        connection,
+        connection.cursor() as cursor,
+    ):
+        cursor.execute("set time zone 'UTC'")
+        psycopg2.extras.register_uuid(conn_or_curs=cursor)
+        yield cursor
+
+
+def apply(table: GoldTable, is_new: bool) -> str:
+    """The statements that turn PostgreSQL's table into what is staged."""
+    return render_sql(
+        "publish/apply_staged.sql",
+        table=table, staging="1_1", is_new=is_new, is_whole=is_new, shape=shape_of(table, None, {}),
+    ).decode()  # fmt: skip
+
+
+def read(cursor: Any) -> list[tuple[Any, ...]]:
+    """The published rows."""
+    cursor.execute(f"select * from gold.{quote(MODEL)}")
+    return [
+        tuple(bytes(value) if isinstance(value, memoryview) else value for value in row)
+        for row in cursor.fetchall()
+    ]
+
+
+def test_every_type_and_any_name_reaches_postgres(stack: Stack, first_run: str, run: Run) -> None:
+    types = {name: kind for name, (kind, _, _) in COLUMNS.items()}
+    expressions = {name: expression for name, (_, expression, _) in COLUMNS.items()}
+    table = GoldTable(MODEL, KEY, {name: normal_type(kind) for name, kind in types.items()})
+    described = {name: {"data_type": kind} for name, kind in types.items()}
+    assert list(contract_faults({"name": MODEL, "config": {"unique_key": KEY}, "columns": described})) == []
+
+    def select(**changed: str) -> str:
+        return "select " + ", ".join(
+            f"{expression} as {quote(name)}" for name, expression in (expressions | changed).items()
+        )
+
+    run(select(), types, KEY)
+    first = snapshot(stack)
+    stage(stack, table, {}, first)
+    run(select(select="'k2'"), types, KEY)
+    with postgres(stack) as cursor:
+        for statement in (f"drop table if exists gold.{quote(MODEL)}", apply(table, is_new=True)):
+            cursor.execute(statement)
+        assert read(cursor) == [tuple(value for _, _, value in COLUMNS.values())]
+        stage(stack, table, {f"gold.{MODEL}": first}, snapshot(stack))
+        cursor.execute(apply(table, is_new=False))
+        assert read(cursor) == [("k2", *[value for _, _, value in COLUMNS.values()][1:])]
+        cursor.execute(f"drop table gold.{quote(MODEL)}, staging.{quote(f'{MODEL}_1_1')}")
+
+    for name, expression in UNFIT.items():
+        assert f"each value of the column {name}" in run(select(**{name: expression}), types, KEY, fails=True)
+    output = run(select(**OTHER_TYPES), types, KEY, fails=True)
+    assert all(f"{name} is " in output for name in OTHER_TYPES)
