@@ -18,7 +18,7 @@ TARGETS = ("trino", "spark")
 # to be there for.
 STAGING = "path:models/silver/staging"
 PARSE = {"trino": ["parse"], "spark": ["compile", "--no-introspect", "--select", STAGING]}
-# What is checked in a manifest after it was made.
+# Modules that check a manifest after it was made.
 CHECKS = {"trino": "medallion.project.contracts", "spark": "medallion.project.declarations"}
 
 

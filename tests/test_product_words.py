@@ -52,6 +52,7 @@ EXCEPTIONS = {
     "stack/supervisor.py": ("shop", SERVICE),
     "stack/supervisord.conf": ("shop", SERVICE),
     "stack/trino/etc/catalog/postgres.properties": ("shop", SERVICE),
+    "tests/support/engines.py": ("shop", SERVICE),
     "tests/models/test_descriptions.py": ("shop", "describes the macros of both folders"),
     "tests/support/project_copy.py": ("shop|olist", "takes the shop out"),
     "tests/support/olist.py": (ANY, "data of the shop's tests"),

@@ -12,14 +12,11 @@ from stack.source import grants
 
 LARGE = 100_000  # rows; a table without a cursor that has more is compared once a day
 TEMPLATE_MARKS = ("{{", "{%", "{#")
-# Columns that Iceberg, bronze or silver have of their own.
+# Columns that the Spark job has of its own, besides bronze's.
 RESERVED = frozenset(
     """
-    _file _pos _deleted _spec_id _partition _row_id _last_updated_sequence_number _commit_snapshot_id _change_type
-    _change_ordinal _op _hash _extracted_at _changed_at _batch _key _copy _is_delete _source_hash _source_version
-    _bronze_version _latest_changed_at _latest_updated_at _finding _raw_key _has_key _rules _flags _state _row
-    _version_batch _first_extracted_at _is_new _is_rejected _is_gone _is_superseded _is_change _decides _decider
-    _silver_before _winner
+    _raw_key _has_key _rules _flags _state _row _version_batch _first_extracted_at _is_new _is_rejected _is_gone
+    _is_superseded _is_change _decides _decider _silver_before _winner
     """.split()  # noqa: SIM905
 )
 RESERVED_PREFIX = "_given_"
@@ -191,7 +188,7 @@ def declare(
         if not column.may_read:
             reason = f"the role {role} may not read it"
         elif names[column.name] in RESERVED or names[column.name].startswith(RESERVED_PREFIX):
-            reason = "its name is reserved"
+            reason = "silver has a column of that name itself; a select may give it another one"
         elif has_template(column.name):
             reason = "dbt would read its name as a template"
         else:

@@ -2,6 +2,16 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from itertools import chain, count
+
+# Columns that Iceberg, or bronze while it captures, has of its own.
+BRONZE_COLUMNS = frozenset(
+    """
+    _file _pos _deleted _spec_id _partition _row_id _last_updated_sequence_number _commit_snapshot_id _change_type
+    _change_ordinal _op _hash _extracted_at _batch _changed_at _unkept _key _copy _is_delete _source_hash
+    _source_version _bronze_version _latest_updated_at _finding
+    """.split()  # noqa: SIM905
+)
 
 
 def plain_name(name: str) -> str:
@@ -11,13 +21,13 @@ def plain_name(name: str) -> str:
 
 
 def bronze_names(columns: Iterable[str]) -> dict[str, str]:
-    """Return each column's name in bronze: lower case; twins that differ in case only are numbered from the second."""
-    counts: dict[str, int] = {}
-    names = {}
+    """Return each column's name in bronze: in lower case, numbered if an earlier column or bronze itself has it."""
+    names: dict[str, str] = {}
     for column in columns:
         lower = column.lower()
-        counts[lower] = counts.get(lower, 0) + 1
-        names[column] = lower if counts[lower] == 1 else f"{lower}_{counts[lower]}"
+        numbered = (f"{lower}_{number}" for number in count(2))
+        candidates = numbered if lower in BRONZE_COLUMNS else chain([lower], numbered)
+        names[column] = next(name for name in candidates if name not in names.values())
     return names
 
 

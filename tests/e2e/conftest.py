@@ -24,9 +24,8 @@ from stack.bootstrap import HOME
 from stack.environment import environment, public_environment
 from stack.settings import ROOT, Settings
 from support import olist
+from support.dbt_runner import Dbt
 from support.postgres import query
-
-from .dbt_runner import Dbt
 
 COMMAND_MINUTES = 30
 NOTIFICATIONS = "notifications.txt"

@@ -22,10 +22,10 @@ from medallion.settings import SQL
 from medallion.tasks.stage import STATEMENTS, staging_statement
 from stack.environment import environment
 from support.dbt_project import copy_project
+from support.dbt_runner import Dbt
 from support.task_instance import Task
 
 from .conftest import Stack
-from .dbt_runner import Dbt
 
 MODEL = "order"  # a keyword of every engine
 # Column -> type of the contract, the model's expression, and the value that a reader gets.
@@ -99,7 +99,7 @@ def run(stack: Stack, tmp_path: Path) -> Iterator[Run]:
         (folder / f"{MODEL}.yml").write_text(json.dumps({"models": [model]}))
         context = {
             "kind": "ranged", "batch": stack.draw_batch(), "published_batch": 0, "snapshots": {},
-            "compare_whole": "none", "tested_rows": "changed", "lake_catalog": "lake",
+            "compare_whole": "none", "outdated": [], "tested_rows": "changed", "lake_catalog": "lake",
             "gold_catalog": "postgres_gold", "target_file_bytes": 128 * 1024**2,
         }  # fmt: skip
         success, output = Dbt(environment(stack.settings), tmp_path / "target", project).run(

@@ -9,9 +9,9 @@ import pytest
 
 from stack.environment import environment
 from support.dbt_project import copy_project
+from support.dbt_runner import Dbt
 
 from .conftest import Stack
-from .dbt_runner import Dbt
 
 NAMES = Path(__file__).parents[1] / "models" / "names"
 MODELS = ["office_readings", "field_readings", "log_lines"]

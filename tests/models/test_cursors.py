@@ -1,4 +1,7 @@
-"""Cursors of every kind on the real engines: what windows capture, what comparisons find, and that both end there."""
+"""Cursors of every kind on the real engines: what windows capture, what comparisons find, and that both end there.
+
+The tests build on one another, in the order of this file.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,17 +11,23 @@ import pytest
 
 from support.engines import BronzeProject, Engines, bronze_project
 
+FRESHNESS = "config: {freshness: {error_after: {count: 2, period: hour}}}"
 # Table -> its cursor's name and type, what its source declares, and what its model declares.
 TABLES = {
     "stamped": ("changed", "timestamptz", "loaded_at_field: changed", ""),
     "walled": (
         "Changed On",
         "timestamp",
-        "loaded_at_field: Changed On, meta: {cursor_zone: Europe/Berlin}",
+        f"loaded_at_field: Changed On, meta: {{cursor_zone: Europe/Berlin}}, {FRESHNESS}",
         "",
     ),
     "plain": ("updated_at", "timestamp", "loaded_at_field: updated_at", ""),
-    "dated": ("day", "date", "loaded_at_field: day, meta: {cursor_zone: America/New_York}", ""),
+    "dated": (
+        "day",
+        "date",
+        f"loaded_at_field: day, meta: {{cursor_zone: America/New_York}}, {FRESHNESS}",
+        "",
+    ),
     "counted": ("n", "bigint", "loaded_at_field: n", ""),
     "precise": ("n", "numeric(15,0)", "loaded_at_field: n", ""),
     "bare": ("memo", "text", "", ""),
@@ -257,6 +266,15 @@ def test_rows_of_the_hour_that_a_zone_repeats_are_all_captured(
         project.run("walled", extract_from=f"{day} 01:00:00", extract_to=f"{day} 02:00:00")
     found = {row[0]: row[3] for row in versions(engines, "walled")}
     assert found[20] == "2023-10-29 01:30:00.000000" and found[21] == "2023-03-26 01:30:00.000000"
+
+
+def test_age_of_a_table_is_that_of_its_last_moment(engines: Engines, project: BronzeProject) -> None:
+    """An hour ago by the clock in Berlin is fresh, whatever lies ahead; some day of 2024 is not."""
+    insert(engines, "walled", (40, "ahead", "2062-01-01"))
+    engines.source(
+        "insert into works.walled values (41, 'fresh', (now() - interval '1 hour') at time zone 'Europe/Berlin')"
+    )
+    assert project.freshness() == {"walled": "pass", "dated": "error"}
 
 
 def test_a_cursor_that_changes_its_kind_stops_its_table(engines: Engines, project: BronzeProject) -> None:

@@ -124,6 +124,7 @@ def test_every_statement_is_sql_of_its_engine(
 ) -> None:
     trino = [*captured, *reconciled, *statements(project, "run", "--select", "gold")]
     trino += statements(project, "test", "--select", "log_lines")
+    trino += statements(project, "test", "--select", "path:tests/medallion")
     spark = statements(project, "run", "--select", "dim_lines", target="spark")
     spark += statements(project, "test", "--select", "dim_lines", target="spark")
     for dialect, found in (("trino", trino), ("spark", spark)):
@@ -131,6 +132,44 @@ def test_every_statement_is_sql_of_its_engine(
         for statement in found:
             tree = sqlglot.parse_one(statement, dialect=dialect)
             assert not isinstance(tree, sqlglot.exp.Command), statement
+
+
+@pytest.fixture(scope="module")
+def promises(project: Recorder) -> dict[str, str]:
+    """The query of the tests that every table gets, by table."""
+    found = statements(project, "test", "--select", "path:tests/medallion")
+    tables = ["bronze.log_lines", "bronze.office_readings", "bronze.field_readings", "silver.stg_log_lines"]
+    quoted = {table: '"lake".' + ".".join(f'"{part}"' for part in table.split(".")) for table in tables}
+    return {
+        table: " ".join(statement.split())
+        for table, name in quoted.items()
+        for statement in found
+        if name in statement
+    }
+
+
+def test_every_table_is_asked_for_its_promises(promises: dict[str, str]) -> None:
+    assert len(promises) == 4
+    assert """case when "_hash" is null then '_hash is not null' end""" in promises["bronze.log_lines"]
+    assert "'_changed_at, _op, _hash is unique'" in promises["bronze.log_lines"]
+    staging = promises["silver.stg_log_lines"]
+    assert """when _state = 'current' and "line id" is null then 'line id is not null' end""" in staging
+    assert (
+        '("line id", "select") in ( select "line id", "select" from tested where _state = \'current\' )'
+        in staging
+    )
+    assert """when _state = 'current' and not ("line id" between 1 and 9) then""" in staging
+    # Spark SQL with a function is not asked on Trino.
+    assert "length" not in staging
+
+
+def test_only_the_tables_that_a_run_built_are_asked(
+    project: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDALLION_TESTED", "stg_field_readings stg_log_lines")
+    found = "".join(statements(project, "test", "--select", "path:tests/medallion"))
+    assert '"bronze"."field_readings"' in found and '"silver"."stg_log_lines"' in found
+    assert '"bronze"."office_readings"' not in found
 
 
 def test_names_of_a_source_table_and_its_columns_are_quoted(captured: list[str]) -> None:

@@ -23,15 +23,10 @@ def source(server: Server, shop: Query, monkeypatch: pytest.MonkeyPatch) -> Quer
     return shop
 
 
-def test_shop_has_the_tables_and_columns_of_the_models(
-    source: Query, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_shop_has_the_tables_and_columns_of_the_models(source: Query) -> None:
     check_source()
     source("alter table sales.orders add column channel text")
     check_source()
-    assert [record.args for record in caplog.records if "new column" in record.message] == [
-        ("sales", "orders", "channel")
-    ]
 
 
 def test_dropped_column_is_named_as_it_was_injected_and_no_other(source: Query, tmp_path: Path) -> None:
@@ -43,7 +38,7 @@ def test_dropped_column_is_named_as_it_was_injected_and_no_other(source: Query, 
         check_source()
     injected = [json.loads(line) for line in manifest.read_text().splitlines()]
     assert [(row["entity"], row["column"]) for row in injected] == re.findall(
-        r"column sales\.(\w+)\.(\w+)", str(error.value)
+        r"sales\.(\w+): the source has no column (\w+)", str(error.value)
     )
     assert {row["outcome"] for row in injected} == {"stopped"}
 

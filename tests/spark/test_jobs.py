@@ -48,8 +48,8 @@ def run_job(job: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("job", "arguments", "message"),
     [
-        ("build_entities.py", ["--entity", "{}", "--run", "{}"], "argument --run: The run's context lacks batch"),
-        ("build_entities.py", ["--run", json.dumps(CONTEXT), "--entity", "x"], "argument --entity: The declaration of an"),
+        ("build_entities.py", ["--run", "{}", "--entity", "{}"], "argument --run: The run's context lacks batch"),
+        ("build_entities.py", ["--run", json.dumps(CONTEXT), "--entity", "x"], "argument --entity: The declaration"),
         ("compact_tables.py", ["--min-input-files", "5", "--run", "{", "--tables", "[]"], "argument --run: The run's"),
     ],
 )  # fmt: skip

@@ -541,7 +541,7 @@ def test_wider_decimal_changes_no_row(lake: Lake) -> None:
     ("changes", "columns", "rows"),
     [
         (
-            {"columns": dict(READINGS.columns) | {"value": "text"}},
+            {"columns": dict(READINGS.columns) | {"value": "text"}, "checks": {}},
             "device_id, value",
             [("a", "0.125"), ("b", "0.25"), ("c", "3")],
         ),
@@ -577,7 +577,7 @@ def test_run_that_is_cut_off_replaces_the_table_in_its_next_attempt(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     capture_scales(lake)
-    declare(lake, columns=dict(READINGS.columns) | {"value": "text"})
+    declare(lake, columns=dict(READINGS.columns) | {"value": "text"}, checks={})
 
     def cut_off(*arguments: Any) -> None:
         raise KeyError("cut off")

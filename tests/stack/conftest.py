@@ -66,9 +66,12 @@ def erp() -> Iterator[Server]:
     """A PostgreSQL that asks for passwords, with a database `erp` and a role that may only read it."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = int(probe.getsockname()[1])
-    with postgres_server(port, tcp=True, passwords=True) as server:
+    with postgres_server(port, tcp=True) as server:
+        rules = "local all all trust\nhost all all all scram-sha-256\n"
+        (server.folder / "data" / "pg_hba.conf").write_text(rules)
         with closing(psycopg2.connect(server.url())) as connection, connection.cursor() as cursor:
             connection.autocommit = True
+            cursor.execute("select pg_reload_conf()")
             cursor.execute("create database erp")
             cursor.execute(f"create role reader login password '{PASSWORD}'")
         yield server

@@ -16,10 +16,10 @@ from typing import Any
 import psycopg
 import trino
 
-from e2e.dbt_runner import Dbt
 from stack.fetch import jdk, trino_home
 from stack.settings import ROOT, STACK, Settings
 from support.dbt_project import copy_project
+from support.dbt_runner import Dbt
 from support.postgres import Server, postgres_server, query
 from support.waiting import wait_until
 
@@ -68,13 +68,22 @@ class BronzeProject:
         run = {
             "kind": "scheduled", "batch": batch, "published_batch": 0, "publication": 0, "snapshots": {},
             "extract_from": "2000-01-01 00:00:00", "extract_to": "2030-01-01 00:00:00", "chunk_rows": 1000,
-            "rebuild": "none", "compare_whole": "none", "tested_rows": "changed", "max_deleted_share": 1,
-            "max_deleted_from": 1, "lake_catalog": "lake", "gold_catalog": "postgres_gold",
+            "rebuild": "none", "compare_whole": "none", "outdated": [], "tested_rows": "changed",
+            "max_deleted_share": 1, "max_deleted_from": 1, "lake_catalog": "lake", "gold_catalog": "postgres_gold",
             "target_file_bytes": 128 * 1024**2,
         } | context  # fmt: skip
         success, output = self.dbt.run("trino", list(models), json.dumps(run))
         assert success is not fails, output
         return batch, output
+
+    def freshness(self) -> dict[str, str]:
+        """Return the verdict of dbt on the age of each source table that has a limit."""
+        done = self.dbt.invoke("trino", "source", "freshness")
+        return {
+            result.node.name: str(result.status)
+            for result in done.result.results
+            if result.node.resource_type == "source"
+        }
 
 
 @contextmanager
@@ -123,7 +132,8 @@ def trino_server(server: Server, port: int, folder: Path) -> Iterator[None]:
         "TRINO_CONFIG_DIR": etc, "STACK_TRINO_PORT": port, "STACK_TRINO_HOST": "127.0.0.1",
         "STACK_BIND_HOST": "127.0.0.1", "STACK_POSTGRES_HOST": "127.0.0.1", "STACK_POSTGRES_PORT": server.port,
         "STACK_WAREHOUSE": f"file://{folder / 'warehouse'}", "LAKE_PASSWORD": "none",
-        "SOURCE_READER_PASSWORD": "none", "PUBLISHER_PASSWORD": "none",
+        "STACK_SOURCE_JDBC_URL": f"jdbc:postgresql://127.0.0.1:{server.port}/shop",
+        "STACK_SOURCE_USER": "source_reader", "STACK_SOURCE_PASSWORD": "none", "PUBLISHER_PASSWORD": "none",
     }  # fmt: skip
     command = [trino_home(settings) / "bin" / "launcher", "run", f"--etc-dir={etc}", f"--data-dir={folder}"]
     command += [f"--jvm-dir={jdk('trino', settings)}", "-J-Xmx1G"]

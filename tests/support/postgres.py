@@ -19,7 +19,7 @@ RUN = Path(__file__).parents[2] / "stack" / "postgres" / "server"  # PostgreSQL 
 
 @dataclass(frozen=True)
 class Server:
-    """A running PostgreSQL: superuser `postgres`. It listens on a socket without passwords, and if `tcp` on loopback."""
+    """A running PostgreSQL: superuser `postgres`, no passwords. It listens on a socket, and on loopback if `tcp`."""
 
     folder: Path
     port: int = 5432
@@ -51,25 +51,19 @@ class Server:
 
 
 @contextmanager
-def postgres_server(
-    port: int = 5432, tcp: bool = False, passwords: bool = False, primary: Server | None = None
-) -> Iterator[Server]:
-    """Start a new server, yield it, and remove it afterwards; with a `primary` it is a standby that streams from it.
-
-    `passwords`: on loopback it asks for them.
-    """
+def postgres_server(port: int = 5432, tcp: bool = False, primary: Server | None = None) -> Iterator[Server]:
+    """Start a new server, yield it, and remove it afterwards; with a `primary` it is a standby that streams from it."""
     # The path of a socket must be short: pytest's temporary folders are too deep.
     with tempfile.TemporaryDirectory(prefix="pg-") as folder:
         server = Server(Path(folder), port, tcp)
         if os.geteuid() == 0:
             os.chown(folder, 65534, 65534)  # the user that RUN chooses
-        logins = ("--auth-local=trust", f"--auth-host={'scram-sha-256' if passwords else 'trust'}")
         if primary:
             server.run(
                 "pg_basebackup", "-d", primary.url(), "-R", "-X", "stream", "--checkpoint=fast", "--no-sync"
             )
         else:
-            server.run("initdb", "-U", "postgres", *logins, "-E", "UTF8", "--no-locale", "--no-sync")
+            server.run("initdb", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
         try:
             server.start()
             yield server

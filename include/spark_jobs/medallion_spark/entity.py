@@ -77,7 +77,7 @@ class Entity:
 
     @property
     def identity(self) -> str:
-        """What identifies and places the rows of the table: if it changes, the table is replaced."""
+        """The keys and the partitions as one text: if it changes, the table is replaced."""
         return json.dumps([self.natural_key, self.key, self.bucketed_by, self.bucketed_by and self.buckets])
 
     @property

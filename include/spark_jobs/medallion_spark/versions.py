@@ -17,7 +17,7 @@ from medallion_spark.entity import CHANGED_AT, GIVEN_PREFIX, Entity
 from medallion_spark.sql import column, quote
 
 BRONZE_BOOKKEEPING = ("_op", "_hash", "_extracted_at", "_batch")
-# What a select carries along, besides its own columns: bookkeeping of bronze, and two that are computed of its columns.
+# Columns that a select carries along: bookkeeping of bronze, and two that are computed of bronze's columns.
 CARRIED = {CHANGED_AT: CHANGED_AT, "_op": "_op", "_hash": "_hash", "_extracted_at": "_extracted_at"} | {
     "_version_batch": "_batch", "_row": "_medallion_row", "_raw_key": "_medallion_raw_key",
 }  # fmt: skip

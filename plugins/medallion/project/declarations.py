@@ -38,7 +38,7 @@ DATA_TYPES = {
     "timestamptz": "timestamptz",
     "timestamp with time zone": "timestamptz",
 }
-# Iceberg's types, where they have other names.
+# Data types that have another name in Iceberg.
 ICEBERG_TYPES = {"text": "string", "integer": "int", "bigint": "long", "real": "float"}
 IDENTITY = "medallion.identity"  # property of a table: the identity of the declaration that it was made by
 # Columns that the Spark job adds, in the table or while it works.
@@ -81,7 +81,7 @@ class Declaration:
 
     @property
     def identity(self) -> str:
-        """What identifies and places the rows of the table, as the Spark job notes it in the table's properties."""
+        """Return keys and partitions as one text, which the Spark job notes in the table's properties."""
         return json.dumps([self.natural_key, self.key, self.bucketed_by, self.bucketed_by and self.buckets])
 
     def fits(self, columns: dict[str, str], properties: dict[str, str]) -> bool:

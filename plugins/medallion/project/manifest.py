@@ -23,7 +23,7 @@ class Capture(StrEnum):
 
     WINDOW = "window"  # by the cursor
     FULL = "full"  # each run compares the whole table
-    DAILY = "daily"  # medallion_reconcile alone compares it
+    DAILY = "daily"  # only medallion_reconcile compares it
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The cursors of the source tables: what kind each is, and whether it can tell changed rows."""
+"""The cursors of the source tables: what kind each is, and whether it can show changed rows."""
 
 import logging
 import re
@@ -33,7 +33,7 @@ class SourceCursor:
 
     @property
     def is_time(self) -> bool:
-        """Return whether the cursor tells a time."""
+        """Return whether the cursor is a time."""
         return self.kind in TIME_KINDS
 
     @property
@@ -170,9 +170,9 @@ def log_doubts(cursor: SourceCursor, row: Any) -> None:
 
 
 def log_transactions(row: Any, lookback: timedelta) -> None:
-    """Log a transaction that may commit rows behind the windows, or that nobody can tell."""
+    """Log a transaction that may commit rows behind the windows, or that nobody can see."""
     if row.is_replica:
-        log.info("The source is a replica: windows end where it has replayed its primary to.")
+        log.info("The source is a replica: windows end at the last transaction that it has replayed.")
     elif row.oldest is not None and row.oldest > lookback:
         log.warning(
             "A transaction at the source is open for %s, longer than the lookback (MEDALLION_LOOKBACK, %s). Rows that"

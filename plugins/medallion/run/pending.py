@@ -62,7 +62,7 @@ def tables_with_new_rows(run: RunState, tables: list[str]) -> list[str]:
         )
     if changed_declarations:
         log.warning(
-            "The declarations of %s changed. Their tables are made again, and silver and gold are compared whole.",
+            "The declarations of %s changed. Their tables are rebuilt, and silver and gold are compared whole.",
             ", ".join(map(staging_table, changed_declarations)),
         )
     if lost or changed_declarations:

@@ -38,9 +38,8 @@ from medallion.store.pipeline import read_pipeline, request_rebuild
 from medallion.tasks.begin import record_window, skip_idle_tables
 from medallion.tasks.stage import STATEMENTS, staging_statement
 from stack.settings import ROOT
+from support.dbt_runner import Dbt
 from support.task_instance import Task, dag_of
-
-from ..dbt_runner import Dbt
 
 # If silver_staging was skipped, Airflow skips these groups, too.
 SKIPPED_WITH_STAGING = (Group.SILVER_MARTS, Group.GOLD)

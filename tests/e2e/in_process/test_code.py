@@ -9,15 +9,16 @@ from pathlib import Path
 import pytest
 
 from medallion.names import Group
-from medallion.project import contracts, fingerprint, manifest
+from medallion.project import contracts, declarations, fingerprint, manifest
 from medallion.run.code import CodeChangedError, RebuildError
 from medallion.run.state import claim_run
 from medallion.run.window import RunKind, Window
 from medallion.settings import DBT_PROJECT, SPARK_JOBS, settings
+from stack.build import PARSE
+from support.dbt_runner import Dbt
 from support.task_instance import Task
 
 from ..conftest import Stack
-from ..dbt_runner import Dbt
 from .pipeline import InProcessPipeline, task_graph
 from .stories import CUSTOMERS, OPENING, Shop
 from .test_windows import count_rows
@@ -25,7 +26,10 @@ from .test_windows import count_rows
 # File -> a rule of it, and the rule that replaces it.
 NEW_RULES = {
     "dbt/models/gold/customer_analytics.sql": ("'one-time'", "'single'"),
-    "spark_jobs/entities/shop.py": ("F.lower(plain)", "F.upper(plain)"),
+    "dbt/models/silver/staging/stg_customers.sql": (
+        "{{ clean_city('customer_city') }}",
+        "upper({{ clean_city('customer_city') }})",
+    ),
 }
 
 
@@ -33,6 +37,7 @@ def forget_manifest() -> None:
     """Clear what was read from a manifest."""
     manifest.manifest.cache_clear()
     contracts.gold_tables.cache_clear()
+    declarations.declarations.cache_clear()
 
 
 @contextmanager
@@ -50,7 +55,7 @@ def deploy(pipeline: InProcessPipeline, folder: Path) -> Iterator[None]:
         patch.setattr(fingerprint, "SPARK_JOBS", folder / "spark_jobs")
         patch.setattr(manifest, "MANIFESTS", folder / "parsed")
         patch.setattr(pipeline, "dbt", Dbt(pipeline.environment, folder / "parsed", folder / "dbt"))
-        assert pipeline.dbt.manifests.keys() == {"trino", "spark"}  # they are written now
+        pipeline.dbt.invoke("spark", *PARSE["spark"])  # the manifests are written now
         patch.setattr(pipeline, "spark", pipeline.start_spark(folder / "spark_jobs"))
         forget_manifest()
         try:

@@ -240,7 +240,7 @@ def replica(primary: Server) -> Iterator[Server]:
 def test_window_of_a_replica_ends_where_it_has_replayed_its_primary_to(
     primary: Server, replica: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two runs pass while replay is paused. What is written meanwhile is in the window of the first run afterwards."""
+    """Two runs pass while replay is paused. Rows written meanwhile are in the window of the first run afterwards."""
     login = connection(replica, "postgres").replace('"login"', f'"port": {replica.port}, "login"')
     monkeypatch.setenv("AIRFLOW_CONN_MEDALLION_SOURCE", login)
     declare(monkeypatch, table("stamped"))

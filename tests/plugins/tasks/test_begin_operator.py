@@ -177,7 +177,8 @@ def test_scheduled_run_with_something_to_do_does_it_all(
 @pytest.fixture
 def captured(gold: Query, catalog: SqlCatalog) -> Table:
     """bronze.readings as published under batch 5; its row changed at 2018-01-03T10:00Z. There is no bronze.devices."""
-    columns = pa.schema([("reading_id", pa.string()), ("_batch", pa.int64())])
+    names = ("reading_id", "device_id", "read_at", "amount")  # the columns that silver reads
+    columns = pa.schema([*((name, pa.string()) for name in names), ("_batch", pa.int64())])
     table = catalog.create_table("bronze.readings", columns)
     table.append(pa.table({"_batch": [5]}))
     gold(

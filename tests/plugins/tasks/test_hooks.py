@@ -86,5 +86,5 @@ def test_rendering_a_dbt_task_claims_nothing(gold: Query, tests: Task) -> None:
     trino = SimpleNamespace(host="trino", port=8080, login="medallion")
     tests.task.render_template_fields({"ti": tests, "conn": SimpleNamespace(medallion_trino=trino)})
     assert tests.task.env["MEDALLION_TAG"] == "medallion medallion_hourly.silver_staging.test"
-    assert tests.task.select == "stg_readings"
+    assert tests.task.select == "path:tests/medallion stg_readings"
     assert gold("select lease_run_id, last_batch from audit.pipeline") == [(None, 0)]

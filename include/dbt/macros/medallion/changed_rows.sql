@@ -34,7 +34,11 @@
 {#- The keys that this table has. A table that is about to be replaced has none: its key may have had other types. -#}
 {% macro select_own_keys(keys) -%}
     {%- if definition_changed() -%}
-        select {% for key in keys %}cast(null as {{ model.columns[key].data_type }}) as {{ quote_identifier(key) }}{{ ', ' if not loop.last }}{% endfor %} where false
+        select
+            {% for key in keys -%}
+            cast(null as {{ model.columns[key].data_type }}) as {{ quote_identifier(key) }}{{ ',' if not loop.last }}
+            {% endfor -%}
+        where false
     {%- else -%}
         select {{ quoted(keys) | join(', ') }} from {{ this }} where true
     {%- endif -%}

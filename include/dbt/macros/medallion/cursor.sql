@@ -59,8 +59,8 @@
 {%- endmacro %}
 
 {#-
-  A zone gained or lost would move every moment, and a date that becomes a number would mix two orders: bronze's column
-  tells which kind of cursor its versions had.
+  A zone gained or lost would move every moment, and a number would be compared with dates: the type of
+  bronze's column says which kind of cursor its versions had.
 -#}
 {% macro check_cursor_type(cursor, data_types) -%}
     {%- set name = cursor.bronze_name -%}
@@ -77,7 +77,7 @@
 {%- endmacro %}
 
 {#-
-  What a comparison takes for the time of a row, `_changed_at`, and why, `_reading`. A row without a cursor, or with one
+  The time that a comparison gives a row, `_changed_at`, and the reason, `_reading`. A row without a cursor, or with one
   that lies ahead, gets the source's clock, so that its next change is later; a row with a null cursor gets 1970, so
   that any cursor that it gets is later. See `select_differences` for what becomes of them.
 -#}

@@ -139,7 +139,8 @@
     {%- else -%}
         {%- set is_lost = '%s is distinct from cast(try_cast(%s as %s) as %s)' % (stored, name, declared, column.data_type) -%}
     {%- endif -%}
-    {%- set message = table_name(this) ~ ': the type ' ~ declared ~ ' does not hold each value of the column ' ~ column.name ~ '. Nothing was written.' -%}
+    {%- set message = table_name(this) ~ ': the type ' ~ declared ~ ' does not hold each value of the column ' ~ column.name
+        ~ '. Nothing was written.' -%}
     {{ return('case when %s then %s else %s end' % (is_lost, fail_with([message]), stored)) }}
 {%- endmacro %}
 

@@ -131,7 +131,7 @@
     {% endif %}
 {%- endmacro %}
 
-{#- The differences between source and bronze in a bucket of keys. A row without a finding only tells of its key. -#}
+{#- The differences between source and bronze in a bucket of keys. A row without a finding is about its key only. -#}
 {% macro select_differences(cursor, covered_to, bronze, source_rows, bronze_rows, in_bucket, finds_deletes) -%}
     {%- set key_names = config.meta_require('natural_key') -%}
     {%- set keys = natural_key() -%}

@@ -38,6 +38,10 @@ class Dbt:
             done, output = self._invoke(engine, self.manifests[engine], "run", "--select", *selected)
         return done.success, output
 
+    def invoke(self, engine: str, *arguments: str) -> Any:
+        """Run any command of dbt by hand, without a run; return dbt's result."""
+        return self._invoke(engine, self.manifests[engine], *arguments)[0]
+
     def _invoke(self, engine: str, manifest: Manifest | None, *arguments: str) -> tuple[Any, str]:
         messages = []
 

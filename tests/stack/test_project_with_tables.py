@@ -1,0 +1,43 @@
+"""A project that `make new` made, with the tables of a typed schema: what the commands wrote passes its checks."""
+
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import psycopg2
+import pytest
+from pydantic import SecretStr
+
+from stack.errors import StackError
+from stack.scaffold import tables
+from stack.settings import Settings
+from support.postgres import Server
+from support.project_copy import new_project, run
+from tests.stack.conftest import erp_url
+
+SCHEMA = Path(__file__).with_name("scaffold_schema.sql")
+
+
+@pytest.fixture
+def project(tmp_path: Path, settings: Settings, erp: Server) -> Path:
+    """A project with the tables of both schemas, and its manifests."""
+    folder = new_project(tmp_path / "my-etl")
+    with closing(psycopg2.connect(erp.url())) as connection, connection.cursor() as cursor:
+        connection.autocommit = True
+        cursor.execute("create database typed")
+    with closing(psycopg2.connect(erp.url(database="typed"))) as connection, connection.cursor() as cursor:
+        cursor.execute(SCHEMA.read_text())
+        connection.commit()
+    source = settings.model_copy(update={"source_url": SecretStr(erp_url(erp, database="typed"))})
+    models = folder / "include" / "dbt" / "models"
+    tables.write_tables(source, "billing", overwrite=False, models=models)
+    with pytest.raises(StackError, match="4 of 7 tables were not done"):
+        tables.write_tables(source, "crm", overwrite=False, models=models)
+    run(folder, sys.executable, "-m", "stack", "manifest")
+    return folder
+
+
+def test_written_files_pass_the_checks_of_the_project(project: Path) -> None:
+    run(project, "env", "PYTHONPATH=plugins", sys.executable, "-m", "medallion.project.declarations")
+    run(project, sys.executable, "-m", "sqlfluff", "lint", "include")
+    run(project, sys.executable, "-m", "pytest", "-q", "tests/dags")
