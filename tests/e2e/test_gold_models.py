@@ -238,7 +238,9 @@ def test_every_type_and_any_name_reaches_postgres(stack: Stack, first_run: str, 
         for statement in (f"drop table if exists gold.{quote(MODEL)}", apply(table, is_new=True)):
             cursor.execute(statement)
         assert read(cursor) == [tuple(value for _, _, value in COLUMNS.values())]
-        stage(stack, table, {f"gold.{MODEL}": first}, snapshot(stack))
+    # The transaction has ended: staging drops the table that it read.
+    stage(stack, table, {f"gold.{MODEL}": first}, snapshot(stack))
+    with postgres(stack) as cursor:
         cursor.execute(apply(table, is_new=False))
         assert read(cursor) == [("k2", *[value for _, _, value in COLUMNS.values()][1:])]
         cursor.execute(f"drop table gold.{quote(MODEL)}, staging.{quote(f'{MODEL}_1_1')}")

@@ -1,6 +1,6 @@
 -- Tables of every type, name and kind. The reader has no rights but those that are granted here.
-create extension if not exists hstore;
-create extension if not exists citext;
+create extension if not exists hstore with schema public;
+create extension if not exists citext with schema public;
 create schema "Typed Things";
 create schema kinds;
 set search_path = "Typed Things", public;
