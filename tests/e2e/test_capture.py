@@ -168,7 +168,7 @@ def test_column_has_its_type(stack: Stack, captured: str) -> None:
     )
     expected = TYPED | {"a_real": "real"} | dict.fromkeys([*TEXT, *NESTED, *OTHER, "_unkept"], "varchar")
     assert {name: kind for name, kind in types.items() if name in expected} == expected
-    assert len(types) == len(expected) + 4  # the bookkeeping
+    assert len(types) == len(expected) + 5  # the bookkeeping
 
 
 @pytest.mark.parametrize("name", TYPED)
@@ -237,6 +237,7 @@ def test_names_of_any_kind_are_kept_in_lower_case(stack: Stack, captured: str) -
     assert [name for name, *_ in columns] == [
         *ODD_NAMES,
         "_unkept",
+        "_changed_at",
         "_op",
         "_hash",
         "_extracted_at",

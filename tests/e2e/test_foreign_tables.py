@@ -30,8 +30,10 @@ NAMES = {"patient": "Patient", "full name": "Full Name", "order_2": "Order"}
 AS_TEXT = {
     "home": "to_json({})::text",
     "tags": "to_json({})::text",
-    "extra": "hstore_to_json({})::text",
+    "extra": "public.hstore_to_json({})::text",
     "photo": "encode({}, 'hex')",
+    "fee": "{}::numeric::text",
+    "ip": "to_jsonb({}) #>> '{{}}'",
     "code": "rtrim({}::text)",
 }
 CHANGES = """
@@ -94,23 +96,22 @@ class ForeignTables:
         self.stack.run("exec", "--", "spark-submit", job, "--run", json.dumps(context), *entities)
 
     def compare(self) -> dict[str, Any]:
-        """Return, by column, the values of silver beside those of the source, where they differ."""
+        """Return, by column, the values of silver beside those of the source, if they differ."""
         differences = {}
         for schema, models in SCHEMAS.items():
             for model in models:
-                columns = self.declared[model].columns
-                key = ", ".join(f'"{name}"' for name in self.declared[model].key)
-                values = ", ".join(in_source(name, data_type) for name, data_type in columns.items())
-                source = self.stack.query_source(
-                    f'select {values} from {schema}."{NAMES.get(model, model)}" order by {key} collate "C"'
-                    if columns[self.declared[model].key[0]] == "text" and len(self.declared[model].key) == 1
-                    else f'select {values} from {schema}."{NAMES.get(model, model)}" order by {key}'
-                )
-                names = ", ".join(f'"{name}"' for name in columns)
+                declaration = self.declared[model]
+                names = [*declaration.columns]
+                values = ", ".join(map(in_source, names, declaration.columns.values()))
+                quoted = ", ".join(f'"{name}"' for name in names)
+                source = self.stack.query_source(f'select {values} from {schema}."{NAMES.get(model, model)}"')
                 silver = self.stack.query_trino(
-                    f"select {names} from silver.stg_{model} where _state = 'current' order by {key}"
+                    f"select {quoted} from silver.stg_{model} where _state = 'current'"
                 )
-                for number, name in enumerate(columns):
+                key = [names.index(name) for name in declaration.key]
+                for rows in (source, silver):
+                    rows.sort(key=lambda row: [str(row[number]) for number in key])
+                for number, name in enumerate(names):
                     pair = [[comparable(row[number]) for row in rows] for rows in (silver, source)]
                     if pair[0] != pair[1]:
                         differences[f"{model}.{name}"] = pair

@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from medallion.engines.leftovers import tag
 from medallion.engines.postgres import quote, render_sql
 from medallion.project.contracts import GoldTable, contract_faults, normal_type
-from medallion.publish.shapes import shape_of
+from medallion.publish.shapes import PublishedTable, shape_of
 from medallion.settings import SQL
 from medallion.tasks.stage import STATEMENTS, staging_statement
 from stack.environment import environment
@@ -203,9 +203,12 @@ def postgres(stack: Stack) -> Iterator[Any]:
 
 def apply(table: GoldTable, is_new: bool) -> str:
     """The statements that turn PostgreSQL's table into what is staged."""
+    published = (
+        None if is_new else PublishedTable(table.columns, {*KEY}, is_own=True, comment="", comments={})
+    )
     return render_sql(
         "publish/apply_staged.sql",
-        table=table, staging="1_1", is_new=is_new, is_whole=is_new, shape=shape_of(table, None, {}),
+        table=table, staging="1_1", is_new=is_new, is_whole=is_new, shape=shape_of(table, published, {}),
     ).decode()  # fmt: skip
 
 

@@ -30,13 +30,14 @@ class Fault:
     cleared: str = ""
 
 
+SELLER = "seller_id, seller_zip_code_prefix, seller_city, seller_state, updated_at, _changed_at, _op, _hash"
 FAULTS = (
     Fault(
         "silver_staging.test",
         # A version twice, which changes nothing in silver. The copy is in the batch of the next run: a row of a later
         # batch would stop that run.
-        "insert into bronze.sellers (seller_id, _changed_at, _op, _hash, _extracted_at, _batch)"
-        " select seller_id, _changed_at, _op, _hash, timestamp '2999-01-01 00:00:00 UTC', last_batch + 1"
+        f"insert into bronze.sellers ({SELLER}, _extracted_at, _batch)"
+        f" select {SELLER}, timestamp '2999-01-01 00:00:00 UTC', last_batch + 1"
         " from bronze.sellers cross join postgres_gold.audit.pipeline limit 1",
         "delete from bronze.sellers where _extracted_at > timestamp '2900-01-01 00:00:00 UTC'",
         "bronze_versions",

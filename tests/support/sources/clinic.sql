@@ -15,7 +15,7 @@ create table clinic."Patient" (
     home clinic.address,
     tags text[],
     notes jsonb,
-    extra hstore,
+    extra public.hstore,
     photo bytea,
     balance numeric(12, 4) not null default 0 check (balance >= -1000),
     factor numeric,
