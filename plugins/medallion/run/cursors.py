@@ -88,7 +88,14 @@ def literal(text: str) -> str:
 
 def read_cursors(cursor: Cursor, tables: Sequence[SourceTable]) -> list[SourceCursor]:
     """Return the source tables with the kinds of their cursors. Raises CursorError as `check_cursors` does."""
-    catalog = read_catalog(cursor, tables)
+    return cursors_of(tables, read_catalog(cursor, tables))
+
+
+def cursors_of(tables: Sequence[SourceTable], catalog: dict[str, Any]) -> list[SourceCursor]:
+    """Return the tables with the kinds of their cursors, which `catalog` has from `read_catalog`.
+
+    Raises CursorError as `check_cursors` does.
+    """
     if problems := [problem for table in tables if (problem := problem_of(table, catalog.get(table.model)))]:
         raise CursorError(f"{'; '.join(problems)}. Nothing was written.")
     return [
@@ -127,7 +134,8 @@ def check_cursors() -> None:
     """
     with reading(SOURCE_CONNECTION, settings().task_timeout) as cursor:
         tables = source_tables()
-        cursors, catalog = read_cursors(cursor, tables), read_catalog(cursor, tables)
+        catalog = read_catalog(cursor, tables)
+        cursors = cursors_of(tables, catalog)
         for each in cursors:
             if row := catalog.get(each.table.model):
                 log_doubts(each, row)
