@@ -4,13 +4,8 @@
   row for each promise that a table breaks.
 -#}
 
-{#- When the source changed a row: the version's time, in bronze, silver staging and quarantine. -#}
-{% macro changed_at() -%}
-    {{ return('_changed_at') }}
-{%- endmacro %}
-
 {% macro changelog_promises(model) -%}
-    {%- set required = [changed_at(), '_op', '_hash', '_extracted_at', '_batch'] -%}
+    {%- set required = ['_changed_at', '_op', '_hash', '_extracted_at', '_batch'] -%}
     {{ return({
         'breaches': null_breaches(required) + [("_op is upsert or delete", "_op not in ('upsert', 'delete')")],
         'unique': [(model.config.unique_key, 'true')],
@@ -19,7 +14,7 @@
 
 {% macro staging_promises(model) -%}
     {%- set required = [
-        changed_at(), '_raw_key', '_rules', '_flags', '_state', '_op', '_hash', '_version_batch', '_first_extracted_at', '_batch'
+        '_changed_at', '_raw_key', '_rules', '_flags', '_state', '_op', '_hash', '_version_batch', '_first_extracted_at', '_batch'
     ] -%}
     {%- set key, never_null, checks = [], [], [] -%}
     {%- for column, constraint in constraints_of(model) -%}
