@@ -59,11 +59,10 @@ def first_change(settings: Settings) -> datetime | None:
         "select min({cursor})::timestamptz from {table} where {cursor} between '0001-01-01 00:00:00+00' and now()"
     )
     any_row = sql.SQL("select max(now() - interval '1 hour') from (select from {table} limit 1) as first_row")
-    tables = source_tables()
+    tables, dsn = source_tables(), source_dsn(settings)
     moments, missing = [], []
     for schema, table, cursor in tables:
         parts = {"cursor": sql.Identifier(cursor or "none"), "table": sql.Identifier(schema, table)}
-        dsn = source_dsn(settings)
         try:
             try:
                 [(moment,)] = query(dsn, (oldest if cursor else any_row).format(**parts))

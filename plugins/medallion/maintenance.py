@@ -155,11 +155,11 @@ def expire(ti: Any, measured: list[dict[str, Any]]) -> None:
             publication.snapshots for publication in read_publications(cursor, settings().snapshot_retention)
         ]
         published = {name for publication in read_publications(cursor) for name in publication.snapshots}
-    failed = []
+    failed, modelled = [], model_tables()
     for name, before in ((table["name"], TableFigures(**table["figures"])) for table in measured):
         needed = {snapshots[name] for snapshots in kept if name in snapshots}
         # Gold could be rolled back to a publication that has the table.
-        is_left = is_gold(name) and name not in model_tables() and name in published and not needed
+        is_left = is_gold(name) and name not in modelled and name in published and not needed
         try:
             if is_left:
                 drop_table(name, tag(ti))

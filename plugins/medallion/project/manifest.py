@@ -53,7 +53,7 @@ def manifest(engine: str = "trino") -> dict[str, Any]:
 
 
 def read_manifest(engine: str = "trino") -> dict[str, Any]:
-    """Return dbt's manifest for an engine as it is now. Raises ManifestError if it was not built."""
+    """Read dbt's manifest for an engine from its file. Raises ManifestError if it was not built."""
     path = MANIFESTS / engine / "manifest.json"
     try:
         return dict(json.loads(path.read_bytes()))
