@@ -24,7 +24,7 @@ from stack.bootstrap import HOME
 from stack.environment import environment, public_environment
 from stack.settings import ROOT, Settings
 from support import olist
-from support.dbt_runner import Dbt
+from support.dbt_runner import Dbt, run_context
 from support.postgres import query
 
 COMMAND_MINUTES = 30
@@ -62,22 +62,13 @@ class Stack:
         """Return dbt in this process, on the stack's engines."""
         return Dbt(environment(self.settings), self.settings.home / "dbt-of-tests")
 
-    def run_bronze(self, *tables: str, fails: bool = False, **run: Any) -> str:
+    def run_bronze(self, *tables: str, batch: int, fails: bool = False, **run: Any) -> str:
         """Run the bronze models of tables as a run's tasks do; return dbt's output.
 
         `run`: the run's context, as far as it differs from that of a first run.
         """
-        context = {
-            "published_batch": 0,
-            "snapshots": {},
-            "compare_whole": "none",
-            "outdated": [],
-            "tested_rows": "changed",
-            "lake_catalog": "lake",
-            "gold_catalog": "postgres_gold",
-            "target_file_bytes": 128 * 1024**2,
-        } | run
-        success, output = self.dbt.run("trino", [f"bronze.{table}" for table in tables], json.dumps(context))
+        context = run_context(batch, **run)
+        success, output = self.dbt.run("trino", [f"bronze.{table}" for table in tables], context)
         assert success is not fails, output
         return output
 

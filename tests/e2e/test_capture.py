@@ -16,7 +16,7 @@ import pytest
 from stack.credentials import credentials
 from stack.environment import environment
 from support.dbt_project import copy_project
-from support.dbt_runner import Dbt
+from support.dbt_runner import Dbt, run_context
 
 from .conftest import Stack
 
@@ -74,14 +74,13 @@ def capture(stack: Stack, first_run: str, tmp_path_factory: pytest.TempPathFacto
     as_superuser(stack, FOREIGN_TABLE)
 
     def run(kind: str = "ranged", *models: str, fails: bool = False) -> str:
-        context = {
-            "kind": kind, "batch": stack.draw_batch(), "published_batch": 0, "snapshots": {},
-            "compare_whole": "none", "outdated": [], "tested_rows": "changed", "chunk_rows": 1000,
-            "extract_from": "2024-01-01 00:00:00", "extract_to": "2024-02-01 00:00:00",
-            "max_deleted_share": 1, "max_deleted_from": 1, "lake_catalog": "lake",
-            "gold_catalog": "postgres_gold", "target_file_bytes": 128 * 1024**2,
-        }  # fmt: skip
-        success, output = dbt.run("trino", [*models] or MODELS, json.dumps(context))
+        context = run_context(
+            stack.draw_batch(),
+            kind=kind,
+            extract_from="2024-01-01 00:00:00",
+            extract_to="2024-02-01 00:00:00",
+        )
+        success, output = dbt.run("trino", [*models] or MODELS, context)
         assert success is not fails, output
         return output
 

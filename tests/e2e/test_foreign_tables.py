@@ -17,7 +17,7 @@ from stack.environment import environment
 from stack.scaffold.tables import write_tables
 from stack.settings import ROOT
 from support.dbt_project import copy_project
-from support.dbt_runner import Dbt
+from support.dbt_runner import Dbt, run_context
 
 from .conftest import Stack
 
@@ -82,18 +82,18 @@ class ForeignTables:
 
     def run(self, kind: str) -> None:
         """Capture and build all tables as a run of this kind does."""
-        context = {
-            "kind": kind, "batch": self.stack.draw_batch(), "published_batch": 0, "publication": 0, "snapshots": {},
-            "rebuild": "none", "compare_whole": "none", "outdated": [], "tested_rows": "all", "chunk_rows": 1000,
-            "extract_from": "1900-01-01 00:00:00", "extract_to": "2100-01-01 00:00:00", "max_deleted_share": 1,
-            "max_deleted_from": 1, "lake_catalog": "lake", "gold_catalog": "postgres_gold",
-            "target_file_bytes": 128 * 1024**2,
-        }  # fmt: skip
-        success, output = self.dbt.run("trino", MODELS, json.dumps(context))
+        context = run_context(
+            self.stack.draw_batch(),
+            kind=kind,
+            tested_rows="all",
+            extract_from="1900-01-01 00:00:00",
+            extract_to="2100-01-01 00:00:00",
+        )
+        success, output = self.dbt.run("trino", MODELS, context)
         assert success, output
         entities = [f"--entity={declaration.json()}" for declaration in self.declared.values()]
         job = str(ROOT / "include" / "spark_jobs" / "build_entities.py")
-        self.stack.run("exec", "--", "spark-submit", job, "--run", json.dumps(context), *entities)
+        self.stack.run("exec", "--", "spark-submit", job, "--run", context, *entities)
 
     def compare(self) -> dict[str, Any]:
         """Return, by column, the values of silver beside those of the source, if they differ."""

@@ -22,7 +22,7 @@ from medallion.settings import SQL
 from medallion.tasks.stage import STATEMENTS, staging_statement
 from stack.environment import environment
 from support.dbt_project import copy_project
-from support.dbt_runner import Dbt
+from support.dbt_runner import Dbt, run_context
 from support.task_instance import Task
 
 from .conftest import Stack
@@ -97,13 +97,8 @@ def run(stack: Stack, tmp_path: Path) -> Iterator[Run]:
         model["config"] = {"unique_key": key, "contract": {"enforced": True}}
         (folder / f"{MODEL}.sql").write_text(sql)
         (folder / f"{MODEL}.yml").write_text(json.dumps({"models": [model]}))
-        context = {
-            "kind": "ranged", "batch": stack.draw_batch(), "published_batch": 0, "snapshots": {},
-            "compare_whole": "none", "outdated": [], "tested_rows": "changed", "lake_catalog": "lake",
-            "gold_catalog": "postgres_gold", "target_file_bytes": 128 * 1024**2,
-        }  # fmt: skip
         success, output = Dbt(environment(stack.settings), tmp_path / "target", project).run(
-            "trino", [MODEL], json.dumps(context)
+            "trino", [MODEL], run_context(stack.draw_batch())
         )
         assert success != fails, output
         return output

@@ -1,6 +1,5 @@
 """Source tables of any schema and any name on the real engines: captured, captured again, and reconciled."""
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ import pytest
 
 from stack.environment import environment
 from support.dbt_project import copy_project
-from support.dbt_runner import Dbt
+from support.dbt_runner import Dbt, run_context
 
 from .conftest import Stack
 
@@ -42,14 +41,13 @@ def run_bronze(stack: Stack, first_run: str, tmp_path: Path) -> Iterator[RunBron
     stack.query_source(SOURCE)
 
     def run(kind: str) -> list[tuple[Any, ...]]:
-        context = {
-            "kind": kind, "batch": stack.draw_batch(), "published_batch": 0, "snapshots": {},
-            "compare_whole": "none", "outdated": [], "tested_rows": "changed", "chunk_rows": 1000,
-            "extract_from": "2024-01-01 00:00:00", "extract_to": "2024-02-01 00:00:00",
-            "max_deleted_share": 1, "max_deleted_from": 1, "lake_catalog": "lake",
-            "gold_catalog": "postgres_gold", "target_file_bytes": 128 * 1024**2,
-        }  # fmt: skip
-        success, output = dbt.run("trino", MODELS, json.dumps(context))
+        context = run_context(
+            stack.draw_batch(),
+            kind=kind,
+            extract_from="2024-01-01 00:00:00",
+            extract_to="2024-02-01 00:00:00",
+        )
+        success, output = dbt.run("trino", MODELS, context)
         assert success, output
         return stack.query_trino(
             "select 'office', id, _op from bronze.office_readings"

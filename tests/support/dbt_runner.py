@@ -1,5 +1,6 @@
 """dbt in the tests' own process, on the stack's engines: the project is parsed once, and no process is started."""
 
+import json
 import os
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,17 @@ from medallion.settings import DBT_PROJECT
 
 # Variables by which include/dbt/profiles.yml finds the engines.
 ENGINES = ("TRINO_", "THRIFT_")
+
+
+def run_context(batch: int, **run: Any) -> str:
+    """Return the context of a run as JSON, as in MEDALLION_RUN; `run`: how it differs from a first, ranged run."""
+    first = {
+        "kind": "ranged", "batch": batch, "published_batch": 0, "publication": 0, "snapshots": {}, "rebuild": "none",
+        "compare_whole": "none", "outdated": [], "tested_rows": "changed", "chunk_rows": 1000,
+        "max_deleted_share": 1, "max_deleted_from": 1, "lake_catalog": "lake", "gold_catalog": "postgres_gold",
+        "target_file_bytes": 128 * 1024**2,
+    }  # fmt: skip
+    return json.dumps(first | run)
 
 
 class Dbt:

@@ -1,7 +1,6 @@
 """PostgreSQL and Trino for tests of bronze: source, lake and gold are databases of one server, without passwords."""
 
 import itertools
-import json
 import os
 import signal
 import socket
@@ -19,7 +18,7 @@ import trino
 from stack.fetch import jdk, trino_home
 from stack.settings import ROOT, STACK, Settings
 from support.dbt_project import copy_project
-from support.dbt_runner import Dbt
+from support.dbt_runner import Dbt, run_context
 from support.postgres import Server, postgres_server, query
 from support.waiting import wait_until
 
@@ -65,14 +64,16 @@ class BronzeProject:
         `context`: the run's context, as far as it differs from a scheduled run of all times.
         """
         batch = next(self.engines.batches)
-        run = {
-            "kind": "scheduled", "batch": batch, "published_batch": 0, "publication": 0, "snapshots": {},
-            "extract_from": "2000-01-01 00:00:00", "extract_to": "2030-01-01 00:00:00", "chunk_rows": 1000,
-            "rebuild": "none", "compare_whole": "none", "outdated": [], "tested_rows": "changed",
-            "max_deleted_share": 1, "max_deleted_from": 1, "lake_catalog": "lake", "gold_catalog": "postgres_gold",
-            "target_file_bytes": 128 * 1024**2,
-        } | context  # fmt: skip
-        success, output = self.dbt.run("trino", list(models), json.dumps(run))
+        run = run_context(
+            batch,
+            **{
+                "kind": "scheduled",
+                "extract_from": "2000-01-01 00:00:00",
+                "extract_to": "2030-01-01 00:00:00",
+            }
+            | context,
+        )
+        success, output = self.dbt.run("trino", list(models), run)
         assert success is not fails, output
         return batch, output
 

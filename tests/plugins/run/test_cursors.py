@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from zoneinfo import ZoneInfo
 
 import psycopg2
@@ -245,15 +246,13 @@ def test_window_of_a_replica_ends_where_it_has_replayed_its_primary_to(
     monkeypatch.setenv("AIRFLOW_CONN_MEDALLION_SOURCE", login)
     declare(monkeypatch, table("stamped"))
 
-    def is_replayed() -> bool:
+    def is_at_the_end(position: str) -> bool:
         [(end,)] = query(primary.url(), "select pg_current_wal_flush_lsn()::text")
-        [(reached,)] = query(replica.url(), "select pg_last_wal_replay_lsn() >= %s::pg_lsn", (end,))
+        [(reached,)] = query(replica.url(), f"select {position}() >= %s::pg_lsn", (end,))
         return bool(reached)
 
-    def is_received() -> bool:
-        [(end,)] = query(primary.url(), "select pg_current_wal_flush_lsn()::text")
-        [(reached,)] = query(replica.url(), "select pg_last_wal_receive_lsn() >= %s::pg_lsn", (end,))
-        return bool(reached)
+    is_replayed = partial(is_at_the_end, "pg_last_wal_replay_lsn")
+    is_received = partial(is_at_the_end, "pg_last_wal_receive_lsn")
 
     query(primary.url(), "insert into works.stamped values (1)")
     wait_until(is_replayed, 60)
