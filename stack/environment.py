@@ -110,8 +110,8 @@ def connections(settings: Settings, secrets: dict[str, str]) -> dict[str, dict[s
         },
         "medallion_spark": {
             "conn_type": "spark",
-            "host": f"local[{settings.spark_cores}]",
-            "extra": {"deploy-mode": "client", "spark-binary": "spark-submit"},
+            "host": f"sc://{HOST}",
+            "port": settings.connect_port,
         },
         "medallion_thrift": {"conn_type": "generic", "host": HOST, "port": settings.thrift_port},
         "medallion_source": connection(source)

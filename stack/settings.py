@@ -50,13 +50,15 @@ class Settings(BaseSettings):
 
     postgres_port: Port = Field(default=15432, description="Port of PostgreSQL, on loopback.")
     trino_port: Port = Field(default=18081, description="Port of Trino, on loopback.")
-    thrift_port: Port = Field(default=11000, description="Port of the Spark Thrift server, on loopback.")
+    thrift_port: Port = Field(
+        default=11000, description="Port of Spark's Thrift server, for dbt, on loopback."
+    )
+    connect_port: Port = Field(default=15002, description="Port of Spark Connect, for jobs, on loopback.")
     airflow_port: Port = Field(default=18080, description="Port of Airflow, on loopback.")
 
     trino_memory: Memory = Field(default="2G", description="Heap of Trino.")
-    thrift_memory: Memory = Field(default="1G", description="Heap of the Spark Thrift server.")
-    spark_memory: Memory = Field(default="2G", description="Heap of a Spark job.")
-    spark_cores: int = Field(default=2, ge=1, description="Cores of a Spark job and of the Thrift server.")
+    spark_memory: Memory = Field(default="2G", description="Heap of Spark.")
+    spark_cores: int = Field(default=2, ge=1, description="Cores of Spark.")
     airflow_parallelism: int = Field(
         default=4, ge=2, description="Tasks that run at the same time; a task of gold counts as two."
     )

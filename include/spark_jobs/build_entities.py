@@ -16,10 +16,8 @@ import argparse
 import logging
 import sys
 
-from pyspark.sql import SparkSession
-
 from medallion_spark.entity import Entity
-from medallion_spark.run import Run, run_argument
+from medallion_spark.run import Run, run_argument, spark_session
 from medallion_spark.update import SETTINGS, update_entities
 
 log = logging.getLogger("build_entities")
@@ -52,7 +50,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("py4j").setLevel(logging.WARNING)
     try:
-        with SparkSession.builder.appName("build_entities").config(map=SETTINGS).getOrCreate() as spark:
+        with spark_session("build_entities", SETTINGS) as spark:
             update_entities(Run(spark, options.run), options.entities)
     except Exception as error:
         log.error("failed: %s", error, exc_info=True)  # the cause before the trace

@@ -14,10 +14,8 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from pyspark.sql import SparkSession
-
 from medallion_spark.compaction import Table, compact
-from medallion_spark.run import run_argument
+from medallion_spark.run import run_argument, spark_session
 
 SIDE_BY_SIDE = 2
 
@@ -51,7 +49,7 @@ def main() -> None:
     if not options.tables:
         return
     with (
-        SparkSession.builder.appName("compact_tables").getOrCreate() as spark,
+        spark_session("compact_tables", {}) as spark,
         ThreadPoolExecutor(SIDE_BY_SIDE) as pool,
     ):
         done = list(pool.map(partial(compact, spark, options.run, options.min_input_files), options.tables))

@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 
 from medallion_spark import update
 from medallion_spark.entity import CHANGED_AT
-from medallion_spark.update import EntityError, resolve_entity
+from medallion_spark.update import EntityError, find_touched, read_versions
 from medallion_spark.versions import staging_columns
 
 from .fixtures import READINGS
@@ -322,9 +322,9 @@ def test_only_touched_partitions_are_read(lake: Lake) -> None:
     lake.run("readings", batch=1)
     lake.capture("readings", version(batch=2, **reading("7", 2)))
     run = lake.run_of(batch=2, published=1)
-    changes = resolve_entity(run, READINGS)
-    assert changes
-    scan = lake.spark.table(run.staging_table(READINGS)).where(changes.bounds)
+    touched = find_touched(run, [read_versions(run, READINGS)])["readings"]
+    assert touched.versions == 1
+    scan = lake.spark.table(run.staging_table(READINGS)).where(touched.bounds)
     assert scan.select("_partition").distinct().count() == 1
 
 

@@ -73,8 +73,8 @@ def test_connections_differ_from_the_native_ones_only_in_the_host(
         native_one, container = json.loads(native[name]), json.loads(VARIABLE.sub("secret", airflow[name]))
         for connection in (native_one, container):
             connection.pop("password", None)
-            if connection["conn_type"] != "spark":
-                connection.pop("host")
+            scheme, separator, _ = connection.pop("host").rpartition("://")
+            connection["scheme"] = scheme + separator
         assert container == native_one
 
 
@@ -159,8 +159,9 @@ def test_thrift_server_starts_as_the_native_one(
     assert native
     options = {
         "ENV_STACK_SPARK_CORES": str(settings.spark_cores),
-        "ENV_STACK_THRIFT_MEMORY": settings.thrift_memory,
+        "ENV_STACK_SPARK_MEMORY": settings.spark_memory,
         "ENV_STACK_THRIFT_PORT": str(settings.thrift_port),
+        "ENV_STACK_CONNECT_PORT": str(settings.connect_port),
     }
     words = (native[1] % {**options, "ENV_STACK_BIND_HOST": airflow["STACK_BIND_HOST"]}).split()
     command = " ".join(compose["services"]["thrift"]["command"][1:])

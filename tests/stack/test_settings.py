@@ -11,8 +11,8 @@ from stack.settings import ROOT, Settings
 
 def test_no_two_services_share_a_port() -> None:
     ports = list(Settings().ports.values())
-    assert len(ports) == 4
-    assert len(set(ports)) == 4
+    assert len(ports) == 5
+    assert len(set(ports)) == 5
 
 
 def test_a_variable_overrides_a_default(monkeypatch: pytest.MonkeyPatch) -> None:

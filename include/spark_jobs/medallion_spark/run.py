@@ -2,6 +2,8 @@
 
 import argparse
 import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any, get_origin
 
@@ -61,6 +63,19 @@ def run_argument(text: str) -> RunContext:
         return RunContext.from_json(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+@contextmanager
+def spark_session(name: str, settings: Mapping[str, Any]) -> Iterator[SparkSession]:
+    """Open a session of a job, in a Spark of its own or on the server of SPARK_REMOTE, and stop it at the end.
+
+    Sessions of Spark Connect are no context managers.
+    """
+    session = SparkSession.builder.appName(name).config(map=dict(settings)).getOrCreate()
+    try:
+        yield session
+    finally:
+        session.stop()
 
 
 @dataclass(frozen=True)

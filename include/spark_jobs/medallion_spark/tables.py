@@ -5,7 +5,6 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import and_
-from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -101,12 +100,27 @@ def ensure_table(
         spark.sql(f"alter table {table} add columns ({', '.join(missing)})")
 
 
+def read_properties(spark: SparkSession, table: str) -> dict[str, str]:
+    """Return the properties of a table, with those that Iceberg adds, such as `current-snapshot-id`."""
+    return {row.key: row.value for row in spark.sql(f"show tblproperties {table}").collect()}
+
+
+def is_new(properties: Mapping[str, str]) -> bool:
+    """Return whether nothing was ever written to the table of these properties, not even a commit without rows."""
+    return properties["current-snapshot-id"] == "none"
+
+
 def fit_table(
-    spark: SparkSession, table: str, columns: Mapping[str, tuple[str, str]], identity: str
+    spark: SparkSession,
+    table: str,
+    columns: Mapping[str, tuple[str, str]],
+    stored: str | None,
+    identity: str,
 ) -> list[str]:
     """Widen the types of a table that Iceberg can widen; return what else differs from its declaration.
 
-    A difference means that the table must be replaced. Nothing is changed then.
+    `stored`: the identity that the table was created with; None if an earlier release created it. A difference means
+    that the table must be replaced. Nothing is changed then.
     """
     present = dict(spark.table(table).dtypes)
     changed = {
@@ -114,15 +128,11 @@ def fit_table(
         for name, (sql_type, _) in columns.items()
         if name in present and present[name] != sql_type
     }
-    stored = next(
-        (row.value for row in spark.sql(f"show tblproperties {table}").collect() if row.key == IDENTITY), None
-    )
     differences = [
         f"{name} was {old}, is {new}" for name, (old, new) in changed.items() if not _widens(old, new)
     ]
     differences += [f"{name} is new" for name in columns if name not in present]
     differences += [f"{name} is declared no more" for name in present if name not in columns]
-    # A table of an earlier release has no identity.
     if stored not in (None, identity):
         differences.append(f"keys and partitions were {stored}, are {identity}")
     if differences:
@@ -174,30 +184,6 @@ def _widens(old: str, new: str) -> bool:
     return bool(
         digits[0] and digits[1] and digits[0][2] == digits[1][2] and int(digits[0][1]) < int(digits[1][1])
     )
-
-
-def _load(spark: SparkSession, table: str) -> tuple[Any, Any]:
-    """Return Iceberg's Java package, and its object for the table: reading metadata through it needs no Spark job."""
-    jvm: Any = spark._jvm
-    iceberg = jvm.org.apache.iceberg
-    return iceberg, iceberg.spark.Spark3Util.loadIcebergTable(spark._jsparkSession, table)
-
-
-def is_new(spark: SparkSession, table: str) -> bool:
-    """Return whether nothing was ever written to the table, not even a commit without rows."""
-    _, iceberg_table = _load(spark, table)
-    return iceberg_table.currentSnapshot() is None
-
-
-def may_have_rows(spark: SparkSession, table: str, after: int) -> bool:
-    """Return whether some file of the table may hold a row with `_batch` > `after`."""
-    iceberg, iceberg_table = _load(spark, table)
-    newer = iceberg.expressions.Expressions.greaterThan("_batch", after)
-    files = iceberg_table.newScan().filter(newer).planFiles()
-    try:
-        return bool(files.iterator().hasNext())
-    finally:
-        files.close()
 
 
 def merge(rows: DataFrame, table: str, key: Sequence[str], bounds: str) -> None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
 
-from pyspark.sql import DataFrame, Observation, Row
+from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from medallion_spark import tables, versions
@@ -28,16 +28,52 @@ SETTINGS: dict[str, bool | float | int | str | None] = {
 }
 
 
+# For the rows of an hour, generating and compiling code takes longer than interpreting.
+INTERPRETED = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
+# For more versions than these, compiled code pays.
+MANY_VERSIONS = 100_000
+
+
 class EntityError(Exception):
     """An entity could not be built; the message names it, the cause, and what to do."""
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """The versions that decide an entity's changes, from `convert_and_validate`.
+
+    `is_new`: nothing was ever written to its table. `is_replaced`: the table does not fit the declaration.
+    `is_whole`: all of bronze was read for a table that has rows, so that rows of others are to be deleted.
+    """
+
+    entity: Entity
+    versions: DataFrame
+    is_new: bool
+    is_replaced: bool
+    is_whole: bool
+
+    @property
+    def is_from_all_of_bronze(self) -> bool:
+        """Return whether all of bronze decides, and not the versions since the last publication."""
+        return self.is_new or self.is_whole
+
+
+@dataclass(frozen=True)
+class Touched:
+    """The number of an entity's new versions, None if all of bronze decides; and the part of its table that they touch.
+
+    `bounds`: an SQL condition of literals that covers all rows of their keys: the buckets that they are in, if any.
+    """
+
+    versions: int | None
+    bounds: str
 
 
 @dataclass(frozen=True)
 class EntityChanges:
     """Changes of an entity: computed rows of `resolve_versions`, and a condition that covers their keys in the table.
 
-    `is_new`: nothing was ever written to its table. `is_replaced`: the table does not fit the declaration.
-    `is_whole`: all of bronze was read for a table that has rows, so that rows of others are to be deleted.
+    The other fields are those of `Incoming`.
     """
 
     entity: Entity
@@ -70,8 +106,8 @@ def errors_name(entity: Entity) -> Iterator[None]:
         raise EntityError(f"{entity.name}: {error}") from error
 
 
-def resolve_entity(run: Run, entity: Entity) -> EntityChanges | None:
-    """Decide what the new versions of an entity change; None if there are none, which metadata mostly suffices to see.
+def read_versions(run: Run, entity: Entity) -> Incoming:
+    """Return the converted versions that decide what changes: those since the last publication, or all of bronze.
 
     Writes nothing but the definition of the entity's table, if it is missing.
     Raises ValueError if bronze lacks the table or a column.
@@ -82,62 +118,72 @@ def resolve_entity(run: Run, entity: Entity) -> EntityChanges | None:
         raise ValueError(f"{bronze_table} does not exist: run the bronze model {entity.name} first")
     columns = versions.staging_columns(entity)
     differences: list[str] = []
+    is_new = True
     if spark.catalog.tableExists(table):
-        differences = tables.fit_table(spark, table, columns, entity.identity)
+        properties = tables.read_properties(spark, table)
+        is_new = tables.is_new(properties)
+        differences = tables.fit_table(
+            spark, table, columns, properties.get(tables.IDENTITY), entity.identity
+        )
     else:
         tables.create_table(
             spark, table, columns, entity.partitioned_by, context.target_file_bytes, entity.identity
         )
     if differences:
         log.info("%s: rebuilds the table, whose declaration changed: %s", entity.name, "; ".join(differences))
-    silver = spark.table(table)
     # A new or lost table is built from all of bronze, and so is one whose declaration changed.
-    is_new = tables.is_new(spark, table)
     is_whole = run.rebuilds(entity) or bool(differences)
     after = 0 if is_whole or is_new else context.published_batch
     bronze = spark.table(bronze_table).where(f"_batch > {after} and _batch <= {context.batch}")
     versions.check_columns(bronze, bronze_table, entity)
     incoming = versions.convert_and_validate(versions.select_versions(bronze, entity), entity)
-    existing = None
-    bounds = "true"
-    if not is_whole and not is_new:
-        has_new_files = tables.may_have_rows(spark, bronze_table, after)
-        if not (materialised := materialise_incoming(run, incoming, entity) if has_new_files else None):
-            log.info("%s: nothing new", entity.name)
-            return None
-        incoming, bounds = materialised
-        existing = versions.with_parsed_key(silver.where(bounds), entity).join(incoming, "_key", "left_semi")
-    # Unlike a cache, a checkpoint cuts the plan, so that later queries over these rows are planned quickly.
-    rows = versions.resolve_versions(incoming, existing).localCheckpoint()
-    return EntityChanges(entity, rows, bounds, is_new, bool(differences), is_whole)
+    if not (is_whole or is_new):
+        # Unlike a cache, a checkpoint cuts the plan, so that later queries over these rows are planned quickly.
+        incoming = incoming.localCheckpoint()
+    return Incoming(entity, incoming, is_new, bool(differences), is_whole)
 
 
-def materialise_incoming(run: Run, incoming: DataFrame, entity: Entity) -> tuple[DataFrame, str] | None:
-    """Compute `incoming`, versions from `convert_and_validate`; None if there are none.
-
-    Return the versions, and an SQL condition of literals that covers all rows of their keys in the entity's table: the
-    buckets that they are in, if the table has any.
-    """
+def find_touched(run: Run, incoming: Sequence[Incoming]) -> dict[str, Touched]:
+    """Return what the versions of each entity touch in its table, by entity. One query over all."""
     transform = f"{run.context.lake_catalog}.system.bucket"
-    bucket = f"{transform}({entity.buckets}, {quote(entity.bucketed_by)})" if entity.bucketed_by else "null"
-    # The buckets are observed while the versions are computed: a query for them would cost more than it saves.
-    observed = Observation()
-    incoming = incoming.observe(
-        observed,
-        F.count("*").alias("versions"),
-        F.bit_or(F.expr(f"shiftleft(1, {bucket})")).alias("buckets"),
-    ).localCheckpoint()
-    if not observed.get["versions"]:
-        return None
-    if not entity.bucketed_by:
-        return incoming, "true"
-    # No bit is set if no key parses: such rows are in the quarantine only.
-    numbers = [
-        str(number) for number in range(entity.buckets) if (observed.get["buckets"] or 0) >> number & 1
+    touched = {each.entity.name: Touched(None, "true") for each in incoming}
+    partial = [each for each in incoming if not each.is_from_all_of_bronze]
+    if not partial:
+        return touched
+
+    def bucket(entity: Entity) -> str:
+        return f"{transform}({entity.buckets}, {quote(entity.bucketed_by)})" if entity.bucketed_by else "null"
+
+    counts = [
+        each.versions.agg(
+            F.lit(each.entity.name).alias("entity"),
+            F.count("*").alias("versions"),
+            F.bit_or(F.expr(f"shiftleft(1, {bucket(each.entity)})")).alias("buckets"),
+        )
+        for each in partial
     ]
-    column = f"{entity.staging_name}.{quote(entity.bucketed_by)}"
-    bounds = f"{transform}({entity.buckets}, {column}) in ({', '.join(numbers)})" if numbers else "false"
-    return incoming, bounds
+    counts_of = {row.entity: row for row in reduce(DataFrame.unionAll, counts).collect()}
+    for entity in (each.entity for each in partial):
+        row, bounds = counts_of[entity.name], "true"
+        if entity.bucketed_by:
+            # No bit is set if no key parses: such rows are in the quarantine only.
+            numbers = [str(number) for number in range(entity.buckets) if (row.buckets or 0) >> number & 1]
+            column = f"{entity.staging_name}.{quote(entity.bucketed_by)}"
+            bounds = (
+                f"{transform}({entity.buckets}, {column}) in ({', '.join(numbers)})" if numbers else "false"
+            )
+        touched[entity.name] = Touched(row.versions, bounds)
+    return touched
+
+
+def resolve_entity(run: Run, incoming: Incoming, bounds: str) -> EntityChanges:
+    """Decide what the versions of an entity change; `bounds` covers their keys in its table. Writes nothing."""
+    entity, existing = incoming.entity, None
+    if not incoming.is_from_all_of_bronze:
+        silver = run.spark.table(run.staging_table(entity)).where(bounds)
+        existing = versions.with_parsed_key(silver, entity).join(incoming.versions, "_key", "left_semi")
+    rows = versions.resolve_versions(incoming.versions, existing).localCheckpoint()
+    return EntityChanges(entity, rows, bounds, incoming.is_new, incoming.is_replaced, incoming.is_whole)
 
 
 def count_outcomes(changes: Sequence[EntityChanges]) -> list[Outcome]:
@@ -255,16 +301,33 @@ def update_entities(run: Run, entities: Sequence[Entity]) -> None:
     again, with the same result.
     """
 
-    def resolve(entity: Entity) -> EntityChanges | None:
+    def read(entity: Entity) -> Incoming:
         with errors_name(entity):
-            return resolve_entity(run, entity)
+            return read_versions(run, entity)
+
+    def resolve(incoming: Incoming) -> EntityChanges | None:
+        found = touched[incoming.entity.name]
+        if found.versions == 0:
+            log.info("%s: nothing new", incoming.entity.name)
+            return None
+        with errors_name(incoming.entity):
+            return resolve_entity(run, incoming, found.bounds)
 
     def write(outcome: Outcome) -> None:
         with errors_name(outcome.entity):
             write_entity(run, outcome)
 
+    interprets = run.context.published_batch > 0 and not any(run.rebuilds(entity) for entity in entities)
+    if interprets:
+        for name, value in INTERPRETED.items():
+            run.spark.conf.set(name, value)
     with ThreadPoolExecutor(max(1, len(entities))) as pool:
-        changes = [resolved for resolved in pool.map(resolve, entities) if resolved]
+        incoming = list(pool.map(read, entities))
+        touched = find_touched(run, incoming)
+        if interprets and sum(each.versions or 0 for each in touched.values()) > MANY_VERSIONS:
+            for name in INTERPRETED:
+                run.spark.conf.unset(name)
+        changes = [resolved for resolved in pool.map(resolve, incoming) if resolved]
         if not changes:
             return
         outcomes = count_outcomes(changes)

@@ -1,4 +1,4 @@
-"""The Spark jobs, one spark-submit each."""
+"""The Spark jobs, one submit each."""
 
 import json
 from abc import abstractmethod
@@ -28,6 +28,8 @@ class SparkJobOperator(SparkSubmitOperator):
     def __init__(self, *, job: str, **options: Any) -> None:
         super().__init__(
             conn_id=SPARK_CONNECTION,
+            # The connection decides whether this starts a Spark or uses a running one.
+            spark_binary=str(SPARK_JOBS / "submit"),
             application=str(SPARK_JOBS / job),
             name="{{ tag(ti) }}",
             max_active_tis_per_dag=1,
