@@ -28,6 +28,8 @@ FORCE ?=
 DIR ?=
 # Services, for logs
 SERVICE ?=
+# Benchmarks
+NAME ?=
 # The chaos test
 FIRST ?=
 RUNS ?=
@@ -169,7 +171,7 @@ clean: down ## Remove everything made here, data included; downloads stay in the
 
 ##@ Test
 
-.PHONY: test test-dags dbt-test test-long chaos
+.PHONY: test test-dags dbt-test test-long chaos bench
 test: lint manifest ## Lint, then run every test but the long ones; starts the engines it needs
 	@$(bin)/pytest --numprocesses 2 --dist loadfile
 	@[ ! -d tests/e2e ] || $(bin)/pytest tests/e2e
@@ -185,6 +187,9 @@ test-long: manifest ## Run the tests that take hours
 
 chaos: manifest ## Kill every component in every layer of a run (FIRST=n, RUNS=n of its eight runs)
 	@PYTHONPATH=plugins:tests $(bin)/python -m tests.e2e.chaos $(if $(FIRST),--first '$(FIRST)') $(if $(RUNS),--runs '$(RUNS)')
+
+bench: venv ## Take a measure (NAME='hour --runs 3'); without a name, list them
+	@$(in_stack) python -m bench $(NAME)
 
 # Names of earlier versions
 .PHONY: seed run_bronze run_silver run_gold as_of

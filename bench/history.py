@@ -1,6 +1,6 @@
 """Measure a run after a burst of changes, over a short and a longer history: seconds of each layer, and their ratio.
 
-    python -m stack exec -- python bench/history.py --orders 25000 --times 4
+    make bench NAME='history --orders 25000 --times 4'
 
 Fills an empty shop, publishes its history, and runs the pipeline after each of several bursts of changes of one size.
 Then it does the same with --times as many orders in the lake. The seconds of a layer run from the start of its first
@@ -8,8 +8,9 @@ task to the end of its last one, as `audit.data_pipeline_runs` has them; the tab
 running stack that has never published, with SHOP=off.
 """
 
-import argparse
 import statistics
+
+import click
 
 from medallion.names import Group
 from stack.demo import shop
@@ -41,35 +42,25 @@ def measure(settings: Settings) -> dict[str, float]:
     }
 
 
-def main() -> None:
-    """Parse the command line, measure both histories and print a table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--orders", type=int, default=25_000, help="orders of the short history (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--times",
-        type=int,
-        default=4,
-        help="how many times as long the other history is (default: %(default)s)",
-    )
-    options = parser.parse_args()
+@click.command("history")
+@click.option("--orders", default=25_000, show_default=True, help="Orders of the short history.")
+@click.option("--times", default=4, show_default=True, help="How many times as long the other history is.")
+def main(orders: int, times: int) -> None:
+    """Run the pipeline over a short and over a longer history, layer by layer."""
     settings = Settings()
     if publication(settings):
         raise StackError("This stack has published already. Measure on an empty one.")
 
     results = []
-    for seed, orders in (1, options.orders), (2, options.orders * (options.times - 1)):
+    for seed, added in (1, orders), (2, orders * (times - 1)):
         # --replace empties the shop. The first orders stay in the lake, because no window sees a delete.
-        shop(settings, "generate", "--orders", str(orders), "--seed", str(seed), "--replace")
+        shop(settings, "generate", "--orders", str(added), "--seed", str(seed), "--replace")
         trigger(settings, WHOLE_HISTORY)
         results.append(measure(settings))
     short, long = results
     show(
         f"Median seconds of {RUNS} runs after a burst each",
-        ["layer", f"{options.orders:,} orders", f"{options.orders * options.times:,} orders", "ratio"],
+        ["layer", f"{orders:,} orders", f"{orders * times:,} orders", "ratio"],
         [
             (layer, f"{short[layer]:.1f}", f"{long[layer]:.1f}", f"{long[layer] / short[layer]:.2f}")
             for layer in short

@@ -1,6 +1,6 @@
 """Measure tables of each layer after many small hourly commits with daily maintenance: their files and read times.
 
-    python -m stack exec -- python bench/small_commits.py --commits 500
+    make bench NAME='small-commits --commits 500'
 
 The table of each layer starts with --rows rows and gets --commits commits of 20 new rows. Bronze appends them to its
 last partition. Silver merges them into 16 partitions and changes as many old rows. Gold appends them, and every fifth
@@ -11,7 +11,6 @@ Read times are medians. Reads of the table alternate with reads of a fresh table
 commit: compare the ratio of the two and not the seconds. Needs a running stack.
 """
 
-import argparse
 import json
 import os
 import statistics
@@ -22,6 +21,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import click
 import pyarrow as pa
 from airflow.providers.trino.hooks.trino import TrinoHook
 from pyiceberg.catalog import load_catalog
@@ -147,34 +147,29 @@ def measure(spark: SparkSession, layer: str) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Parse the command line, write and measure the tables, and print the figures."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--commits", type=int, default=500, help="commits per table (default: %(default)s)")
-    parser.add_argument(
-        "--rows", type=int, default=200_000, help="rows before the first commit (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--retention", type=int, default=60, help="seconds that snapshots are retained (default: %(default)s)"
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures into FILE, too")
-    options = parser.parse_args()
-    os.environ["MEDALLION_SNAPSHOT_RETENTION"] = f"PT{options.retention}S"
+@click.command("small-commits")
+@click.option("--commits", default=500, show_default=True, help="Commits of each table.")
+@click.option("--rows", default=200_000, show_default=True, help="Rows before the first commit.")
+@click.option("--retention", default=60, show_default=True, help="Seconds that snapshots are retained.")
+@click.option(
+    "--json", "file", type=click.Path(path_type=Path), help="Write the figures into this file, too."
+)
+def main(commits: int, rows: int, retention: int, file: Path | None) -> None:
+    """Write many small commits, with and without maintenance; files and read times of a table of each layer."""
+    os.environ["MEDALLION_SNAPSHOT_RETENTION"] = f"PT{retention}S"
 
     results: list[dict[str, Any]] = []
     builder = SparkSession.builder.master("local[2]").config("spark.ui.showConsoleProgress", False)
     with builder.getOrCreate() as spark:
         spark.sparkContext.setLogLevel("ERROR")
         for layer in PARTITIONED_BY:
-            create_table(spark, layer, select_first_rows(layer, options.rows))
-        for batch in range(options.commits):
+            create_table(spark, layer, select_first_rows(layer, rows))
+        for batch in range(commits):
             if batch and batch % DAY == 0:
                 maintain(spark)
                 print(f"{batch} commits", file=sys.stderr, flush=True)
             for layer in PARTITIONED_BY:
-                commit(layer, batch, options.rows)
+                commit(layer, batch, rows)
         for when in ("before", "after"):
             if when == "after":
                 maintain(spark)
@@ -182,9 +177,9 @@ def main() -> None:
         for layer in PARTITIONED_BY:
             for fresh in (False, True):
                 spark.sql(f"drop table lake.{table_name(layer, fresh)} purge")
-    if options.json:
-        options.json.write_text(json.dumps(results))
-    table = Table(*results[0], title=f"{options.commits} commits, before and after the last maintenance")
+    if file:
+        file.write_text(json.dumps(results))
+    table = Table(*results[0], title=f"{commits} commits, before and after the last maintenance")
     for result in results:
         table.add_row(
             *(f"{value:.2f}" if isinstance(value, float) else str(value) for value in result.values())

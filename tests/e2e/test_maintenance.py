@@ -158,7 +158,7 @@ def test_old_stray_files_are_removed_and_no_link_is_followed(
 def test_small_commits_leave_files_and_metadata_bounded(stack: Stack, tmp_path: Path) -> None:
     report = tmp_path / "figures.json"
     options = ["--commits", "500", "--rows", "2000", "--json", str(report)]
-    stack.run("exec", "--", "python", "bench/small_commits.py", *options)
+    stack.run("exec", "--", "python", "-m", "bench", "small-commits", *options)
     results = json.loads(report.read_text())
     assert [(result["maintenance"], result["layer"]) for result in results] == [
         (when, layer) for when in ("before", "after") for layer in ("bronze", "silver", "gold")

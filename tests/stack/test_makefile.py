@@ -15,7 +15,7 @@ TARGETS = (
     "table", "tables", "new",
     "trigger", "backfill", "rebuild", "reconcile", "maintain", "publications", "as-of", "rollback", "resume",
     "run-bronze", "run-silver", "run-gold", "manifest", "docs", "lint", "lock", "clean",
-    "test", "test-dags", "dbt-test", "test-long", "chaos",
+    "test", "test-dags", "dbt-test", "test-long", "chaos", "bench",
 )  # fmt: skip
 # Variables that `make test OLIST=DIR` passes on to a make that a test runs.
 OUTER_VARIABLES = ("MAKEFLAGS", "MAKELEVEL", "OLIST")

@@ -1,0 +1,23 @@
+"""Take a measure, or list them. Results are appended to bench/results.jsonl."""
+
+import sys
+
+import click
+
+from bench import history, hour, imports, small_commits
+from stack.errors import StackError
+
+
+@click.group(help=__doc__)
+def measures() -> None:
+    """Group the measures."""
+
+
+for command in (hour.hour, hour.quiet, imports.import_dags, history.main, small_commits.main):
+    measures.add_command(command)
+
+if __name__ == "__main__":
+    try:
+        measures()
+    except StackError as error:
+        sys.exit(str(error))
