@@ -47,7 +47,10 @@ def test_a_python_that_the_packages_do_not_support_is_named(
         bootstrap.bootstrap()
 
 
-def test_unreachable_registry_is_reported_with_advice(tmp_path: Path) -> None:
+def test_unreachable_registry_is_reported_with_advice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
     nowhere = [bootstrap.find_uv(), "pip", "install", "--index-url", "http://127.0.0.1:1"]
     with pytest.raises(bootstrap.BootstrapError, match=r"installing failed(.|\n)*proxy(.|\n)*PIP_INDEX_URL"):
         RUN([*nowhere, "--target", str(tmp_path), "medallion-nowhere"], "installing")

@@ -160,7 +160,15 @@ def test_the_default_settings_ask_for_the_artifact_and_no_pom(
     }
 
 
-def test_an_unreachable_registry_is_reported_with_advice(settings: Settings, closed_port: int) -> None:
+@pytest.fixture
+def one_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A download that breaks off does not start again."""
+    monkeypatch.setattr(fetch, "stop_after_attempt", lambda tries: stop_after_attempt(1))
+
+
+def test_an_unreachable_registry_is_reported_with_advice(
+    settings: Settings, closed_port: int, one_try: None
+) -> None:
     with pytest.raises(StackError, match=r"could not be fetched(.|\n)*STACK_IVY_SETTINGS"):
         fetch.maven("thing", mirrored(settings, f"http://127.0.0.1:{closed_port}/"))
     assert files(settings.cache) == []
@@ -171,6 +179,7 @@ def test_an_unreachable_registry_of_the_jdk_is_reported_and_nothing_stays(
 ) -> None:
     monkeypatch.setattr(fetch, "system_jdk", lambda versions: None)
     monkeypatch.setenv("UV_NO_CACHE", "1")
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
     for name in ("UV_INDEX_URL", "UV_DEFAULT_INDEX"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{closed_port}")
     with pytest.raises(StackError, match=r"Fetching a JDK failed(.|\n)*HTTPS_PROXY"):
@@ -179,10 +188,9 @@ def test_an_unreachable_registry_of_the_jdk_is_reported_and_nothing_stays(
 
 
 def test_a_stalled_download_is_ended_and_reported(
-    settings: Settings, taken_port: int, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, taken_port: int, monkeypatch: pytest.MonkeyPatch, one_try: None
 ) -> None:
     monkeypatch.setattr(fetch, "PROGRESS_SECONDS", 0.1)
     monkeypatch.setattr(fetch, "STALLED_SECONDS", 1)
-    monkeypatch.setattr(fetch, "stop_after_attempt", lambda tries: stop_after_attempt(1))
     with pytest.raises(StackError, match="nothing arrived for 1 seconds"):
         fetch.maven("thing", mirrored(settings, f"http://127.0.0.1:{taken_port}/"))
