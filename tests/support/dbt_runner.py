@@ -2,7 +2,6 @@
 
 import json
 import os
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -31,15 +30,17 @@ class Dbt:
     """dbt on the engines that `environment` names, the environment of the stack's processes; writes into `folder`."""
 
     def __init__(self, environment: dict[str, str], folder: Path, project: Path = DBT_PROJECT) -> None:
-        """Take the engines' variables. The first run parses the project."""
+        """Take the engines' variables. The first command of an engine parses the project for it."""
         self.project = project
         self.environment = {name: value for name, value in environment.items() if name.startswith(ENGINES)}
         self.folder = folder
+        self.manifests: dict[str, Manifest] = {}
 
-    @cached_property
-    def manifests(self) -> dict[str, Manifest]:
-        """Return the parsed project of each engine."""
-        return {engine: self._invoke(engine, None, "parse")[0].result for engine in ("trino", "spark")}
+    def manifest(self, engine: str) -> Manifest:
+        """Return the project as it was when an engine's first command parsed it."""
+        if engine not in self.manifests:
+            self.manifests[engine] = self._invoke(engine, None, "parse")[0].result
+        return self.manifests[engine]
 
     def run(self, engine: str, selected: list[str], context: str) -> tuple[bool, str]:
         """Run models as a run's tasks do; return whether all succeeded, and dbt's output.
@@ -47,12 +48,12 @@ class Dbt:
         `context`: the run's context as JSON, as in MEDALLION_RUN.
         """
         with mock.patch.dict(os.environ, {"MEDALLION_RUN": context}):
-            done, output = self._invoke(engine, self.manifests[engine], "run", "--select", *selected)
+            done, output = self._invoke(engine, self.manifest(engine), "run", "--select", *selected)
         return done.success, output
 
     def invoke(self, engine: str, *arguments: str) -> Any:
         """Run any command of dbt by hand, without a run; return dbt's result."""
-        return self._invoke(engine, self.manifests[engine], *arguments)[0]
+        return self._invoke(engine, self.manifest(engine), *arguments)[0]
 
     def _invoke(self, engine: str, manifest: Manifest | None, *arguments: str) -> tuple[Any, str]:
         messages = []

@@ -55,7 +55,9 @@ def deploy(pipeline: InProcessPipeline, folder: Path) -> Iterator[None]:
         patch.setattr(fingerprint, "SPARK_JOBS", folder / "spark_jobs")
         patch.setattr(manifest, "MANIFESTS", folder / "parsed")
         patch.setattr(pipeline, "dbt", Dbt(pipeline.environment, folder / "parsed", folder / "dbt"))
-        pipeline.dbt.invoke("spark", *PARSE["spark"])  # the manifests are written now
+        # The manifests are written now.
+        pipeline.dbt.manifest("trino")
+        pipeline.dbt.invoke("spark", *PARSE["spark"])
         patch.setattr(pipeline, "spark", pipeline.start_spark(folder / "spark_jobs"))
         forget_manifest()
         try:
