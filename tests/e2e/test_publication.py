@@ -73,13 +73,22 @@ FAULTS = (
 )
 
 
+# The templates of tasks use these names, which anyone who may trigger a run could set in its conf.
+SQL = "x; drop table lake.bronze.orders; --"
+HOSTILE_CONF = {
+    name: {"name": SQL, "key": [SQL], "contract": {SQL: SQL}, "staging": SQL, "batch": SQL}
+    for name in ("table", "audited", "audited_by", "catalogs", "run", "tag", "env", "select")
+}
+
+
 def test_failing_test_in_any_layer_stops_the_publication(stack: Stack, first_run: str) -> None:
+    """The run is triggered with a conf that tries to change statements, too."""
     before = stack.read_published(*GOLD, "publication")
     stack.run_sample("live")
     for fault in FAULTS:
         stack.query_trino(fault.inject)
     with AirflowApi(stack.settings) as airflow:
-        run = airflow.trigger(DAG, {})
+        run = airflow.trigger(DAG, HOSTILE_CONF)
         airflow.unpause(DAG)
         tasks = [task["task_id"] for task in airflow.call("GET", f"/api/v2/dags/{DAG}/tasks")["tasks"]]
         for fault in FAULTS:
@@ -103,9 +112,20 @@ def test_failing_test_in_any_layer_stops_the_publication(stack: Stack, first_run
                     "reset_dag_runs": True,
                 },
             )
+            assert count_hostile_statements(stack) == 0
         airflow.follow(DAG, run)
+    assert count_hostile_statements(stack) == 0
     assert [row[0] for row in stack.query_gold("select run_id from gold.publication")] == [run]
     assert stack.find_differences() == {}
+
+
+def count_hostile_statements(stack: Stack) -> int:
+    """Return how many of Trino's last statements have the SQL of the conf."""
+    [(count,)] = stack.query_trino(
+        "select count(*) from system.runtime.queries where regexp_like(query, 'drop table lake.bronze.orders')"
+        " and query not like '%runtime.queries%'"
+    )
+    return int(count)
 
 
 def read_failed_tests(stack: Stack, run: str, task: str) -> list[str]:
