@@ -28,6 +28,8 @@ FORCE ?=
 DIR ?=
 # Services, for logs
 SERVICE ?=
+# The tests
+PROCESSES ?= 3
 # Benchmarks
 NAME ?=
 # The chaos test
@@ -162,7 +164,7 @@ lock: venv ## Resolve the packages of pyproject.toml into the lock files
 
 # By name, because STACK_HOME may be a folder with other files in it.
 made := airflow dbt docs log pg_service.conf postgres postgres.partial secrets.env session settings.json spark \
-    supervisord.pid test trino venv warehouse
+    supervisord.pid test test-engines trino venv warehouse
 
 clean: down ## Remove everything made here, data included; downloads stay in the cache
 	@rm -rf include/dbt/target include/dbt/logs $(made:%='$(STACK_HOME)'/%)
@@ -172,9 +174,9 @@ clean: down ## Remove everything made here, data included; downloads stay in the
 ##@ Test
 
 .PHONY: test test-dags dbt-test test-long chaos bench
-test: lint manifest ## Lint, then run every test but the long ones; starts the engines it needs
-	@$(bin)/pytest --numprocesses 2 --dist loadfile
-	@[ ! -d tests/e2e ] || $(bin)/pytest tests/e2e
+test: venv ## Lint, then run every test but the long ones (PROCESSES=1: in half the memory)
+	@$(MAKE) --no-print-directory --jobs 2 build lint
+	@$(bin)/pytest --numprocesses $(PROCESSES) --no-loadscope-reorder
 
 test-dags: manifest ## Run the DAG tests: no engine, seconds
 	@$(bin)/pytest tests/dags

@@ -69,7 +69,7 @@ def check_settings_unchanged(settings: Settings) -> None:
         )
 
 
-def up(settings: Settings) -> None:
+def up(settings: Settings, with_airflow: bool = True) -> None:
     """Start every service that is not running and wait until all are healthy. Raises StackError."""
     check_source(settings)
     env = build(settings)
@@ -88,10 +88,12 @@ def up(settings: Settings) -> None:
     prepare_databases(settings, env)
     supervisor.start("trino", settings)
     supervisor.start("thrift", settings)
-    migrate_airflow(settings, env)
-    for name in AIRFLOW:
+    airflow = AIRFLOW if with_airflow else ()
+    if airflow:
+        migrate_airflow(settings, env)
+    for name in airflow:
         supervisor.start(name, settings)
-    for name in ("thrift", "trino", *AIRFLOW):
+    for name in ("thrift", "trino", *airflow):
         wait_healthy(name, settings)
 
 

@@ -1,10 +1,29 @@
-"""Fixtures that tests of several folders use."""
+"""Fixtures that tests of several folders use, and how processes share the tests."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from support.postgres import Server, postgres_server
+
+# Folders whose tests share a running stack.
+STACKS = ("tests/e2e/in_process/", "tests/e2e/")
+
+
+class OneStackEach(LoadScopeScheduling):
+    """Gives all tests of a stack to one process, and the other tests file by file."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        stack = next((folder for folder in STACKS if nodeid.startswith(folder)), None)
+        return stack or nodeid.partition("::")[0]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneStackEach:
+    """Share the tests between the processes of `--numprocesses`."""
+    return OneStackEach(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,7 @@
-"""The stack of these tests, in a folder and on ports of its own: a stack that you run meanwhile is left in peace."""
+"""The stack of these tests, in a folder and on ports of its own: a stack that you run meanwhile is left in peace.
+
+The tests in `in_process` have another one, without Airflow, so that both halves can run side by side.
+"""
 
 import json
 import os
@@ -22,6 +25,7 @@ from oracle import GOLD, Expected, expected_from_csv, expected_from_source
 from stack import supervisor
 from stack.bootstrap import HOME
 from stack.environment import environment, public_environment
+from stack.lifecycle import up
 from stack.settings import ROOT, Settings
 from support import olist
 from support.dbt_runner import Dbt, run_context
@@ -163,9 +167,9 @@ def find_free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def start_stack(quiet: bool = False) -> Iterator[Stack]:
+def start_stack(folder: str = "test", with_airflow: bool = True, quiet: bool = False) -> Iterator[Stack]:
     """Start an empty stack, yield it, and stop all its processes; its logs stay until the next start."""
-    home = HOME / "test"
+    home = HOME / folder
     names = list(Settings().ports)
     settings = Settings(home=home, shop="off", **dict(zip(names, find_free_ports(len(names)), strict=True)))
     chosen = {f"STACK_{name.upper()}": str(value) for name, value in settings if value is not None}
@@ -180,7 +184,10 @@ def start_stack(quiet: bool = False) -> Iterator[Stack]:
     stack = Stack(settings, {**os.environ, **chosen}, quiet)
     stack.run("down")  # tests that were killed may have left processes
     shutil.rmtree(home, ignore_errors=True)
-    stack.run("up")
+    if with_airflow:
+        stack.run("up")
+    else:
+        up(settings, with_airflow=False)
     yield stack
     stack.run("down")
     assert supervisor.stack_processes(settings) == []
@@ -198,14 +205,9 @@ def fill_shop(stack: Stack) -> Expected:
     return stack.compute_expected()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the in-process tests last: they stop Airflow and drop what the other tests left."""
-    items.sort(key=lambda item: "e2e/in_process" in item.nodeid)
-
-
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
-    """Yield the stack that all tests share."""
+    """Yield the stack that the tests with Airflow share."""
     with start_stack() as stack:
         yield stack
 

@@ -23,7 +23,7 @@ from medallion.engines.leftovers import tag
 from medallion.engines.postgres import transaction
 from medallion.names import BEGIN, BRONZE, ENGINES, HOURLY_DAG, Group, group_of, model_of, task_id
 from medallion.project.contracts import GoldTable, gold_tables
-from medallion.project.declarations import declarations
+from medallion.project.declarations import Declaration, declarations
 from medallion.project.manifest import build_tasks, entities, model_nodes
 from medallion.publish import audit, publish
 from medallion.run import lease
@@ -183,17 +183,18 @@ class InProcessPipeline:
 
         Raises AirflowSkipException if no table of the halves has any.
         """
-        assert self.spark.stdin and self.spark.stdout
         changed = {half: tables_with_new_rows(state, entity_halves()[half]) for half in sorted(halves)}
         idle = {half for half, tables in changed.items() if not tables}
         self.idle[run_id] = self.idle.get(run_id, set()) - changed.keys() | idle
         if idle == changed.keys():
             raise AirflowSkipException
         declared = declarations()
-        request = {
-            "entities": [declared[name].json() for name in itertools.chain(*changed.values())],
-            "run": state.json(),
-        }
+        self.build([declared[name] for name in itertools.chain(*changed.values())], state.json())
+
+    def build(self, entities: Sequence[Declaration], run: str) -> None:
+        """Have Spark build entities in a run, whose context is JSON."""
+        assert self.spark.stdin and self.spark.stdout
+        request = {"entities": [entity.json() for entity in entities], "run": run}
         self.spark.stdin.write(json.dumps(request) + "\n")
         self.spark.stdin.flush()
         outcome = self.spark.stdout.readline()

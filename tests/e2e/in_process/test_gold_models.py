@@ -25,7 +25,7 @@ from support.dbt_project import copy_project
 from support.dbt_runner import Dbt, run_context
 from support.task_instance import Task
 
-from .conftest import Stack
+from ..conftest import Stack
 
 MODEL = "order"  # a keyword of every engine
 # Column -> type of the contract, the model's expression, and the value that a reader gets.
@@ -128,7 +128,7 @@ def visits(*values: str) -> str:
     return f"select site, count(*) as visits from (values {', '.join(values)}) as visits (site, day) group by site"
 
 
-def test_plain_select_is_merged_by_its_key(stack: Stack, first_run: str, run: Run) -> None:
+def test_plain_select_is_merged_by_its_key(stack: Stack, run: Run) -> None:
     run(visits("('a', 1)", "('a', 2)", "('b', 1)"), VISITS, ["site"])
     assert rows(stack) == [("a", 2), ("b", 1)]
     before = snapshot(stack)
@@ -216,7 +216,7 @@ def read(cursor: Any) -> list[tuple[Any, ...]]:
     ]
 
 
-def test_every_type_and_any_name_reaches_postgres(stack: Stack, first_run: str, run: Run) -> None:
+def test_every_type_and_any_name_reaches_postgres(stack: Stack, run: Run) -> None:
     types = {name: kind for name, (kind, _, _) in COLUMNS.items()}
     expressions = {name: expression for name, (_, expression, _) in COLUMNS.items()}
     table = GoldTable(MODEL, KEY, {name: normal_type(kind) for name, kind in types.items()})

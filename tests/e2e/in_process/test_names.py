@@ -10,9 +10,9 @@ from stack.environment import environment
 from support.dbt_project import copy_project
 from support.dbt_runner import Dbt, run_context
 
-from .conftest import Stack
+from ..conftest import Stack
 
-NAMES = Path(__file__).parents[1] / "models" / "names"
+NAMES = Path(__file__).parents[2] / "models" / "names"
 MODELS = ["office_readings", "field_readings", "log_lines"]
 SOURCE = '''
     create schema "Main Office";
@@ -34,7 +34,7 @@ RunBronze = Callable[..., list[tuple[Any, ...]]]
 
 
 @pytest.fixture
-def run_bronze(stack: Stack, first_run: str, tmp_path: Path) -> Iterator[RunBronze]:
+def run_bronze(stack: Stack, tmp_path: Path) -> Iterator[RunBronze]:
     """Run the three bronze models over tables whose names must be quoted, and return the versions of all of them."""
     copy_project(tmp_path / "project", NAMES)
     dbt = Dbt(environment(stack.settings), tmp_path / "target", tmp_path / "project")

@@ -18,7 +18,7 @@ from stack.environment import environment
 from support.dbt_project import copy_project
 from support.dbt_runner import Dbt, run_context
 
-from .conftest import Stack
+from ..conftest import Stack
 
 SOURCES = Path(__file__).with_name("sources")
 KINDS = ["plain_view", "materialized", "partitioned", "parent", "foreign_table"]
@@ -65,7 +65,7 @@ def as_superuser(stack: Stack, statement: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def capture(stack: Stack, first_run: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Capture]:
+def capture(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Capture]:
     """Create the source tables; called, it runs the bronze models as a run of a kind does and returns dbt's output."""
     folder = tmp_path_factory.mktemp("sources")
     copy_project(folder / "project", SOURCES / "models")

@@ -15,13 +15,13 @@ from medallion.project.declarations import Declaration
 from stack.build import PARSE
 from stack.environment import environment
 from stack.scaffold.tables import write_tables
-from stack.settings import ROOT
 from support.dbt_project import copy_project
 from support.dbt_runner import Dbt, run_context
 
-from .conftest import Stack
+from ..conftest import Stack
+from .pipeline import InProcessPipeline
 
-SOURCES = Path(__file__).parents[1] / "support" / "sources"
+SOURCES = Path(__file__).parents[2] / "support" / "sources"
 SCHEMAS = {"clinic": ["country", "patient", "visit"], "ledger": ["account", "entry"]}
 MODELS = [model for models in SCHEMAS.values() for model in models]
 # Names at the source that differ from those in bronze.
@@ -53,8 +53,8 @@ CHANGES = """
 class ForeignTables:
     """The tables in a dbt project of their own, which is brought to silver as a run does it."""
 
-    def __init__(self, stack: Stack, folder: Path) -> None:
-        self.stack = stack
+    def __init__(self, stack: Stack, pipeline: InProcessPipeline, folder: Path) -> None:
+        self.stack, self.pipeline = stack, pipeline
         copy_project(folder / "project", None)
         models = folder / "project" / "models"
         for layer in ("bronze", "silver/staging"):
@@ -91,9 +91,7 @@ class ForeignTables:
         )
         success, output = self.dbt.run("trino", MODELS, context)
         assert success, output
-        entities = [f"--entity={declaration.json()}" for declaration in self.declared.values()]
-        job = str(ROOT / "include" / "spark_jobs" / "build_entities.py")
-        self.stack.run("exec", "--", "spark-submit", job, "--run", context, *entities)
+        self.pipeline.build([*self.declared.values()], context)
 
     def compare(self) -> dict[str, Any]:
         """Return, by column, the values of silver beside those of the source, if they differ."""
@@ -138,23 +136,20 @@ def comparable(value: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def foreign(
-    stack: Stack, first_run: str, tmp_path_factory: pytest.TempPathFactory
+    stack: Stack, pipeline: InProcessPipeline, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ForeignTables]:
-    """Create the schemas at the source, and the project; remove both and their tables afterwards."""
+    """Create the schemas at the source, and the project in an empty lake; remove all of it afterwards."""
     for schema in SCHEMAS:
         stack.query_source((SOURCES / f"{schema}.sql").read_text())
         stack.query_source(
             f"grant usage on schema {schema} to source_reader;"
             f" grant select on all tables in schema {schema} to source_reader"
         )
-    yield ForeignTables(stack, tmp_path_factory.mktemp("foreign"))
-    for schema, models in SCHEMAS.items():
+    pipeline.forget("bronze", "silver")
+    yield ForeignTables(stack, pipeline, tmp_path_factory.mktemp("foreign"))
+    for schema in SCHEMAS:
         stack.query_source(f"drop schema {schema} cascade")
-        for model in models:
-            for table in (f"bronze.{model}", f"reconciled.{model}", f"silver.stg_{model}"):
-                stack.query_trino(f"drop table if exists {table}")
-            stack.query_trino(f"delete from silver.entity_accounts where entity = '{model}'")
-            stack.query_trino(f"delete from silver.quarantine where entity = '{model}'")
+    pipeline.forget("bronze", "reconciled", "silver")
 
 
 def test_silver_equals_the_source_column_by_column(stack: Stack, foreign: ForeignTables) -> None:
@@ -167,4 +162,4 @@ def test_silver_equals_the_source_column_by_column(stack: Stack, foreign: Foreig
     assert {name.partition(".")[0] for name in foreign.compare()} == {"visit"}
     foreign.run("reconcile")
     assert foreign.compare() == {}
-    assert stack.query_trino(f"select * from silver.quarantine where entity in {tuple(MODELS)}") == []
+    assert stack.query_trino("select sum(quarantined) from silver.entity_accounts") == [(0,)]
