@@ -249,10 +249,10 @@ def new(settings: Settings, folder: Path, schema: str | None) -> None:
         check_source(settings)
     make_project(folder)
     if schema:
-        models = folder.absolute() / DBT.relative_to(ROOT) / "models"
+        models = folder.resolve() / DBT.relative_to(ROOT) / "models"
         write_tables(settings, schema, overwrite=False, models=models)
-    then = "make run" if schema else "STACK_SOURCE_URL=… make tables SCHEMA=…"
-    console.print(f"Next: cd {folder}, then {then}", markup=False)
+    else:
+        console.print(f"Next: cd {folder}, then STACK_SOURCE_URL=… make tables SCHEMA=…", markup=False)
 
 
 def dbt(settings: Settings, *arguments: str | Path) -> bool:

@@ -1,7 +1,9 @@
 """Names that several modules share: layers, task groups, task ids, roles, schemas, prefixes. Spelled only here."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import chain, count
 
 DAG_TAG = "medallion"  # every DAG of this package has it
 HOURLY_DAG, RECONCILE_DAG = "medallion_hourly", "medallion_reconcile"
@@ -108,6 +110,19 @@ def model_of(task_id: str) -> str:
 def staging_table(bronze_table: str) -> str:
     """Return the name of the silver table that Spark builds from a bronze table, without its schema."""
     return f"{STAGING_PREFIX}{bronze_table}"
+
+
+def bronze_names(columns: Iterable[tuple[str, bool]]) -> list[str]:
+    """Return the names in bronze of a table's columns, like the macro `bronze_name`.
+
+    Each is in lower case, with a number if an earlier column has the name, or if it is reserved: the second of a pair.
+    """
+    names: list[str] = []
+    for column, is_reserved in columns:
+        numbered = (f"{column.lower()}_{number}" for number in count(2))
+        candidates = numbered if is_reserved else chain([column.lower()], numbered)
+        names.append(next(name for name in candidates if name not in names))
+    return names
 
 
 def lake_table(schema: str, name: str) -> str:

@@ -1,18 +1,26 @@
 """The catalog of a source: the tables of a schema with columns, keys, checks, comments and the reader's rights."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment, FileSystemLoader
 from pydantic import BaseModel
 
+from stack.build import DBT
 from stack.source import Source
 
 CATALOG = (Path(__file__).parent / "catalog.sql").read_text()
+# The product's own query of the source, which knows the names that bronze reserves.
+MACROS = Environment(loader=FileSystemLoader(DBT / "macros" / "medallion"))  # noqa: S701, SQL is not HTML
 VIEWS = "vm"
 
 
 class Column(BaseModel):
-    """A column: `type` is the base type's name (`enum`, `other` for types of extensions), `declared` the full one."""
+    """A column: `type` is the base type's name (`enum`, `other` for types of extensions), `declared` the full one.
+
+    is_reserved: whether bronze has a column of its name itself.
+    """
 
     position: int
     name: str
@@ -24,6 +32,7 @@ class Column(BaseModel):
     may_read: bool
     is_indexed: bool
     domain_checks: list[str]
+    is_reserved: bool = False
 
 
 class Key(BaseModel):
@@ -64,9 +73,23 @@ class Relation(BaseModel):
 
 
 def read_relations(source: Source, schema: str, name: str | None = None) -> list[Relation]:
-    """Return the tables of a schema, or the one of this name, from one query."""
-    rows = source.query(CATALOG, {"schema": schema, "name": name})
-    return [Relation(**row) for (row,) in rows]
+    """Return the tables of a schema, or the one of this name, from two queries."""
+    relations = [Relation(**row) for (row,) in source.query(CATALOG, {"schema": schema, "name": name})]
+    reserved = reserved_columns(source, relations)
+    for relation in relations:
+        for column in relation.columns:
+            column.is_reserved = (relation.name, column.name) in reserved
+    return relations
+
+
+def reserved_columns(source: Source, relations: Sequence[Relation]) -> set[tuple[str, str]]:
+    """Return table and name of the columns whose names bronze has itself."""
+    if not relations:
+        return set()
+    module: Any = MACROS.get_template("source_catalog.sql").module
+    catalog = module.source_catalog([(relation.namespace, relation.name) for relation in relations])
+    rows = source.query(f"select table_name, name from ({catalog}) as columns where is_reserved")
+    return {*rows}  # type: ignore[arg-type]
 
 
 def similar_tables(source: Source, name: str) -> list[str]:

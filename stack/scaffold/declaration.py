@@ -3,23 +3,17 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from medallion.names import bronze_names
+from medallion.project.declarations import RESERVED, RESERVED_PREFIX
 from stack.errors import StackError
 from stack.scaffold.catalog import VIEWS, Column, Relation
 from stack.scaffold.checks import Term, Untranslatable, translate
 from stack.scaffold.kinds import CURSOR_NAMES, CURSOR_TYPES, cursor_name, data_type
-from stack.scaffold.names import bronze_names, plain_name
+from stack.scaffold.names import plain_name
 from stack.source import grants
 
 LARGE = 100_000  # rows; a table without a cursor that has more is compared once a day
 TEMPLATE_MARKS = ("{{", "{%", "{#")
-# Columns that the Spark job has of its own, besides bronze's.
-RESERVED = frozenset(
-    """
-    _raw_key _has_key _rules _flags _state _row _version_batch _first_extracted_at _is_new _is_rejected _is_gone
-    _is_superseded _is_change _decides _decider _silver_before _winner
-    """.split()  # noqa: SIM905
-)
-RESERVED_PREFIX = "_given_"
 
 
 class Refused(StackError):
@@ -180,7 +174,8 @@ def declare(
     if has_template(relation.full_name):
         raise Refused(f"{relation.full_name}: dbt would read the name as a template. Give the table a view.")
     notes: list[str] = []
-    names = bronze_names(column.name for column in relation.columns)
+    named = bronze_names((column.name, column.is_reserved) for column in relation.columns)
+    names = {column.name: name for column, name in zip(relation.columns, named, strict=True)}
     key_columns = choose_key(relation, key)
     cursor_column = choose_cursor(relation, cursor, notes)
     taken = []

@@ -100,7 +100,7 @@ def check_folder(folder: Path) -> None:
 
 def make_project(folder: Path) -> None:
     """Make a project in a new folder. Raises StackError, and leaves nothing there, if it can't be made."""
-    folder = folder.absolute()
+    folder = folder.resolve()
     check_folder(folder)
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     try:

@@ -25,7 +25,7 @@ from stack.source import Source
 
 MODELS = DBT / "models"
 NEXT = """\
-Next: read the files, then
+Next: read the files, then{enter}
   make manifest && make lint
   make run          (or `make trigger`, if the pipeline has run before)"""
 IDENTIFIER = r'"((?:[^"]|"")+)"|([^".]+)'
@@ -158,9 +158,14 @@ def write_table(
         f"  cursor: {show_cursor(declaration)}",
         *(f"  {note}" for note in declaration.notes),
         *(f"  wrote {scaffold.models / file}" for file in written.files),
-        NEXT,
+        NEXT.format(enter=enter(models)),
     ]
     console.print("\n".join(lines), markup=False)
+
+
+def enter(models: Path) -> str:
+    """Return the line that leads to the project of a folder of models; empty if it is this project."""
+    return "" if models == MODELS else f"\n  cd {models.parents[2]}"
 
 
 def show_cursor(declaration: Declaration) -> str:
@@ -196,10 +201,10 @@ def write_tables(settings: Settings, schema: str, overwrite: bool, models: Path 
         f"Wrote the files of {count} of {len(relations)} tables into {scaffold.models}.", markup=False
     )
     if count:
-        console.print(NEXT, markup=False)
+        console.print(NEXT.format(enter=enter(models)), markup=False)
     if failed:
         raise StackError(
-            f"{len(failed)} of {len(relations)} tables were not done:\n"
+            f"{len(failed)} of {len(relations)} tables were not done in {models.parents[2]}:\n"
             + "\n".join(f"  {error}" for error in failed)
         )
 

@@ -71,7 +71,7 @@ create table billing."Order.Lines" (
 );
 
 create schema crm;
-create table crm.invoices (id uuid not null, name varchar(20) not null, _state integer, number integer);
+create table crm.invoices (id uuid not null, name varchar(20) not null, _state integer, number integer, _reading integer);
 create unique index on crm.invoices (id);
 insert into crm.invoices values ('00000000-0000-0000-0000-000000000001', ' ', 1, 1);
 create view crm.invoice_view as select id, name, number from crm.invoices;

@@ -4,10 +4,11 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import chain, count, groupby
+from itertools import groupby
 from typing import Any
 
 from medallion.engines.postgres import quote, reading, render_sql
+from medallion.names import bronze_names, staging_table
 from medallion.project.declarations import columns_read
 from medallion.project.manifest import Capture, SourceTable, source_tables
 from medallion.run.cursors import read_cursors
@@ -78,14 +79,8 @@ def check_source() -> None:
 
 def describe(rows: Sequence[Any]) -> SourceDescription:
     """Return the description of the table that these rows of the catalog are about, one per column."""
-    columns: list[SourceColumn] = []
-    for row in rows:
-        # In lower case, with a number if an earlier column or bronze itself has the name; like the macro `bronze_name`.
-        name, taken = row.name.lower(), {column.bronze_name for column in columns}
-        candidates = chain([] if row.is_reserved else [name], (f"{name}_{number}" for number in count(2)))
-        columns.append(
-            SourceColumn(row.name, next(name for name in candidates if name not in taken), row.is_readable)
-        )
+    names = bronze_names((row.name, row.is_reserved) for row in rows)
+    columns = [SourceColumn(row.name, name, row.is_readable) for row, name in zip(rows, names, strict=True)]
     return SourceDescription(rows[0].is_populated, rows[0].policies, columns)
 
 
@@ -123,16 +118,17 @@ def compare(
     needed = [*table.key, *([cursor] if cursor else [])]
     for needed_name in [*needed, *sorted(reads - {*needed})]:
         column = columns.get(needed_name)
+        staging = f"include/dbt/models/silver/staging/{staging_table(table.model)}.sql"
+        user = file if needed_name in needed else staging
         if column is None:
             yield (
-                f"{name}: the source has no column {needed_name}, which the models need. Restore it, or remove it"
-                " from the models."
+                f"{name}: the source has no column {needed_name}, which {user} needs. Restore it, or remove it there."
             )
         elif column.name in table.left_out:
-            yield f"{name}: the models need {column.name}, so it can't be left out: see leave_out in {file}."
+            yield f"{name}: {user} needs {column.name}, so it can't be left out: see leave_out in {file}."
         elif not column.is_readable:
             yield (
-                f"{name}: the role {role} may not read the column {column.name}, which the models need. At the"
+                f"{name}: the role {role} may not read the column {column.name}, which {user} needs. At the"
                 f" source: grant select ({quote(column.name)}) on {sql_name} to {sql_role}"
             )
     unreadable = [

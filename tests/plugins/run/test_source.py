@@ -88,6 +88,7 @@ def test_every_missing_table_and_column_is_named(tables: Query) -> None:
     tables("alter table plant.devices drop column site, drop column device_id")
     tables('alter table plant."Reading Log" rename column "Last Change" to "last change"')
     tables(f"drop schema {quote('a' + chr(34) + 'b')} cascade")
+    assert "no column site, which include/dbt/models/silver/staging/stg_devices.sql needs" in problems()[-1]
     assert [problem.partition(",")[0].partition(". ")[0] for problem in problems()] == [
         """a"b.x'; drop table t; --: the source has no such table""",
         "office.devices: the source has no such table",
@@ -132,7 +133,8 @@ def test_key_and_cursor_must_be_granted(reader: Query, granted: str, missing: st
     reader("revoke select on office.devices from reader")
     reader(f"grant select ({granted}) on office.devices to reader")
     assert problems() == [
-        f"office.devices: the role reader may not read the column {missing}, which the models need. At the source:"
+        f"office.devices: the role reader may not read the column {missing}, which"
+        " include/dbt/models/bronze/office_devices.yml needs. At the source:"
         f' grant select ("{missing}") on "office"."devices" to "reader"'
     ]
 
@@ -226,7 +228,7 @@ def test_columns_that_are_left_out_or_hashed_must_exist_and_not_be_needed(
         f"plant.devices: the source has no column Site, which leave_out in {file} names.",
         f"plant.devices: the source has no column nothing, which hash in {file} names.",
         f"plant.devices: updated_at is the loaded_at_field, so it can't be hashed: see {file}.",
-        f"plant.devices: the models need device_id, so it can't be left out: see leave_out in {file}.",
+        f"plant.devices: {file} needs device_id, so it can't be left out: see leave_out in {file}.",
     ]
     monkeypatch.setattr(source_module, "columns_read", dict)
     declare(monkeypatch, "devices", left_out=("site",), hashed=("device_id",))
