@@ -12,6 +12,7 @@ from typing import Any, Self
 from urllib.parse import quote
 
 import httpx
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
 from stack.console import console
 from stack.environment import public_environment
@@ -21,6 +22,7 @@ from stack.settings import Settings
 ENDED = {"success", "failed", "skipped", "removed"}
 ACTIVE = {"running", "deferred", "queued"}
 POLL_SECONDS = 2
+ATTEMPTS = 5  # to read an answer that takes longer than the client's time limit
 QUIET_SECONDS = 60  # after this time without a line the follower names the active tasks
 # Log lines of every task that say nothing about its failure
 NOISE = re.compile(
@@ -58,9 +60,17 @@ class AirflowApi:
         self.client.close()
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return the JSON answer. Raises StackError with Airflow's message if there is another answer or none."""
+        """Return the JSON answer. Raises StackError with Airflow's message if there is another answer or none.
+
+        On a busy machine an answer may take long: only what changes nothing is asked for again.
+        """
+        retrying = Retrying(
+            retry=retry_if_exception_type(httpx.TimeoutException),
+            stop=stop_after_attempt(ATTEMPTS if method == "GET" else 1),
+            reraise=True,
+        )
         try:
-            answer = self.client.request(method, path, json=body)
+            answer = retrying(self.client.request, method, path, json=body)
         except httpx.TransportError as error:
             raise StackError(
                 f"Airflow does not answer at {self.url} ({error}). Is it up? See: make status"

@@ -7,6 +7,7 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from stack import airflow_api
@@ -181,3 +182,23 @@ def test_an_error_of_dbt_is_given_with_the_engines_message(tmp_path: Path) -> No
 
 def test_a_missing_log_is_no_error(tmp_path: Path) -> None:
     assert last_events(tmp_path / "none.log") == error_in(tmp_path / "none.log") == ""
+
+
+@pytest.mark.parametrize(("method", "asked"), [("GET", airflow_api.ATTEMPTS), ("POST", 1)])
+def test_only_a_question_is_asked_again_if_the_answer_takes_long(method: str, asked: int) -> None:
+    requests = 0
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        nonlocal requests
+        requests += 1
+        if requests < asked:
+            raise httpx.ReadTimeout("timed out")
+        return httpx.Response(200, json={"state": "running"})
+
+    client = object.__new__(AirflowApi)
+    client.url = "http://airflow"
+    client.client = httpx.Client(base_url=client.url, transport=httpx.MockTransport(answer))
+    assert client.call(method, "/run") == {"state": "running"}
+    requests, asked = 0, asked + 1
+    with pytest.raises(StackError, match="does not answer"):
+        client.call(method, "/run")
