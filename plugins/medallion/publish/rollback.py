@@ -51,8 +51,20 @@ def choose_publication(ti: Any, params: dict[str, Any]) -> Chosen:
             f" {', '.join(map(str, list(publications)[:10])) or 'none'} (make publications)"
         )
     catalog = load_lake()
-    # Tables without a model are not restored.
-    models = model_tables() & publication.snapshots.keys()
+    known = model_tables()
+    models = known & publication.snapshots.keys()
+    if left := sorted(filter(is_gold, publication.snapshots.keys() - known)):
+        log.warning(
+            "%s left the project after batch %d and can't be restored. The rows are in the lake: make as-of",
+            ", ".join(left),
+            publication.batch,
+        )
+    if younger := sorted(filter(is_gold, known - publication.snapshots.keys())):
+        log.warning(
+            "The publication by batch %d has no %s: without rows until publishing is resumed.",
+            publication.batch,
+            ", ".join(younger),
+        )
     columns = {name: columns_at(catalog, name, publication.snapshots[name]) for name in models}
     expired = [name for name, names in columns.items() if names is None]
     if gone := [name for name in expired if is_gold(name)]:

@@ -297,11 +297,15 @@ def test_second_attempt_of_a_roll_back_finds_it_done(gold: Query, staged: Staged
 
 
 @pytest.mark.usefixtures("catalog")
-def test_table_without_a_model_blocks_no_roll_back(gold: Query, staged: Staged) -> None:
+def test_table_without_a_model_blocks_no_roll_back_and_is_named(
+    gold: Query, staged: Staged, caplog: pytest.LogCaptureFixture
+) -> None:
     publish(publisher("a"), staged("a", {"2018-01-01": 3}))
     gold("""update audit.publications set snapshots = '{"gold.gone": 1, "silver.gone": 2}'""")
     chosen = choose_publication(Task("back", dag=ROLLBACK), {"to_batch": 1})
     assert (chosen["columns"], chosen["published_snapshots"]) == ({}, chosen["snapshots"])
+    assert "gold.gone left the project after batch 1 and can't be restored" in caplog.text
+    assert "gold.readings_by_day, gold.readings_by_device_month: without rows" in caplog.text
 
 
 def test_unknown_publication_is_reported(gold: Query, staged: Staged) -> None:
