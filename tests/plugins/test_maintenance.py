@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
@@ -137,3 +138,11 @@ def test_tables_that_fail_are_named_together(
         append(lake, name, 1)
     with pytest.raises(maintenance.MaintenanceError, match=r"bronze\.readings, gold\.readings_by_day"):
         maintenance.expire(Task("a", "expire", dag=MAINTENANCE), maintenance.measure())
+
+
+def test_names_of_any_kind_are_quoted(lake: SqlCatalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    append(lake, "bronze.order", 1)
+    sent: list[str] = []
+    monkeypatch.setattr(maintenance, "TrinoHook", lambda connection: SimpleNamespace(run=sent.extend))
+    maintenance.expire_table(lake.load_table("bronze.order"), [], "tag")
+    assert 'alter table lake."bronze"."order" execute remove_orphan_files' in sent[-1]
