@@ -22,6 +22,15 @@ COMPARISONS: dict[type[exp.Expression], str] = {
     exp.GTE: ">=",
 }
 EQUALITY = ("=", "<>")
+# Types of PostgreSQL, and the types that hold each of their values.
+HOLDERS = {
+    "int2": ("smallint", "int", "bigint"),
+    "int4": ("int", "bigint"),
+    "int8": ("bigint",),
+    "oid": ("bigint",),
+    "float4": ("float", "double"),
+    "float8": ("double",),
+}
 CONNECTORS: dict[type[exp.Expression], str] = {exp.And: "and", exp.Or: "or"}
 
 
@@ -198,8 +207,7 @@ def keeps_value(term: Term, target: exp.DataType) -> bool:
         return target.is_type(*exp.DataType.TEXT_TYPES, exp.DataType.Type.USERDEFINED)
     if term.family != "number" or target.is_type(exp.DataType.Type.DECIMAL):
         return term.family == "number"
-    wider = "double" if term.type.startswith("float") else "bigint"
-    return target.is_type(wider) and term.type != "numeric"
+    return target.is_type(*HOLDERS.get(term.type, ()))
 
 
 def is_all(node: exp.Expression) -> bool:

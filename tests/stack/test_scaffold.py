@@ -259,6 +259,7 @@ TERMS = {
     [
         ("CHECK ((price >= (0)::numeric))", "price >= 0"),
         ("CHECK ((a > '-1'::integer)) NO INHERIT", "a > -1"),
+        ("CHECK (((a)::integer < 100))", "a < 100"),
         ("CHECK (((a >= 1) AND (a <= 5)))", "a >= 1 and a <= 5"),
         ("CHECK (((a > 1) OR ((a < 0) AND \"on\")))", "a > 1 or (a < 0 and `on`)"),
         ("CHECK (((rate)::double precision <= (0.5)::double precision))", "rate <= 0.5"),
