@@ -19,7 +19,7 @@ from stack.errors import StackError
 from stack.lifecycle import show_status
 from stack.scaffold.project import make_project
 from stack.scaffold.tables import write_table, write_tables
-from stack.settings import ROOT, Settings
+from stack.settings import ROOT, Settings, read_settings
 from stack.source import check_source
 
 MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"])
@@ -43,7 +43,7 @@ def process_environment(settings: Settings) -> dict[str, str]:
 @click.pass_context
 def cli(context: click.Context) -> None:
     """Start, fill, run and stop the medallion stack on this machine."""
-    context.obj = Settings()
+    context.obj = read_settings()
     os.environ.update(no_proxy_variables())
 
 

@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, PlainSerializer, SecretStr
+from pydantic import AfterValidator, Field, PlainSerializer, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from stack import bootstrap
+from stack.errors import StackError
 from stack.source_url import mask, parse_source_url
 
 ROOT = bootstrap.ROOT
@@ -85,3 +86,17 @@ class Settings(BaseSettings):
     def ports(self) -> dict[str, int]:
         """Return each port that the stack listens on, by the name of its setting."""
         return {name: value for name, value in self if name.endswith("_port")}
+
+
+def read_settings() -> Settings:
+    """Return the settings. Raises StackError that names each variable with a wrong value, without the value."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_context=False, include_input=False)
+        raise StackError(
+            "\n".join(
+                f"STACK_{str(fault['loc'][0]).upper()}: {fault['msg'].removeprefix('Value error, ')}"
+                for fault in faults
+            )
+        ) from None
