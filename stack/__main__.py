@@ -18,7 +18,7 @@ from stack.environment import MARK, POSTGRES_BIN, environment, no_proxy_variable
 from stack.errors import StackError
 from stack.lifecycle import show_status
 from stack.scaffold.project import make_project
-from stack.scaffold.tables import write_table, write_tables
+from stack.scaffold.tables import check_schema, write_table, write_tables
 from stack.settings import ROOT, Settings, read_settings
 from stack.source import check_source
 
@@ -246,7 +246,9 @@ def tables(settings: Settings, schema: str, force: bool) -> None:
 def new(settings: Settings, folder: Path, schema: str | None) -> None:
     """Make a project without the sample in FOLDER, which must be new or empty."""
     if schema:
+        # Before anything is made: a folder that is no longer empty would be refused the next time.
         check_source(settings)
+        check_schema(settings, schema)
     make_project(folder)
     if schema:
         models = folder.resolve() / DBT.relative_to(ROOT) / "models"

@@ -129,6 +129,24 @@ def find_relation(source: Source, schema: str, name: str) -> Relation:
     )
 
 
+def find_relations(source: Source, schema: str) -> list[Relation]:
+    """Return the tables of a schema. Raises StackError that names the schemas that have some, if it has none."""
+    # A partition's rows are those of its table.
+    relations = [relation for relation in read_relations(source, schema) if not relation.is_partition]
+    if not relations:
+        raise StackError(
+            f"The database {source.database} at {source.address} has no table in the schema {schema}."
+            f" Its schemas: {', '.join(schemas(source))}"
+        )
+    return relations
+
+
+def check_schema(settings: Settings, schema: str) -> None:
+    """Check that a schema of the source has tables. Raises StackError as `find_relations` does."""
+    with closing(Source(settings)) as source:
+        find_relations(source, schema)
+
+
 def schemas(source: Source) -> list[str]:
     """Return the schemas of the source that hold tables."""
     rows = source.query(
@@ -178,13 +196,7 @@ def write_tables(settings: Settings, schema: str, overwrite: bool, models: Path 
     outcomes: dict[str, Written | StackError] = {}
     with closing(Source(settings)) as source:
         scaffold = Scaffold(source, models, overwrite)
-        # A partition's rows are those of its table.
-        relations = [relation for relation in read_relations(source, schema) if not relation.is_partition]
-        if not relations:
-            raise StackError(
-                f"The database {source.database} at {source.address} has no table in the schema {schema}."
-                f" Its schemas: {', '.join(schemas(source))}"
-            )
+        relations = find_relations(source, schema)
         for relation in track(relations, f"Tables of {schema}", console=table_console, transient=True):
             try:
                 outcomes[relation.name] = scaffold.write(relation)

@@ -12,6 +12,7 @@ import yaml
 from click.testing import CliRunner
 
 from medallion.names import bronze_names
+from stack import __main__
 from stack.__main__ import cli
 from stack.errors import StackError
 from stack.scaffold import tables
@@ -215,6 +216,17 @@ def test_a_refusal_says_what_to_do_and_writes_nothing(
     with pytest.raises(StackError, match=message):
         tables.write_table(erp_settings, table, **options, models=models)
     assert not [*models.rglob("*")]
+
+
+@pytest.mark.usefixtures("owner")
+def test_new_project_for_an_unknown_schema_is_not_made(
+    erp_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(__main__, "read_settings", lambda: erp_settings)
+    result = CliRunner().invoke(cli, ["new", str(tmp_path / "my-etl"), "--schema", "nowhere"])
+    assert isinstance(result.exception, StackError)
+    assert "has no table in the schema nowhere. Its schemas: " in str(result.exception)
+    assert not (tmp_path / "my-etl").exists()
 
 
 def test_two_hundred_tables_take_seconds(erp_settings: Settings, models: Path, owner: Run) -> None:
