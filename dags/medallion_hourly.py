@@ -50,7 +50,7 @@ with DAG(
         ),
         "up_to": Param("publish", enum=[*names.GROUPS_UP_TO], description="Stop after this layer."),
         "allow_rejected": Param(
-            False, type="boolean", description="Publish even if too many rows were rejected."
+            False, type="boolean", description="Publish even if too many rows were rejected, or lost a value."
         ),
     },
 ):

@@ -82,7 +82,10 @@ class Settings(BaseSettings):
         description="A task, or a Trino statement of dbt, that takes longer is stopped and retried.",
     )
     max_rejected_share: float = Field(
-        0.05, ge=0, le=1, description="A run stops before publishing if a larger share of rows was rejected."
+        0.05,
+        ge=0,
+        le=1,
+        description="A run stops before publishing if a larger share of rows was rejected, or lost a value.",
     )
     max_rejected_from: int = Field(
         100, ge=1, description="Minimum number of rows of an entity before the rejected share is checked."

@@ -215,10 +215,10 @@ def test_accounts_by_hand(lake: Lake) -> None:
     lake.run("readings", batch=1)
     lake.capture("readings", version(batch=2, **reading("c", 2)), version(batch=2, **reading("a", 0)))
     lake.run("readings", batch=2, published=1)
-    # batch, entity, read, current, deleted, superseded, quarantined, latest, rejected_latest
+    # batch, entity, read, current, deleted, superseded, quarantined, latest, rejected_latest, unparsable_latest
     assert lake.rows("entity_accounts") == [
-        (1, "readings", 10, 1, 2, 3, 4, 5, 4),
-        (2, "readings", 2, 1, 0, 1, 0, 2, 0),
+        (1, "readings", 10, 1, 2, 3, 4, 5, 4, 0),
+        (2, "readings", 2, 1, 0, 1, 0, 2, 0, 0),
     ]
 
 
@@ -439,6 +439,8 @@ def test_names_that_need_quotes_are_merged_and_counted(lake: Lake) -> None:
     assert lake.rows("stg_devices", "_state, `serial no.`, `order`, _flags") == [
         ("current", "three", None, ["unparsable_order"])
     ]
+    # A value that was lost is counted as long as its version decides.
+    assert lake.rows("entity_accounts", "batch, unparsable_latest") == [(1, 0), (2, 0), (3, 1)]
 
 
 def test_a_table_that_was_lost_is_made_again_whole(lake: Lake, spark: SparkSession) -> None:

@@ -42,6 +42,10 @@ ACCOUNTS_COLUMNS = {
     "quarantined": ("bigint", "versions that break a rule"),
     "latest": ("bigint", "keys touched whose deciding version is no delete"),
     "rejected_latest": ("bigint", "those of them whose deciding version breaks a rule"),
+    "unparsable_latest": (
+        "bigint",
+        "those of them whose deciding version lost a value that can't be converted",
+    ),
 }
 
 PROPERTIES = {

@@ -16,6 +16,7 @@ from medallion_spark.conversion import ConversionError, convert, given, spark_ty
 from medallion_spark.entity import CHANGED_AT, GIVEN_PREFIX, Entity
 from medallion_spark.sql import column, quote
 
+UNPARSABLE_PREFIX = "unparsable_"  # of the flags of rows that lost the value of an optional column
 BRONZE_BOOKKEEPING = ("_op", "_hash", "_extracted_at", "_batch")
 # Columns that a select carries along: bookkeeping of bronze, and two that are computed of bronze's columns.
 CARRIED = {CHANGED_AT: CHANGED_AT, "_op": "_op", "_hash": "_hash", "_extracted_at": "_extracted_at"} | {
@@ -27,7 +28,7 @@ ORDER = (CHANGED_AT, "_version_batch", "_is_delete", "_hash")
 IDENTITY = (CHANGED_AT, "_is_delete", "_hash")
 
 # Aggregates over the rows of `resolve_versions`. After `read` four outcomes add up to it, each version counted once;
-# the last two count the keys that the versions touched.
+# the others count the keys that the versions touched.
 ACCOUNTS = {
     "read": "count_if(_is_new)",
     "current": "count_if(_is_new and not _is_rejected and _decides and _state = 'current')",
@@ -37,6 +38,8 @@ ACCOUNTS = {
     "quarantined": "count_if(_is_new and _is_rejected)",
     "latest": "count_if(_decides and _state in ('current', 'rejected'))",
     "rejected_latest": "count_if(_decides and _state = 'rejected')",
+    "unparsable_latest": "count_if(_decides and _state = 'current'"
+    f" and exists(_flags, flag -> startswith(flag, '{UNPARSABLE_PREFIX}')))",
 }
 
 BOOKKEEPING_TYPES = {
@@ -153,7 +156,7 @@ def convert_and_validate(selected: DataFrame, entity: Entity) -> DataFrame:
                 | {rule: is_upsert & ~F.expr(condition) for rule, condition in entity.checks.items()}
             ),
             "_flags": _select_names(
-                {f"unparsable_{name}": _is_unparsable(name) for name in optional}
+                {f"{UNPARSABLE_PREFIX}{name}": _is_unparsable(name) for name in optional}
                 | {name: F.expr(condition) for name, condition in entity.flags.items()}
             ),
         }

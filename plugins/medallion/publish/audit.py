@@ -10,7 +10,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from medallion.engines.iceberg import iterate_tables, load_lake, snapshot_columns
 from medallion.engines.postgres import transaction
-from medallion.names import BUILD_ENTITIES, ENTITY_ACCOUNTS, GOLD, is_gold, lake_table
+from medallion.names import BUILD_ENTITIES, ENTITY_ACCOUNTS, GOLD, SILVER, is_gold, lake_table, staging_table
 from medallion.project.contracts import Staged, gold_tables
 from medallion.project.manifest import build_tasks, entities
 from medallion.publish.consistency import check_consistency
@@ -119,7 +119,11 @@ def unpublished_accounts(catalog: Catalog, run: RunState) -> list[dict[str, Any]
     if not catalog.table_exists(ENTITY_ACCOUNTS):
         return []
     scan = catalog.load_table(ENTITY_ACCOUNTS).scan(row_filter=f"batch > {run.published_batch}")
-    return sorted(scan.to_arrow().to_pylist(), key=lambda row: row["batch"])
+    # Rows of version 0.2 and before do not count lost values.
+    rows = [
+        row | {"unparsable_latest": row.get("unparsable_latest") or 0} for row in scan.to_arrow().to_pylist()
+    ]
+    return sorted(rows, key=lambda row: row["batch"])
 
 
 def records_processed(batch: int, states: list[TableState], accounts: list[dict[str, Any]]) -> dict[str, int]:
@@ -143,23 +147,38 @@ def log_accounts(accounts: list[dict[str, Any]]) -> None:
 
 
 def check_rejected_share(accounts: list[dict[str, Any]], allowed: bool) -> None:
-    """Raise AirflowFailException if the rejected share of an entity exceeds MEDALLION_MAX_REJECTED_SHARE.
+    """Raise AirflowFailException if an entity rejected, or lost values of, more than MEDALLION_MAX_REJECTED_SHARE.
 
+    A row whose value of an optional column can't be converted has lost it: the column is null, and the row flagged.
     `accounts` are ordered by batch. Only the newest of an entity counts: its job has also read the rows of runs
     that did not publish. `allowed`: log a warning instead.
     """
     limit, rows_from = settings().max_rejected_share, settings().max_rejected_from
     # Ignore tables that were removed from the project.
     current = entities()
+    silver = f"{settings().lake_catalog}.{SILVER}"
+    problems = []
     for row in {row["entity"]: row for row in accounts if row["entity"] in current}.values():
-        if row["latest"] < rows_from or row["rejected_latest"] <= limit * row["latest"]:
-            continue
-        message = (
-            f"{row['entity']}: {row['rejected_latest']} of {row['latest']} rows broke a rule, more than {limit:.0%}"
-            f" (MEDALLION_MAX_REJECTED_SHARE). {settings().lake_catalog}.silver.quarantine has them with their rules."
+        table = staging_table(row["entity"])
+        for count, problem, advice in (
+            (row["rejected_latest"], "broke a rule", f"{silver}.quarantine has them with their rules."),
+            (
+                row["unparsable_latest"],
+                "lost a value that its column's data type does not hold",
+                f"{silver}.{table} has null there, and the columns in _flags: declare other data types, or convert the"
+                " values in the select.",
+            ),
+        ):
+            if row["latest"] >= rows_from and count > limit * row["latest"]:
+                problems.append(
+                    f"{row['entity']}: {count} of {row['latest']} rows {problem}, more than {limit:.0%}"
+                    f" (MEDALLION_MAX_REJECTED_SHARE). {advice}"
+                )
+            elif count:
+                log.warning("%s: %d of %d rows %s. %s", row["entity"], count, row["latest"], problem, advice)
+    if problems and not allowed:
+        raise AirflowFailException(
+            "\n".join(problems) + " Fix that, or trigger a run with allow_rejected to let them pass once."
         )
-        if not allowed:
-            raise AirflowFailException(
-                f"{message} Fix the source, or trigger a run with allow_rejected to let them pass once."
-            )
-        log.warning("%s Accepted because of allow_rejected.", message)
+    for problem in problems:
+        log.warning("%s Accepted because of allow_rejected.", problem)

@@ -52,12 +52,13 @@ def record_accounts(cursor: Cursor, accounts: Iterable[dict[str, Any]]) -> None:
         """
         insert into audit.entity_accounts values (
             %(batch)s, %(entity)s, %(read)s, %(current)s, %(deleted)s,
-            %(superseded)s, %(quarantined)s, %(latest)s, %(rejected_latest)s
+            %(superseded)s, %(quarantined)s, %(latest)s, %(rejected_latest)s, %(unparsable_latest)s
         )
         on conflict (batch, entity) do update set
             read = excluded.read, current = excluded.current, deleted = excluded.deleted,
             superseded = excluded.superseded, quarantined = excluded.quarantined,
-            latest = excluded.latest, rejected_latest = excluded.rejected_latest
+            latest = excluded.latest, rejected_latest = excluded.rejected_latest,
+            unparsable_latest = excluded.unparsable_latest
         """,
         accounts,
     )

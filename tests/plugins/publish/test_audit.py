@@ -7,8 +7,9 @@ from medallion.publish.audit import check_rejected_share
 from medallion.settings import settings
 
 
-def account(latest: int, rejected: int, entity: str = "readings") -> dict[str, object]:
-    return {"entity": entity, "latest": latest, "rejected_latest": rejected}
+def account(latest: int, rejected: int, entity: str = "readings", unparsable: int = 0) -> dict[str, object]:
+    counts = {"rejected_latest": rejected, "unparsable_latest": unparsable}
+    return {"entity": entity, "latest": latest, **counts}
 
 
 @pytest.mark.parametrize(("latest", "rejected"), [(100, 5), (99, 99), (0, 0), (1000, 50)])
@@ -19,6 +20,15 @@ def test_share_within_the_limit_or_of_few_rows_passes(latest: int, rejected: int
 def test_share_above_the_limit_stops_the_run_by_its_figures() -> None:
     with pytest.raises(AirflowFailException, match="readings: 6 of 100 rows broke a rule, more than 5%"):
         check_rejected_share([account(10, 0), account(100, 6)], allowed=False)
+
+
+def test_values_that_are_lost_stop_the_run_too_and_few_are_reported(caplog: pytest.LogCaptureFixture) -> None:
+    check_rejected_share([account(100, 0, unparsable=5)], allowed=False)
+    assert "readings: 5 of 100 rows lost a value" in caplog.text
+    with pytest.raises(
+        AirflowFailException, match=r"100 of 100 rows lost a value .*silver\.stg_readings has null"
+    ):
+        check_rejected_share([account(100, 0, unparsable=100)], allowed=False)
 
 
 def test_removed_table_stops_no_run() -> None:
