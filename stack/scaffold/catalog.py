@@ -89,7 +89,7 @@ def reserved_columns(source: Source, relations: Sequence[Relation]) -> set[tuple
     module: Any = MACROS.get_template("source_catalog.sql").module
     catalog = module.source_catalog([(relation.namespace, relation.name) for relation in relations])
     rows = source.query(f"select table_name, name from ({catalog}) as columns where is_reserved")
-    return {*rows}  # type: ignore[arg-type]
+    return {*rows}
 
 
 def similar_tables(source: Source, name: str) -> list[str]:
