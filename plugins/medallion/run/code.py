@@ -49,11 +49,14 @@ def begin_with_code(ti: Any, builds: bool, accepted: bool) -> list[str]:
     outdated = [
         name for name in sorted(current) if builds and pipeline.fingerprints.get(name) != current[name]
     ]
-    if outdated:
-        log.info("Made by other code than the present one: %s. The run rebuilds them.", describe(outdated))
+    published = [name for name in outdated if name in pipeline.published_snapshots]
+    if published:
+        log.info("Made by other code than the present one: %s. The run rebuilds them.", describe(published))
+    if unpublished := [name for name in outdated if name not in published]:
+        log.info("Not published yet: %s. The run builds them whole.", describe(unpublished))
     if not accepted:
         # Tables that were never published are built whole in any case.
-        check_size(sorted({*outdated} & pipeline.published_snapshots.keys() - {*pipeline.outdated}))
+        check_size(sorted({*published} - {*pipeline.outdated}))
     with transaction() as cursor:
         lock_pipeline(cursor, ti)
         record_code(cursor, run_of(ti), code, current, requests=bool({*outdated} - {*pipeline.outdated}))

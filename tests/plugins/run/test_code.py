@@ -77,11 +77,13 @@ def test_same_code_requests_nothing(gold: Query) -> None:
 
 
 def test_before_the_first_publication_everything_is_rebuilt_whatever_its_size(
-    gold: Query, bronze: SqlCatalog, monkeypatch: pytest.MonkeyPatch
+    gold: Query, bronze: SqlCatalog, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A run that failed before may have written tables by other code."""
     set_limit(monkeypatch, 0)
     assert begin(gold) == sorted(table_fingerprints())
+    # A first run says nothing of other code.
+    assert "Not published yet: silver." in caplog.text and "other code" not in caplog.text
 
 
 def test_code_of_an_earlier_version_is_unknown_and_everything_is_rebuilt(
