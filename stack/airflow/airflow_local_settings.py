@@ -1,20 +1,28 @@
-"""Preload dbt and Cosmos in the scheduler, so that the tasks forked from it need not; Airflow imports this at start.
+"""Preload what tasks need in the scheduler, so that the tasks forked from it need not; Airflow imports this at start.
 
-Loading the parsed project once makes dbt build the schemas and serializers of its classes. With the imports, that was
-most of the CPU time of a dbt task.
+Without it most of a task's CPU time goes into importing packages, reading the manifests and loading the parsed project.
 """
 
 import gc
 import importlib
 import os
+import runpy
 import sys
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+ROOT = Path(os.environ["STACK_ROOT"])
+DBT_PROJECT = ROOT / "include" / "dbt"
+ENGINES = ("trino", "spark")
+
+# Modules that tasks import when they run, and those of the scheduler: dbt's adapters look through all of them.
 PRELOAD = (
     "agate",
+    "airflow.executors.local_executor",
+    "airflow.jobs.scheduler_job_runner",
     "airflow.sdk.definitions.decorators",
-    "cosmos.converter",
-    "cosmos.operators.local",
+    "airflow.sdk.execution_time.task_runner",
     "dbt.adapters.spark",
     "dbt.adapters.trino",
     "dbt.cli.main",
@@ -23,27 +31,63 @@ PRELOAD = (
     "dbt.task.run",
     # Cosmos imports it in every dbt task.
     "openlineage.common.provider.dbt.local",
+    "pyiceberg.catalog.sql",
+    "pyiceberg.io.pyarrow",
+    "sqlglot.dialects.spark",
 )
 
 
-def warm_dbt() -> None:
-    """Let dbt load the project for both engines; an error is left for the tasks to report."""
+def load_dags() -> None:
+    """Run the DAG files once; an error is left for the dag-processor and the tasks to report."""
+    for path in sorted((ROOT / "dags").glob("*.py")):
+        with suppress(Exception):
+            runpy.run_path(str(path))
+
+
+def parse_project(engine: str) -> Any:
+    """Return the project as dbt parses it for an engine, or None; an error is left for the tasks to report."""
     from dbt.adapters.factory import reset_adapters
     from dbt.cli.main import dbtRunner
 
-    project = Path(os.environ["STACK_ROOT"], "include", "dbt")
-    for engine in ("trino", "spark"):
-        parsed = Path(os.environ["AIRFLOW_HOME"], "cosmos", engine, "target")
-        dbtRunner().invoke([
-            "--no-version-check", "--quiet", "--log-path", os.environ["STACK_LOG"], "parse", "--target", engine,
-            "--project-dir", str(project), "--profiles-dir", str(project), "--target-path", str(parsed),
-        ])  # fmt: skip
-        reset_adapters()  # type: ignore[no-untyped-call]
+    parsed = Path(os.environ["AIRFLOW_HOME"], "cosmos", engine, "target")
+    result = dbtRunner().invoke([
+        "--no-version-check", "--quiet", "--log-path", os.environ["STACK_LOG"], "parse", "--target", engine,
+        "--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT), "--target-path", str(parsed),
+    ])  # fmt: skip
+    reset_adapters()  # type: ignore[no-untyped-call]
+    return result.result if result.success else None
 
 
-if "scheduler" in sys.argv:
+def reuse_project(projects: dict[str, Any], code: str) -> None:
+    """Let dbt go on from the parsed projects while the digest of their files is `code`, instead of loading them."""
+    import dbt.cli.main
+
+    from medallion.project.fingerprint import dbt_code
+
+    class Runner(dbt.cli.main.dbtRunner):
+        def invoke(self, args: list[str], **options: Any) -> dbt.cli.main.dbtRunnerResult:
+            """Run a command of dbt."""
+            if dbt_code() == code:
+                self.manifest = projects[args[args.index("--target") + 1]]
+            return super().invoke(args, **options)
+
+    dbt.cli.main.dbtRunner = Runner  # type: ignore[misc]
+
+
+def preload_scheduler() -> None:
+    """Load what tasks use."""
+    from medallion.project.fingerprint import dbt_code
+
     for name in PRELOAD:
         importlib.import_module(name)
-    warm_dbt()
-    # Keep shared pages shared: the garbage collector of a forked task then ignores them.
+    # Read the digest first: files that change while dbt parses them then count as changed.
+    code = dbt_code()
+    reuse_project({engine: parse_project(engine) for engine in ENGINES}, code)
+
+
+if {"scheduler", "dag-processor"} & {*sys.argv}:
+    load_dags()
+    if "scheduler" in sys.argv:
+        preload_scheduler()
+    # Keep shared pages shared: the garbage collector of a forked process then ignores them.
     gc.freeze()

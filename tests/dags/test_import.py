@@ -58,9 +58,5 @@ def test_error_of_a_missing_manifest_names_the_command_that_builds_it(
     from medallion.project import manifest
 
     monkeypatch.setattr(manifest, "MANIFESTS", tmp_path)
-    manifest.manifest.cache_clear()
-    try:
-        with pytest.raises(manifest.ManifestError, match=r"manifest\.json is missing: .*`make manifest`"):
-            manifest.manifest()
-    finally:
-        manifest.manifest.cache_clear()
+    with pytest.raises(manifest.ManifestError, match=r"manifest\.json is missing: .*`make manifest`"):
+        manifest.manifest()

@@ -18,7 +18,6 @@ from medallion.engines.postgres import quote, transaction
 from medallion.names import GOLD, LAYERS, lake_table
 from medallion.project import manifest
 from medallion.project.contracts import gold_tables
-from medallion.project.declarations import declarations
 from medallion.project.fingerprint import table_fingerprints
 from medallion.run import lease
 from medallion.run.attempts import attempt_of
@@ -50,34 +49,22 @@ def fixture_project(request: pytest.FixtureRequest) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(manifest, "MANIFESTS", folder)
         patch.setattr(dbt, "MANIFESTS", folder)
-        forget_manifest()
         yield folder
-    forget_manifest()
-
-
-def forget_manifest() -> None:
-    """Clear what was read from a manifest."""
-    manifest.manifest.cache_clear()
-    declarations.cache_clear()
-    gold_tables.cache_clear()
 
 
 Models = Callable[..., None]
 
 
 @pytest.fixture
-def declare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Models]:
+def declare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Models:
     """Let the package read a manifest that the test writes."""
 
     def write(content: dict[str, Any], engine: str = "trino") -> None:
         (tmp_path / engine).mkdir(exist_ok=True)
         (tmp_path / engine / "manifest.json").write_text(json.dumps(content))
-        forget_manifest()
 
     monkeypatch.setattr(manifest, "MANIFESTS", tmp_path)
-    forget_manifest()
-    yield write
-    forget_manifest()
+    return write
 
 
 def connection(server: Server, database: str, login: str = "postgres") -> str:

@@ -8,7 +8,6 @@ end by themselves: the server closes the session of a broken connection and canc
 import os
 import re
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -72,7 +71,8 @@ def end_spark_drivers(name: str | None) -> None:
         process
         for process in psutil.process_iter(["cmdline", "environ"])
         if (words := process.info["cmdline"])
-        and any(Path(word).parent == SPARK_JOBS for word in words)
+        # This looks at every word of every process on the machine, in each task: a Path would be slow.
+        and any(os.path.dirname(word) == str(SPARK_JOBS) for word in words)
         and any(word == name if name else re.fullmatch(ANY_TAG, word) for word in words)
         # The environment of another user's process cannot be read; count it as ours.
         and (process.info["environ"] or os.environ).get("AIRFLOW_HOME") == os.environ.get("AIRFLOW_HOME")

@@ -4,11 +4,10 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, TypedDict
 
 from medallion.names import GOLD
-from medallion.project.manifest import ManifestError, model_nodes
+from medallion.project.manifest import ManifestError, cached_per_manifest, model_nodes
 
 # Types that a contract may use: Trino's name, and the name that PostgreSQL's `format_type` gives.
 POSTGRES_TYPES = {
@@ -76,7 +75,7 @@ class GoldTable:
         return {name: postgres_type(data_type) for name, data_type in self.contract.items()}
 
 
-@cache
+@cached_per_manifest("trino")
 def gold_tables() -> list[GoldTable]:
     """Return the contracts of the gold layer.
 

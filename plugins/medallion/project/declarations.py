@@ -14,7 +14,13 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from medallion.names import BRONZE, STAGING_PREFIX
-from medallion.project.manifest import SPARK_MATERIALIZATION, ManifestError, manifest, table_of
+from medallion.project.manifest import (
+    SPARK_MATERIALIZATION,
+    ManifestError,
+    cached_per_manifest,
+    manifest,
+    table_of,
+)
 
 if TYPE_CHECKING:
     from sqlglot.expressions import Expr, Select
@@ -105,7 +111,7 @@ def columns_read() -> dict[str, set[str]]:
     return {name: {*declaration.reads} for name, declaration in declarations().items()}
 
 
-@cache
+@cached_per_manifest("spark")
 def declarations() -> dict[str, Declaration]:
     """Return the declarations of silver staging, by bronze model.
 

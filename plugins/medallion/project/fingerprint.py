@@ -57,7 +57,7 @@ def table_fingerprints() -> dict[str, str]:
             f"The files of {DBT_PROJECT} changed after the manifest was built from them: build it again with"
             " `make manifest`. Nothing was written."
         )
-    return fingerprints(project.read_manifest(), spark_code())
+    return fingerprints(project.manifest(), spark_code())
 
 
 def fingerprints(manifest: Mapping[str, Any], entity_code: str) -> dict[str, str]:

@@ -1,17 +1,19 @@
 """The dbt project as dbt parsed it beforehand: models, entities, and the source tables that they need."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache
-from typing import Any
+from functools import lru_cache, wraps
+from pathlib import Path
+from typing import Any, TypeVar
 
 from medallion.names import BRONZE, GOLD, SILVER, STAGING_PREFIX, Group, lake_table, task_id
 from medallion.settings import DBT_PROJECT
 
 MANIFESTS = DBT_PROJECT / "target"
 SPARK_MATERIALIZATION = "spark_job"  # of the models that the Spark job builds
+Result = TypeVar("Result")
 
 
 class ManifestError(Exception):
@@ -46,19 +48,36 @@ class SourceTable:
     capture: Capture = Capture.WINDOW
 
 
-@cache
 def manifest(engine: str = "trino") -> dict[str, Any]:
-    """Return dbt's manifest for an engine, as this process first read it. Raises ManifestError if it was not built."""
-    return read_manifest(engine)
+    """Return dbt's manifest for an engine. Raises ManifestError if it was not built."""
+    return _read(*_version(engine))
 
 
-def read_manifest(engine: str = "trino") -> dict[str, Any]:
-    """Read dbt's manifest for an engine from its file. Raises ManifestError if it was not built."""
+def cached_per_manifest(engine: str) -> Callable[[Callable[[], Result]], Callable[[], Result]]:
+    """Cache the result of a function that reads an engine's manifest, until the manifest is built again.
+
+    Tasks are forked from a scheduler that has read the manifest already, and that outlives deployments.
+    """
+
+    def decorate(read: Callable[[], Result]) -> Callable[[], Result]:
+        cached = lru_cache(maxsize=1)(lambda version: read())
+        return wraps(read)(lambda: cached(_version(engine)))
+
+    return decorate
+
+
+def _version(engine: str) -> tuple[Path, int, int]:
     path = MANIFESTS / engine / "manifest.json"
     try:
-        return dict(json.loads(path.read_bytes()))
+        stat = path.stat()
     except FileNotFoundError:
         raise ManifestError(f"{path} is missing: build it with `make manifest`") from None
+    return path, stat.st_mtime_ns, stat.st_size
+
+
+@lru_cache(maxsize=2)
+def _read(path: Path, mtime: int, size: int) -> dict[str, Any]:
+    return dict(json.loads(path.read_bytes()))
 
 
 def model_nodes() -> Iterator[dict[str, Any]]:

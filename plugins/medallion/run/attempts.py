@@ -65,6 +65,5 @@ def _close(ti: Any, status: str, error: Any = None) -> None:
         return
     with transaction() as cursor:
         close_attempt_row(cursor, attempt_of(ti), status, str(error) if error else None)
-    with transaction() as cursor:
         record_test_results(cursor, attempt_of(ti), collected_results())
     forget_results()

@@ -1,5 +1,6 @@
 """How Cosmos renders and runs the dbt project, on both engines."""
 
+import logging
 import re
 import sys
 from pathlib import Path
@@ -32,6 +33,10 @@ from medallion.tasks.assets import table_asset
 from medallion.tasks.hooks import claim_for_dbt
 
 Engine = Literal["trino", "spark"]
+
+# Cosmos logs nine lines whenever it reads a group of models, and every task does so.
+for _name in ("cosmos.converter", "cosmos.dbt.graph", "cosmos.dbt.project"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
 
 # Templates; `tag` marks the statements of a task, so that a later attempt can end them.
 ENVIRONMENT: dict[str, dict[str, str]] = {

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from medallion.names import Group
-from medallion.project import contracts, declarations, fingerprint, manifest
+from medallion.project import fingerprint, manifest
 from medallion.run.code import CodeChangedError, RebuildError
 from medallion.run.state import claim_run
 from medallion.run.window import RunKind, Window
@@ -33,13 +33,6 @@ NEW_RULES = {
 }
 
 
-def forget_manifest() -> None:
-    """Clear what was read from a manifest."""
-    manifest.manifest.cache_clear()
-    contracts.gold_tables.cache_clear()
-    declarations.declarations.cache_clear()
-
-
 @contextmanager
 def deploy(pipeline: InProcessPipeline, folder: Path) -> Iterator[None]:
     """Copy the project with other rules, and let the pipeline use the copy."""
@@ -59,12 +52,10 @@ def deploy(pipeline: InProcessPipeline, folder: Path) -> Iterator[None]:
         pipeline.dbt.manifest("trino")
         pipeline.dbt.invoke("spark", *PARSE["spark"])
         patch.setattr(pipeline, "spark", pipeline.start_spark(folder / "spark_jobs"))
-        forget_manifest()
         try:
             yield
         finally:
             pipeline.close()
-    forget_manifest()
 
 
 def read_rules(stack: Stack) -> tuple[set[str], set[str]]:

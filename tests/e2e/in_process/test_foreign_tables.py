@@ -68,17 +68,9 @@ class ForeignTables:
     @staticmethod
     def read_declarations(manifests: Path) -> dict[str, Declaration]:
         """Return the declarations of the manifests in a folder."""
-
-        def clear() -> None:
-            manifest.manifest.cache_clear()
-            module.declarations.cache_clear()
-
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(manifest, "MANIFESTS", manifests)
-            clear()
-            declared = module.declarations()
-        clear()
-        return declared
+            return module.declarations()
 
     def run(self, kind: str) -> None:
         """Capture and build all tables as a run of this kind does."""

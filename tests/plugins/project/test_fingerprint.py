@@ -9,7 +9,7 @@ import pytest
 
 from medallion.project import fingerprint
 from medallion.project.fingerprint import dbt_code, fingerprints, project_code, table_fingerprints
-from medallion.project.manifest import ManifestError, read_manifest
+from medallion.project.manifest import ManifestError, manifest
 
 Change = Callable[[dict[str, Any]], object]
 DAY, MONTH, SITE = "gold.readings_by_day", "gold.readings_by_device_month", "gold.devices_by_site"
@@ -19,7 +19,7 @@ ABOVE_READINGS = {FACTS, DAY, MONTH}
 
 def changed(change: Change, entity_code: str = "a") -> set[str]:
     """Return the tables whose fingerprint a change of the manifest changes."""
-    project = read_manifest()
+    project = manifest()
     before = fingerprints(project, "a")
     after = deepcopy(project)
     change(after)
@@ -50,7 +50,7 @@ def add_model(project: dict[str, Any]) -> None:
 
 
 def test_tables_of_silver_and_gold_have_one() -> None:
-    assert fingerprints(read_manifest(), "a").keys() == {READINGS, DEVICES, FACTS, DAY, MONTH, SITE}
+    assert fingerprints(manifest(), "a").keys() == {READINGS, DEVICES, FACTS, DAY, MONTH, SITE}
 
 
 @pytest.mark.parametrize(
