@@ -14,7 +14,7 @@ from medallion.names import BUILD_ENTITIES, ENTITY_ACCOUNTS, GOLD, SILVER, is_go
 from medallion.project.contracts import Staged, gold_tables
 from medallion.project.manifest import build_tasks, entities
 from medallion.publish.consistency import check_consistency
-from medallion.publish.shapes import published_tables
+from medallion.publish.shapes import tables_in_shape
 from medallion.run.attempts import run_of
 from medallion.run.state import RunState, claim_run
 from medallion.settings import settings
@@ -51,13 +51,8 @@ def audit_run(ti: Any, params: dict[str, Any]) -> Audited:
         record_snapshots(cursor, run.batch, states)
         record_accounts(cursor, accounts)
         record_processed(cursor, run_of(ti), records_processed(run.batch, states, accounts))
-        present = published_tables(cursor)
-    models = {lake_table(GOLD, table.name): table for table in gold_tables()}
-    unchanged = {
-        name
-        for name, table in models.items()
-        if table.name in present and present[table.name].has_shape_of(table)
-    }
+        unchanged = {lake_table(GOLD, name) for name in tables_in_shape(cursor)}
+    models = {lake_table(GOLD, table.name) for table in gold_tables()}
     # A gold table whose model left the project is not part of the publication.
     states = [state for state in states if state.table_name in models or not is_gold(state.table_name)]
     log_accounts(accounts)

@@ -6,7 +6,7 @@ from typing import Any
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from medallion.engines.postgres import transaction
-from medallion.names import ROLLBACK_DAG, Group, task_id
+from medallion.names import ROLLBACK_DAG, Group, Role, place_of, task_id
 from medallion.publish.audit import Audited
 from medallion.publish.tables import (
     apply_staged_rows,
@@ -19,22 +19,27 @@ from medallion.run.attempts import run_of
 from medallion.run.history import load_history
 from medallion.run.lease import lock_pipeline
 from medallion.run.state import claim_run
-from medallion.store.attempts import record_processed
+from medallion.store.attempts import record_processed, tasks_attempted_above
 from medallion.store.pipeline import publication_batch, record_publication
 from medallion.store.runs import read_run
 
 log = logging.getLogger(__name__)
 
 
-def publish(ti: Any, audited: Audited) -> dict[str, int]:
+def has_written(attempted: set[str]) -> bool:
+    """Return whether one of the attempted tasks may have written to the lake, or failed a test of it."""
+    return any(task != Group.PUBLISH and place_of(task).role is not Role.WATCH for task in attempted)
+
+
+def publish(ti: Any, audited: Audited | None) -> dict[str, int]:
     """Apply the rows that the run staged to the gold tables; return each table's number of rows.
 
-    `audited` is the result of `audit_run`. Skips if a later batch is published already, as that publication holds
-    this run's rows too, and while publishing is held by a roll-back. Raises AirflowFailException if another
-    publication came between audit and publishing.
+    `audited` is the result of `audit_run`, which counts unless `begin` found nothing to audit: then only the batch and
+    the watermark move. Skips if a later batch is published already, as that publication holds this run's rows too, and
+    while publishing is held by a roll-back. Raises AirflowFailException if another publication came between audit and
+    publishing, or if something was written since `begin` found nothing.
     """
     claim_run(ti)
-    batch = audited["batch"]
     with transaction() as cursor:
         pipeline = lock_pipeline(cursor, ti)
         if pipeline.held_by:
@@ -42,27 +47,44 @@ def publish(ti: Any, audited: Audited) -> dict[str, int]:
                 f"Publishing is held since gold was rolled back by {pipeline.held_by}. Resume it by a run of"
                 f" {ROLLBACK_DAG} without `to_batch` (make resume); the next run then publishes everything since."
             )
-        published = publication_batch(cursor)
+        published, history = publication_batch(cursor), load_history(cursor, ti)
+        attempt = history.attempts.get(Group.AUDIT)
+        if attempt and attempt.status == "skipped":
+            # Airflow may still have the result of an earlier attempt.
+            audited = None
+            assert attempt.batch is not None  # noqa: S101, `begin` has recorded it while it held the lease
+            batch = attempt.batch
+        elif audited:
+            batch = audited["batch"]
+        else:
+            raise AirflowFailException(
+                f"The run was not audited: clear its task `{Group.AUDIT}` with all downstream"
+            )
         if batch == published:
             log.info("An earlier attempt has published this run.")
             return count_published_rows(cursor)
         if batch < published:
             raise AirflowSkipException(f"Batch {published} is published already, {batch} is older.")
-        if published != audited["base_publication"]:
+        if audited and published != audited["base_publication"]:
             raise AirflowFailException(
                 f"Batch {published} was published after this run was audited:"
                 f" clear its task `{Group.AUDIT}` with all downstream"
             )
-        staged = count_staged_rows(cursor, audited["staging"])
+        if not audited and has_written(tasks_attempted_above(cursor, pipeline.published_batch)):
+            raise AirflowFailException(
+                "Tasks have run since this run began and found nothing to do: clear it from `begin`"
+            )
         run = run_of(ti)
-        record_processed(cursor, run, {task_id(Group.STAGE, name): count for name, count in staged.items()})
         record = read_run(cursor, run)
         if not record:
             raise AirflowFailException(
                 "The run has no window, because `begin` was marked as done by hand: clear it with all downstream"
             )
-        history = load_history(cursor, ti)
-        apply_staged_rows(cursor, audited)
+        if audited:
+            staged = count_staged_rows(cursor, audited["staging"])
+            counts = {task_id(Group.STAGE, name): count for name, count in staged.items()}
+            record_processed(cursor, run, counts)
+            apply_staged_rows(cursor, audited)
         drop_left_tables(cursor)
         record_publication(
             cursor,
@@ -71,7 +93,7 @@ def publish(ti: Any, audited: Audited) -> dict[str, int]:
             read_batch=history.batch_read_by_all(),
             window=(record.window_start, record.window_end),
             covers_window=history.bronze_covers_window(record.resolved_at),
-            snapshots=audited["snapshots"],
+            snapshots=audited["snapshots"] if audited else pipeline.published_snapshots,
             fingerprints=record.fingerprints,
         )
         drop_staging(cursor)

@@ -6,7 +6,7 @@ from psycopg import DataError, sql
 
 from medallion.engines.postgres import Cursor, quote
 from medallion.names import GOLD_SCHEMA
-from medallion.project.contracts import GoldTable
+from medallion.project.contracts import GoldTable, gold_tables
 
 MARK = "medallion: "  # begins each comment by which a table or column is marked as left behind
 HASHED_TYPES = (
@@ -106,6 +106,16 @@ def published_tables(cursor: Cursor) -> dict[str, PublishedTable]:
     return {
         row.relname: PublishedTable(row.columns, set(row.key), row.is_own, row.comment, row.comments)
         for row in cursor.fetchall()
+    }
+
+
+def tables_in_shape(cursor: Cursor) -> set[str]:
+    """Return the gold tables that are published in the shape of their contracts."""
+    present = published_tables(cursor)
+    return {
+        table.name
+        for table in gold_tables()
+        if table.name in present and present[table.name].has_shape_of(table)
     }
 
 

@@ -3,6 +3,7 @@
 It also records the code that the run begins with.
 """
 
+import logging
 from typing import Any, cast
 
 from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
@@ -11,12 +12,15 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundExceptio
 
 from medallion.engines.postgres import transaction
 from medallion.names import BRONZE, FRESHNESS, GROUPS_UP_TO, Group, group_of, lake_table, task_id
-from medallion.project.manifest import ManifestError, source_tables
+from medallion.project.contracts import gold_tables
+from medallion.project.manifest import ManifestError, entities, source_tables
+from medallion.publish.publish import has_written
+from medallion.publish.shapes import tables_in_shape
 from medallion.run.attempts import run_of
 from medallion.run.code import begin_with_code
 from medallion.run.cursors import CursorError, check_cursors
 from medallion.run.lease import ask_lease, hold_lease, release
-from medallion.run.pending import tables_without_work
+from medallion.run.pending import tables_with_new_rows, tables_without_work
 from medallion.run.source import SourceContractError, changed_models, check_source, read_clock
 from medallion.run.state import RunState, claim_run
 from medallion.run.window import RunKind, Window, WindowError, resolve_window, window_from_params
@@ -25,6 +29,8 @@ from medallion.store.attempts import record_skipped, tasks_attempted_above
 from medallion.store.migrations import upgrade_store
 from medallion.store.pipeline import is_everything_published, request_rebuild, set_first_watermark
 from medallion.store.runs import RunRecord, record_run
+
+log = logging.getLogger(__name__)
 
 NO_REBUILD = "none"
 
@@ -64,7 +70,7 @@ class BeginRunOperator(BaseOperator):
                 kept = ()
         skipped = tasks_to_skip(ti.task.dag.task_ids, kind, kept)
         if kind.reads_source and kind is not RunKind.RECONCILE and kept:
-            skipped += skip_idle_tables(ti)
+            skipped += skip_idle_tasks(ti, publishes=Group.PUBLISH in kept)
         if skipped:
             raise DownstreamTasksSkipped(tasks=skipped)  # type: ignore[no-untyped-call]
 
@@ -157,17 +163,19 @@ def tasks_to_skip(task_ids: list[str], kind: RunKind, kept: tuple[Group, ...]) -
     ]
 
 
-def skip_idle_tables(ti: Any) -> list[str]:
-    """Return the bronze tasks without work in the run of `ti`, and record them as skipped.
+def skip_idle_tasks(ti: Any, publishes: bool = True) -> list[str]:
+    """Return the tasks without work in the run of `ti`, and record them as skipped.
 
-    A table is skipped if the source has no row for it in the window and nothing has written it since it was published,
-    not even a killed attempt, whose statement may have committed later. Rows that are committed late fall into the next
-    run's lookback; unpublished rows must be tested again.
+    A bronze table is skipped if the source has no row for it in the window and nothing has written it since it was
+    published, not even a killed attempt, whose statement may have committed later. Rows that are committed late fall
+    into the next run's lookback; unpublished rows must be tested again. If all tables are skipped and everything
+    in the lake is published, a run that `publishes` needs no task between `begin` and `publish`, which moves the
+    watermark.
     """
     run = claim_run(ti)
     with transaction() as cursor:
-        busy = tasks_attempted_above(cursor, run.published_batch)
-    busy |= {task_id(Group.BRONZE, model) for model in models_changed_in_window(run)}
+        attempted = tasks_attempted_above(cursor, run.published_batch)
+    busy = attempted | {task_id(Group.BRONZE, model) for model in models_changed_in_window(run)}
     bronze_tasks = {
         lake_table(BRONZE, table.model): task_id(Group.BRONZE, table.model) for table in source_tables()
     }
@@ -176,9 +184,24 @@ def skip_idle_tables(ti: Any) -> list[str]:
     ]
     # This comes last, and only for the candidates: it imports pyiceberg and reads metadata.
     idle = [bronze_tasks[table] for table in tables_without_work(run, candidates)]
+    if publishes and idle and len(idle) == len(bronze_tasks) and is_lake_published(run, attempted):
+        log.info("Nothing has changed since the last publication: the run only moves the watermark.")
+        idle = [task for task in ti.task.dag.task_ids if group_of(task) in {*Group} - {Group.PUBLISH}]
     with transaction() as cursor:
         record_skipped(cursor, run_of(ti), idle)
     return idle
+
+
+def is_lake_published(run: RunState, attempted: set[str]) -> bool:
+    """Return whether the last publication is what the lake holds, and whether gold has the shapes of its contracts.
+
+    `attempted`: the tasks that were attempted since.
+    """
+    if has_written(attempted):
+        return False
+    with transaction() as cursor:
+        present = tables_in_shape(cursor)
+    return present == {table.name for table in gold_tables()} and not tables_with_new_rows(run, entities())
 
 
 def models_changed_in_window(run: RunState) -> set[str]:

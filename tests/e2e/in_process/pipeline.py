@@ -35,7 +35,7 @@ from medallion.run.window import RunKind, Window
 from medallion.settings import SPARK_JOBS, SQL, TRINO_CONNECTION
 from medallion.store.migrations import upgrade_store
 from medallion.store.pipeline import read_pipeline, request_rebuild
-from medallion.tasks.begin import record_window, skip_idle_tables
+from medallion.tasks.begin import record_window, skip_idle_tasks
 from medallion.tasks.stage import STATEMENTS, staging_statement
 from stack.settings import ROOT
 from support.dbt_runner import Dbt
@@ -121,7 +121,7 @@ class InProcessPipeline:
     ) -> None:
         """Do a run, or only `tasks` of it: its first tasks, as if it was killed after them, or cleared tasks.
 
-        The first attempt of a run that is no reconciliation skips bronze tables without work.
+        The first attempt of a run that is no reconciliation skips tasks without work.
 
         Raises AssertionError if a task fails, AirflowFailException if the run cannot publish what it audited.
         """
@@ -136,8 +136,8 @@ class InProcessPipeline:
         record_window(ti, kind, window, window)
         begin_with_code(ti, builds=kind is not RunKind.RECONCILE, accepted=rebuild != "none")
         takes_all_tables = ti.try_number > 1 or kind is RunKind.RECONCILE
-        skipped = [] if takes_all_tables else skip_idle_tables(ti)
-        remaining = [task for task in chosen if task not in skipped]
+        skipped = [] if takes_all_tables else skip_idle_tasks(ti)
+        remaining = [task for task in chosen if not {task, group_of(task)} & {*skipped}]
         for group, tasks_of_group in itertools.groupby(remaining, group_of):
             if group in SKIPPED_WITH_STAGING and self.idle.get(run_id) == entity_halves().keys():
                 continue
@@ -160,7 +160,7 @@ class InProcessPipeline:
                 self.stage(ti, names)
             case Group.PUBLISH:
                 with suppress(AirflowSkipException):  # a later run has published these rows
-                    publish.publish(ti, self.audits[ti.run_id])
+                    publish.publish(ti, self.audits.get(ti.run_id))
 
     @contextmanager
     def record_attempts(self, ti: Task, task_ids: Sequence[str]) -> Iterator[None]:

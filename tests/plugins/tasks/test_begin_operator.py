@@ -1,5 +1,6 @@
 """The first task as a whole, between a real source and a real gold database."""
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -18,14 +19,18 @@ from airflow.utils.types import DagRunType
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import Table
 
-from medallion.engines.postgres import transaction
+from medallion.engines.postgres import quote, transaction
+from medallion.project.contracts import gold_tables
+from medallion.project.declarations import declarations
+from medallion.project.manifest import model_tables
+from medallion.publish.publish import publish
 from medallion.run.history import load_history
 from medallion.run.lease import try_lease
 from medallion.settings import settings
 from medallion.tasks.begin import BeginRunOperator
 from support.task_instance import HOURLY, Task, dag_of
 
-from ..conftest import Query, record_present_code
+from ..conftest import Query, record_present_code, record_success
 
 HOUR = timedelta(hours=1)
 Begin = Callable[..., dict[str, Any]]
@@ -266,6 +271,99 @@ def test_table_that_its_task_has_to_look_at_is_not_skipped(
     with pytest.raises(DownstreamTasksSkipped) as skipped:
         begin(**params)
     assert list(skipped.value.tasks) == ["freshness"]
+
+
+def columns_of(table: str) -> dict[str, pa.DataType]:
+    """Return the columns of a table of silver staging, as it is declared; others have what silver reads of devices."""
+    if not table.startswith("silver.stg_"):
+        return {"device_id": pa.string(), "site": pa.string()}
+    types = {"text": pa.string(), "timestamp": pa.timestamp("us"), "decimal(18,2)": pa.decimal128(18, 2)}
+    declared = declarations()[table.removeprefix("silver.stg_")].columns
+    return {column: types[data_type] for column, data_type in declared.items()}
+
+
+@pytest.fixture
+def all_published(gold: Query, begin: Begin, captured: Table) -> Table:
+    """The whole lake as published under batch 5, and the gold tables of BI."""
+    for name in model_tables() - {"bronze.readings"}:
+        table = captured.catalog.create_table(
+            name, pa.schema([*columns_of(name).items(), ("_batch", pa.int64())])
+        )
+        table.append(pa.table({"_batch": [5]}))
+    snapshots = {
+        name: captured.catalog.load_table(name).metadata.current_snapshot_id for name in model_tables()
+    }
+    gold("update audit.pipeline set published_snapshots = %s", (json.dumps(snapshots),))
+    for table in gold_tables():
+        columns = ", ".join(f"{quote(name)} {kind}" for name, kind in table.columns.items())
+        gold(f"create table gold.{table.name} ({columns})")
+        gold(
+            f"create unique index {table.name}_key on gold.{table.name} ({', '.join(map(quote, table.key))})"
+        )
+    return captured
+
+
+def test_run_without_any_change_has_nothing_to_do_but_to_publish(
+    gold: Query, begin: Begin, all_published: Table
+) -> None:
+    with pytest.raises(DownstreamTasksSkipped) as skipped:
+        begin(**NO_ROW)
+    assert {*HOURLY.task_ids} - {*skipped.value.tasks} == {"begin", "publish", "end"}
+    publish(Task("a", "publish"), None)
+    assert gold("select batch, run_id from gold.publication") == [(6, "a")]
+    [(published, snapshots)] = gold("select published_batch, published_snapshots from audit.pipeline")
+    assert published == 6 and snapshots.keys() == model_tables()
+
+
+def written_by_maintenance(gold: Query, table: Table) -> None:
+    gold("update audit.data_pipeline_runs set batch = 6, task_id = 'compact', role = 'maintain'")
+
+
+def to_be_rebuilt(gold: Query, table: Table) -> None:
+    gold("update audit.pipeline set outdated = '{gold.readings_by_day}'")
+
+
+def lost_by_bi(gold: Query, table: Table) -> None:
+    gold("drop table gold.readings_by_day")
+
+
+def altered_in_bi(gold: Query, table: Table) -> None:
+    gold("alter table gold.readings_by_day add column more text")
+
+
+def mart_is_gone(gold: Query, table: Table) -> None:
+    table.catalog.drop_table("silver.fact_readings")
+
+
+@pytest.mark.parametrize(
+    "state", [written_by_maintenance, to_be_rebuilt, lost_by_bi, altered_in_bi, mart_is_gone]
+)
+def test_run_without_new_rows_audits_whatever_else_has_changed(
+    gold: Query, begin: Begin, all_published: Table, state: Callable[[Query, Table], None]
+) -> None:
+    state(gold, all_published)
+    with pytest.raises(DownstreamTasksSkipped) as skipped:
+        begin(**NO_ROW)
+    assert {*skipped.value.tasks} == {"freshness", "bronze.readings", "bronze.devices"}
+
+
+def test_run_that_stops_before_it_publishes_skips_only_idle_tables(
+    begin: Begin, all_published: Table
+) -> None:
+    with pytest.raises(DownstreamTasksSkipped) as skipped:
+        begin(up_to="gold", **NO_ROW)
+    assert "silver_staging.spark" not in skipped.value.tasks
+
+
+def test_tables_written_after_the_run_began_are_not_passed_over(
+    gold: Query, begin: Begin, all_published: Table
+) -> None:
+    with pytest.raises(DownstreamTasksSkipped):
+        begin(**NO_ROW)
+    record_success(Task("a", "bronze.readings", try_number=2))
+    with pytest.raises(AirflowFailException, match="clear it from `begin`"):
+        publish(Task("a", "publish"), None)
+    assert gold("select count(*) from gold.publication") == [(0,)]
 
 
 def test_skip_is_recorded_again_if_the_run_is_cleared(gold: Query, begin: Begin, captured: Table) -> None:
