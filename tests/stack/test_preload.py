@@ -1,4 +1,4 @@
-"""What the scheduler preloads, seen from the processes that it forks: nothing is left to load, deployments count."""
+"""Modules and projects that the scheduler preloads, seen from its forked processes: nothing is left to load."""
 
 import json
 import os

@@ -53,7 +53,7 @@ def begin_with_code(ti: Any, builds: bool, accepted: bool) -> list[str]:
     if published:
         log.info("Made by other code than the present one: %s. The run rebuilds them.", describe(published))
     if unpublished := [name for name in outdated if name not in published]:
-        log.info("Not published yet: %s. The run builds them whole.", describe(unpublished))
+        log.info("These tables are not published yet: %s. The run builds them whole.", describe(unpublished))
     if not accepted:
         # Tables that were never published are built whole in any case.
         check_size(sorted({*published} - {*pipeline.outdated}))

@@ -83,7 +83,7 @@ def test_before_the_first_publication_everything_is_rebuilt_whatever_its_size(
     set_limit(monkeypatch, 0)
     assert begin(gold) == sorted(table_fingerprints())
     # A first run says nothing of other code.
-    assert "Not published yet: silver." in caplog.text and "other code" not in caplog.text
+    assert "are not published yet: silver." in caplog.text and "other code" not in caplog.text
 
 
 def test_code_of_an_earlier_version_is_unknown_and_everything_is_rebuilt(
