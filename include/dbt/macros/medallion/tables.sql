@@ -9,15 +9,16 @@
 
 {% macro ensure_table(columns) -%}
     {% do require_run() %}
-    {#- dbt requires a statement named `main` of every model. If nothing is extracted, this is the only one. -#}
-    {% call statement('main') %}{{ create_iceberg_table(columns) }}{% endcall %}
-    {%- set data_types = {} -%}
-    {%- for column in adapter.get_columns_in_relation(this) -%}
-        {%- do data_types.update({column.name: column.data_type}) -%}
-    {%- endfor -%}
+    {%- set data_types = lake_columns() -%}
+    {%- set is_new = not data_types -%}
+    {%- if is_new -%}
+        {% do create_table(columns) %}
+    {%- endif -%}
     {% for column in columns if column.name not in data_types %}
-        {{ log(this ~ ': adds the new column ' ~ column.name, info=true) }}
-        {% call statement('add_column') %}alter table {{ this }} add column {{ column_definition(column) }}{% endcall %}
+        {%- if not is_new -%}
+            {{ log(this ~ ': adds the new column ' ~ column.name, info=true) }}
+            {% call statement('add_column') %}alter table {{ this }} add column {{ column_definition(column) }}{% endcall %}
+        {%- endif -%}
         {%- do data_types.update({column.name: column.data_type}) -%}
     {% endfor %}
     {{ return(data_types) }}
@@ -27,11 +28,14 @@
     {{ quote_identifier(column.name) }} {{ column.data_type }} comment {{ text_literal(column.description | trim) }}
 {%- endmacro %}
 
-{% macro create_iceberg_table(columns) -%}
-    create table if not exists {{ this }} (
-        {% for column in columns %}{{ column_definition(column) }}{{ ',\n        ' if not loop.last }}{% endfor %}
-    )
-    {{ table_properties() }}
+{% macro create_table(columns) -%}
+    {% do adapter.create_schema(this) %}
+    {% call statement('create') %}
+        create table if not exists {{ this }} (
+            {% for column in columns %}{{ column_definition(column) }}{{ ',\n            ' if not loop.last }}{% endfor %}
+        )
+        {{ table_properties() }}
+    {% endcall %}
 {%- endmacro %}
 
 {#- A single commit, after which the snapshots of the earlier table can still be read. -#}

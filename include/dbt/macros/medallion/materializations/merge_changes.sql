@@ -25,7 +25,7 @@
         {% endfor -%}
     {%- else -%}
         {%- if not lake_columns() -%}
-            {% call statement('create') %}{{ create_iceberg_table(columns) }}{% endcall %}
+            {% do create_table(columns) %}
         {%- endif -%}
         {% call statement('main') %}
             {{ merge_into(columns, with_vanished_keys(columns, rows) if is_plain() else rows) }}
