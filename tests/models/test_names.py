@@ -62,6 +62,11 @@ def readings(id_type: str = "integer", **changes: Any) -> list[dict[str, Any]]:
 # A part of each question to the catalog: the table that it asks about.
 FIELD_READINGS, OFFICE_READINGS = "(''field'', ''readings'')", "(''Main Office'', ''Readings'')"
 LOG_LINES = "(''Main Office'', ''Log Lines'')"
+# The tests of every table find rows in scope in the first table.
+ROWS = {
+    "model_number": 0, "row_count": 9, "breaches": json.dumps([0] * 30),
+    "first_change": "2018-05-01 10:45:00", "last_change": "2018-06-01 00:00:00",
+}  # fmt: skip
 FOUND = {"missed": 1, "deleted": 1, "went_back": 1, "unmoved": 0, "ambiguous": 0, "captured": 3}
 ANSWERS: dict[str, list[dict[str, Any]]] = {
     FIELD_READINGS: readings(),
@@ -78,6 +83,7 @@ ANSWERS: dict[str, list[dict[str, Any]]] = {
     "select snapshot_id": [{"snapshot_id": 11}],
     "as bronze_rows": [{"source_rows": 10, "bronze_rows": 5000, "null_cursor": 0, "ahead": 0}],
     "as missed": [FOUND],
+    "as breaches": [ROWS],
 }
 
 
@@ -135,32 +141,45 @@ def test_every_statement_is_sql_of_its_engine(
 
 
 @pytest.fixture(scope="module")
-def promises(project: Recorder) -> dict[str, str]:
-    """The query of the tests that every table gets, by table."""
+def promises(project: Recorder) -> list[str]:
+    """The queries of the tests that every table gets: rows, then keys, of bronze, and the same of silver staging."""
     found = statements(project, "test", "--select", "path:tests/medallion")
-    tables = ["bronze.log_lines", "bronze.office_readings", "bronze.field_readings", "silver.stg_log_lines"]
-    quoted = {table: '"lake".' + ".".join(f'"{part}"' for part in table.split(".")) for table in tables}
-    return {
-        table: " ".join(statement.split())
-        for table, name in quoted.items()
-        for statement in found
-        if name in statement
-    }
+    return [" ".join(statement.split()) for statement in found if "as should_error" not in statement]
 
 
-def test_every_table_is_asked_for_its_promises(promises: dict[str, str]) -> None:
-    assert len(promises) == 4
-    assert """case when "_hash" is null then '_hash is not null' end""" in promises["bronze.log_lines"]
-    assert "'_changed_at, _op, _hash is unique'" in promises["bronze.log_lines"]
-    staging = promises["silver.stg_log_lines"]
-    assert """when _state = 'current' and "line id" is null then 'line id is not null' end""" in staging
+def test_every_table_is_asked_for_its_promises(promises: list[str]) -> None:
+    rows, keys, staging_rows, staging_keys = promises
+    for table in ("log_lines", "office_readings", "field_readings"):
+        assert f'from "lake"."bronze"."{table}" where _batch > 5' in rows
+    assert """count_if("_hash" is null)""" in rows
+    # Only the table that has rows in scope is asked, and only for the months of these rows.
+    assert '"office_readings"' not in keys and '"log_lines"' not in keys
     assert (
-        '("line id", "select") in ( select "line id", "select" from tested where _state = \'current\' )'
-        in staging
+        "_changed_at between timestamp '2018-05-01 10:45:00 UTC' and timestamp '2018-06-01 00:00:00 UTC'"
+        in keys
     )
-    assert """when _state = 'current' and not ("line id" between 1 and 9) then""" in staging
+    assert 'group by "_changed_at", "_op", "_hash"' in keys
+
+    assert """count_if(_state = 'current' and "line id" is null)""" in staging_rows
+    assert """count_if(_state = 'current' and not ("line id" between 1 and 9))""" in staging_rows
     # Spark SQL with a function is not asked on Trino.
-    assert "length" not in staging
+    assert "length" not in staging_rows
+    assert (
+        'select "line id", "select" from "lake"."silver"."stg_log_lines" where _state = \'current\' and'
+        ' ("line id", "select") in (select "line id", "select" from "lake"."silver"."stg_log_lines"'
+        " where _state = 'current' and _batch > 5)" in staging_keys
+    )
+
+
+def test_broken_promises_are_named(project: Recorder) -> None:
+    answers = {
+        "as breaches": [ROWS | {"breaches": json.dumps([0, 2, *[0] * 30])}],
+        "as broken_rows": [{"promise_number": 0, "broken_rows": 3}],
+    }
+    breaking = Recorder(project.project, COLUMNS, answers)
+    *_, verdict = statements(breaking, "test", "--select", "bronze_versions")
+    assert "'field_readings', '_op is not null', 2" in verdict
+    assert "'field_readings', '_changed_at, _op, _hash is unique', 3" in verdict
 
 
 def test_only_the_tables_that_a_run_built_are_asked(

@@ -1,7 +1,8 @@
 {#-
-  The tests that every table gets: what each row of a changelog and of silver staging keeps, whatever is modelled. A
-  test asks one query a table while it is compiled, so that two hundred tables make no giant statement, and returns a
-  row for each promise that a table breaks.
+  The tests that every table gets: what each row of a changelog and of silver staging keeps, whatever is modelled. While
+  a test is compiled, it asks ten tables at a time, so that two hundred tables make no giant statement: first how many
+  rows in scope break a promise about a row, then whether keys in scope are unique in the tables that have rows in scope.
+  It returns a row for each promise that a table breaks.
 -#}
 
 {% macro changelog_promises(model) -%}
@@ -102,47 +103,84 @@
     {{ return(models) }}
 {%- endmacro %}
 
-{% macro broken_promises(model, promises) -%}
-    {%- set table = api.Relation.create(database=model.database, schema=model.schema, identifier=model.alias) -%}
-    with tested as (
-        select * from {{ table }} where {{ tested_rows() }}
-    ),
-
-    broken as (
-        select promise
-        from tested
-        cross join unnest(array[
-            {% for promise, breach in promises.breaches -%}
-                case when {{ breach }} then {{ text_literal(promise) }} end{{ ',\n            ' if not loop.last }}
-            {%- endfor %}
-        ]) as breaches (promise)
-        where promise is not null
-        {%- for keys, condition in promises.unique %}
-        union all
-        select {{ text_literal(keys | join(', ') ~ (' is unique' if condition == 'true' else ' is unique where ' ~ condition)) }}
-        from (
-            select {{ quoted(keys) | join(', ') }}
-            from {{ table }}
-            where {{ condition }} and ({{ quoted(keys) | join(', ') }}) in (
-                select {{ quoted(keys) | join(', ') }} from tested where {{ condition }}
-            )
-            group by {{ quoted(keys) | join(', ') }}
-            having count(*) > 1
-        )
-        {%- endfor %}
-    )
-
-    select promise, count(*) as broken_rows from broken group by promise order by promise
-{%- endmacro %}
-
 {#- The query of a test: a row for each promise that one of the models breaks. -#}
 {% macro all_broken_promises(models, promises_of) -%}
-    {%- set rows = [] -%}
-    {%- for model in models -%}
-        {%- for row in run_query(broken_promises(model, promises_of(model))) -%}
-            {%- do rows.append([text_literal(model.name), text_literal(row.promise), row.broken_rows] | join(', ')) -%}
+    {%- set broken = [] -%}
+    {%- for models in models | batch(10) -%}
+        {%- set tested, counts, uniqueness = [], [], [] -%}
+        {%- for model in models -%}
+            {%- do tested.append({
+                'name': model.name,
+                'table': api.Relation.create(database=model.database, schema=model.schema, identifier=model.alias),
+                'promises': promises_of(model),
+            }) -%}
+            {%- do counts.append(count_breaches(loop.index0, tested[-1])) -%}
         {%- endfor -%}
+        {%- for row in run_query(counts | join('\nunion all\n')) if row.row_count -%}
+            {%- set each = tested[row.model_number | int] -%}
+            {%- set breaches = fromjson(row.breaches) -%}
+            {%- for promise, _ in each.promises.breaches -%}
+                {%- do broken.append((each.name, promise, breaches[loop.index0])) -%}
+            {%- endfor -%}
+            {%- for keys, condition in each.promises.unique -%}
+                {%- set promise = keys | join(', ') ~ (' is unique' if condition == 'true' else ' is unique where ' ~ condition) -%}
+                {%- do uniqueness.append((each.name, promise, select_duplicates(uniqueness | length, each, keys, condition, row))) -%}
+            {%- endfor -%}
+        {%- endfor -%}
+        {%- if uniqueness -%}
+            {%- set duplicates -%}
+                select promise_number, count(*) as broken_rows
+                from (
+                    {{ uniqueness | map(attribute=2) | join('\nunion all\n') }}
+                ) as duplicates
+                group by promise_number
+            {%- endset -%}
+            {%- for row in run_query(duplicates) -%}
+                {%- set name, promise, _ = uniqueness[row.promise_number | int] -%}
+                {%- do broken.append((name, promise, row.broken_rows)) -%}
+            {%- endfor -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {%- set rows = [] -%}
+    {%- for name, promise, broken_rows in broken if broken_rows -%}
+        {%- do rows.append([text_literal(name), text_literal(promise), broken_rows] | join(', ')) -%}
     {%- endfor -%}
     select * from (values ({{ rows | join('), (') if rows else "'', '', 0" }})) as broken (table_name, promise, broken_rows)
     where {{ 'true' if rows else 'false' }}
+{%- endmacro %}
+
+{#- The numbers of rows in scope that break each promise, as JSON, because the tables have different numbers of promises. -#}
+{% macro count_breaches(model_number, tested) -%}
+    select
+        {{ model_number }} as model_number,
+        count(*) as row_count,
+        json_format(cast(array[
+            {% for promise, breach in tested.promises.breaches -%}
+            count_if({{ breach }}){{ ',\n            ' if not loop.last }}
+            {%- endfor %}
+        ] as json)) as breaches,
+        cast(cast(min(_changed_at) at time zone 'UTC' as timestamp(6)) as varchar) as first_change,
+        cast(cast(max(_changed_at) at time zone 'UTC' as timestamp(6)) as varchar) as last_change
+    from {{ tested.table }}
+    where {{ tested_rows() }}
+{%- endmacro %}
+
+{#-
+  The keys in scope that the table has more than once. `scope` has the range of moments of the rows in scope: if a moment
+  is part of the key, only its months are read.
+-#}
+{% macro select_duplicates(promise_number, tested, keys, condition, scope) -%}
+    {%- set key = quoted(keys) | join(', ') -%}
+    {%- set rows -%}
+        select {{ key }} from {{ tested.table }} where {{ condition }}
+        {%- if '_changed_at' in keys and scope.first_change %}
+        and _changed_at between {{ utc_literal(scope.first_change) }} and {{ utc_literal(scope.last_change) }}
+        {%- endif -%}
+    {%- endset -%}
+    select {{ promise_number }} as promise_number
+    from (
+        {{ rows }} and ({{ key }}) in ({{ rows }} and {{ tested_rows() }})
+    ) as keyed
+    group by {{ key }}
+    having count(*) > 1
 {%- endmacro %}
