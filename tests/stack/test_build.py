@@ -1,4 +1,4 @@
-"""Set-up: what is made once is made again if it could not be used."""
+"""Set-up: files of an earlier set-up are replaced if they could not be used."""
 
 from pathlib import Path
 
