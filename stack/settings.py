@@ -58,7 +58,7 @@ class Settings(BaseSettings):
     airflow_port: Port = Field(default=18080, description="Port of Airflow, on loopback.")
 
     trino_memory: Memory = Field(default="2G", description="Heap of Trino.")
-    spark_memory: Memory = Field(default="2G", description="Heap of Spark.")
+    spark_memory: Memory = Field(default="3G", description="Heap of Spark.")
     spark_cores: int = Field(default=2, ge=1, description="Cores of Spark.")
     airflow_parallelism: int = Field(
         default=4, ge=2, description="Tasks that run at the same time; a task of gold counts as two."
