@@ -4,9 +4,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
 from support.postgres import Server, postgres_server
+
+# Engines run beside the tests, so that the time of an example says nothing about it.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 # Folders whose tests share a running stack.
 STACKS = ("tests/e2e/in_process/", "tests/e2e/")

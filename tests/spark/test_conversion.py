@@ -284,9 +284,7 @@ def test_expected_text_is_that_of_postgres(postgres_dsn: str) -> None:
 
 
 # Each example is a query, so that there are few, of many values, and none is made smaller.
-sampled = settings(
-    max_examples=2, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
-)
+sampled = settings(max_examples=2, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 NUMBERS = st.one_of(
     st.decimals(allow_nan=False, allow_infinity=False, places=4).map(lambda number: format(number, "f")),
     st.integers(-(2**70), 2**70).map(str),

@@ -126,7 +126,7 @@ published_tables = st.dictionaries(keys, st.tuples(st.integers(0, 9), st.integer
 changes = st.dictionaries(keys, st.none() | st.integers(0, 9))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(before=published_tables, changed=changes)
 def test_what_is_staged_makes_the_published_table_the_audited_one(
     staged: Staged, before: Table, changed: dict[Key, int | None]
