@@ -13,7 +13,7 @@ from medallion.engines.iceberg import (
     load_lake,
 )
 from medallion.engines.postgres import transaction
-from medallion.names import BRONZE, SILVER, lake_table, staging_table
+from medallion.names import BRONZE, CHANGED_AT, SILVER, lake_table, staging_table
 from medallion.project.declarations import columns_read, declarations
 from medallion.project.manifest import model_tables, source_tables
 from medallion.run.state import RunState
@@ -78,13 +78,14 @@ def tables_with_new_rows(run: RunState, tables: list[str]) -> list[str]:
 def tables_without_work(run: RunState, tables: list[str]) -> list[str]:
     """Return the bronze tables, `schema.name`, that need no task if the source has no row for them in the window.
 
-    They were published, exist with all the columns that the models need, and have no row above the published batch.
+    They were published, exist with all the columns that the models need, and have no row above the published batch. A
+    table of version 0.2 and before lacks a column until its task has run.
     """
     if not (published := [name for name in tables if name in run.snapshots]):
         return []
     catalog, reads = load_lake(), columns_read()
     needed = {
-        lake_table(BRONZE, table.model): {*table.key} | reads.get(table.model, set())
+        lake_table(BRONZE, table.model): {*table.key, CHANGED_AT} | reads.get(table.model, set())
         for table in source_tables()
     }
     return [

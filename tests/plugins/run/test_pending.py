@@ -10,7 +10,7 @@ from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import Table
 from pyiceberg.types import LongType, StringType
 
-from medallion.names import BRONZE, lake_table
+from medallion.names import BRONZE, CHANGED_AT, lake_table
 from medallion.project.declarations import IDENTITY, columns_read, declarations
 from medallion.project.manifest import model_columns, model_tables, source_tables
 from medallion.run.pending import tables_with_new_rows, tables_without_work
@@ -26,7 +26,7 @@ def fill(catalog: SqlCatalog) -> None:
     """Create every model's table: bronze.readings has rows of the batches 3 and 4, the others of batch 3."""
     reads = columns_read()
     read = {
-        lake_table(BRONZE, table.model): {*table.key} | reads.get(table.model, set())
+        lake_table(BRONZE, table.model): {*table.key, CHANGED_AT} | reads.get(table.model, set())
         for table in source_tables()
     }
     for name, columns in model_columns().items():
@@ -226,3 +226,11 @@ def test_published_table_without_unpublished_rows_needs_no_task(lake: SqlCatalog
     with lake.load_table("bronze.readings").update_schema() as update:
         update.delete_column("reading_id")
     assert tables_without_work(run(4), tables) == ["bronze.devices"]
+
+
+def test_table_of_an_earlier_version_is_upgraded_by_its_task(lake: SqlCatalog) -> None:
+    """The Spark job reads the column that the task adds, whether the source has a row in the window or not."""
+    run = runs_on(lake)
+    with lake.load_table("bronze.readings").update_schema() as update:
+        update.delete_column(CHANGED_AT)
+    assert tables_without_work(run(4), ["bronze.devices", "bronze.readings"]) == ["bronze.devices"]
