@@ -20,6 +20,7 @@ from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import Table
 
 from medallion.engines.postgres import quote, transaction
+from medallion.names import CHANGED_AT
 from medallion.project.contracts import gold_tables
 from medallion.project.declarations import declarations
 from medallion.project.manifest import model_tables
@@ -182,7 +183,7 @@ def test_scheduled_run_with_something_to_do_does_it_all(
 @pytest.fixture
 def captured(gold: Query, catalog: SqlCatalog) -> Table:
     """bronze.readings as published under batch 5; its row changed at 2018-01-03T10:00Z. There is no bronze.devices."""
-    names = ("reading_id", "device_id", "read_at", "amount")  # the columns that silver reads
+    names = ("reading_id", "device_id", "read_at", "amount", CHANGED_AT)  # the columns that silver reads
     columns = pa.schema([*((name, pa.string()) for name in names), ("_batch", pa.int64())])
     table = catalog.create_table("bronze.readings", columns)
     table.append(pa.table({"_batch": [5]}))
@@ -276,7 +277,7 @@ def test_table_that_its_task_has_to_look_at_is_not_skipped(
 def columns_of(table: str) -> dict[str, pa.DataType]:
     """Return the columns of a table of silver staging, as it is declared; others have what silver reads of devices."""
     if not table.startswith("silver.stg_"):
-        return {"device_id": pa.string(), "site": pa.string()}
+        return dict.fromkeys(("device_id", "site", CHANGED_AT), pa.string())
     types = {"text": pa.string(), "timestamp": pa.timestamp("us"), "decimal(18,2)": pa.decimal128(18, 2)}
     declared = declarations()[table.removeprefix("silver.stg_")].columns
     return {column: types[data_type] for column, data_type in declared.items()}
