@@ -66,7 +66,3 @@ def main(orders: int, times: int) -> None:
             for layer in short
         ],
     )
-
-
-if __name__ == "__main__":
-    main()

@@ -185,7 +185,3 @@ def main(commits: int, rows: int, retention: int, file: Path | None) -> None:
             *(f"{value:.2f}" if isinstance(value, float) else str(value) for value in result.values())
         )
     Console(width=200).print(table)
-
-
-if __name__ == "__main__":
-    main()

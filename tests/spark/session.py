@@ -8,11 +8,9 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from medallion_spark.update import SETTINGS
+from medallion_spark.update import INTERPRETED, SETTINGS
 from stack.environment import environment
 from stack.settings import Settings
-
-from .settings import INTERPRETED
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import pytest
 from medallion.settings import SPARK_JOBS
 
 TAG = "medallion dag.task"
+OPTIONS = ("--conf", "a=b c", "--name", TAG)
 
 
 @pytest.fixture
@@ -21,18 +22,7 @@ def job(tmp_path: Path) -> Path:
 
 def submit(master: str, job: Path, path: str) -> str:
     """Return what a submit to a master prints; `path`: folder of programs."""
-    command = [
-        SPARK_JOBS / "submit",
-        "--master",
-        master,
-        "--conf",
-        "a=b c",
-        "--name",
-        TAG,
-        job,
-        "--run",
-        '{"a": 1}',
-    ]
+    command = [SPARK_JOBS / "submit", "--master", master, *OPTIONS, job, "--run", '{"a": 1}']
     environment = {"PATH": f"{path}:/usr/bin:/bin", "PYSPARK_PYTHON": sys.executable}
     return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
 
@@ -48,11 +38,4 @@ def test_other_masters_get_spark_submit(master: str, job: Path, tmp_path: Path) 
     program = tmp_path / "spark-submit"
     program.write_text('#!/bin/sh\nprintf "%s|" "$@"\n')
     program.chmod(0o755)
-    assert submit(master, job, str(tmp_path)).split("|")[:6] == [
-        "--master",
-        master,
-        "--conf",
-        "a=b c",
-        "--name",
-        TAG,
-    ]
+    assert submit(master, job, str(tmp_path)).split("|")[:6] == ["--master", master, *OPTIONS]

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import os
 import random
 import subprocess
 import sys
@@ -37,7 +36,6 @@ from medallion.store.migrations import upgrade_store
 from medallion.store.pipeline import read_pipeline, request_rebuild
 from medallion.tasks.begin import record_window, skip_idle_tasks
 from medallion.tasks.stage import STATEMENTS, staging_statement
-from stack.settings import ROOT
 from support.dbt_runner import Dbt
 from support.task_instance import Task, dag_of
 
@@ -78,7 +76,7 @@ class InProcessPipeline:
         """Start Spark with the jobs of a folder."""
         return subprocess.Popen(
             [sys.executable, Path(__file__).with_name("spark_server.py")],
-            env=self.environment | {"PYTHONPATH": os.pathsep.join([str(jobs), str(ROOT / "tests")])},
+            env=self.environment | {"PYTHONPATH": str(jobs)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.log.open("a"),

@@ -11,8 +11,7 @@ from pyspark.sql import SparkSession
 
 from medallion_spark.entity import Entity
 from medallion_spark.run import Run, RunContext
-from medallion_spark.update import SETTINGS, update_entities
-from spark.settings import INTERPRETED
+from medallion_spark.update import INTERPRETED, SETTINGS, update_entities
 
 with SparkSession.builder.appName("silver server").config(map=SETTINGS | INTERPRETED).getOrCreate() as spark:
     spark.sparkContext.setLogLevel("ERROR")
