@@ -1,8 +1,8 @@
 """Ends statements and drivers that an earlier attempt or an earlier run left on an engine.
 
 A statement outlives its killed task and may commit later. Everything that writes therefore carries a tag: Trino
-statements as a comment at their start, Spark drivers as the name of their application. Statements on the Thrift server
-end by themselves: the server closes the session of a broken connection and cancels its statements.
+statements as a comment at their start, Spark drivers as the name of their application, clients of Spark Connect as an
+option. Statements on a Spark server end by themselves: it cancels those of a client whose connection broke.
 """
 
 import os

@@ -275,7 +275,7 @@ def test_table_that_its_task_has_to_look_at_is_not_skipped(
 
 
 def columns_of(table: str) -> dict[str, pa.DataType]:
-    """Return the columns of a table of silver staging, as it is declared; others have what silver reads of devices."""
+    """Return the declared columns of a staging table; for any other table those that silver reads of devices."""
     if not table.startswith("silver.stg_"):
         return dict.fromkeys(("device_id", "site", CHANGED_AT), pa.string())
     types = {"text": pa.string(), "timestamp": pa.timestamp("us"), "decimal(18,2)": pa.decimal128(18, 2)}
