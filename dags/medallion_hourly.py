@@ -84,4 +84,4 @@ with DAG(
 
     chain(begin, bronze, built, tested, marts, gold, audited, stage, published)
     # The lease is released after everything that writes.
-    [bronze, built, tested, marts, gold, audited, stage, published] >> end
+    [bronze, built, tested, *marts, gold, audited, stage, published] >> end

@@ -54,9 +54,10 @@ TESTS_OF_EVERY_TABLE = "path:tests/medallion"
 BEGIN, END, FRESHNESS = "begin", "end", "freshness"
 MEASURE, COMPACT, EXPIRE = "measure", "compact", "expire"
 CHOOSE, RESTORE = "choose", "restore"
-SPARK_TASK, TEST_TASK = "spark", "test"  # the two tasks of silver_staging
+SPARK_TASK, TEST_TASK = "spark", "test"  # tasks of silver that are not named after a model
 BUILD_ENTITIES = f"{Group.SILVER_STAGING}.{SPARK_TASK}"
 TEST_ENTITIES = f"{Group.SILVER_STAGING}.{TEST_TASK}"
+TEST_MARTS = f"{Group.SILVER_MARTS}.{TEST_TASK}"
 TESTS_GROUP = "tests"  # tests of whole tables, in the daily reconciliation
 
 
@@ -93,7 +94,7 @@ def place_of(task_id: str) -> Place:
     if group in (Group.AUDIT, Group.STAGE, Group.PUBLISH, CHOOSE, RESTORE):
         return Place(None, Role.PUBLISH)
     layer = Group(group) if group in (*ENGINES, Group.SILVER_STAGING) else None
-    is_test = task_id == TEST_ENTITIES or layer is None
+    is_test = task_id in (TEST_ENTITIES, TEST_MARTS) or layer is None
     return Place(layer, Role.TEST if is_test else Role.BUILD)
 
 

@@ -15,7 +15,7 @@ from cosmos.operators.local import AbstractDbtLocalBase
 
 from medallion import names
 from medallion.engines.leftovers import TAG
-from medallion.names import Group, group_of, task_id
+from medallion.names import Group, Role, group_of, place_of, task_id
 from medallion.project.manifest import MANIFESTS, entities
 from medallion.run.state import RunState
 from medallion.settings import settings
@@ -34,9 +34,8 @@ ENGINES = {
 
 
 def engine_of(task: Any) -> str:
-    """Return the engine that a dbt task should use."""
-    group = group_of(task.task_id)
-    return names.model_of(task.task_id) if group == names.TESTS_GROUP else ENGINES[group]
+    """Return the engine that a dbt task should use: tests run on Trino."""
+    return "trino" if place_of(task.task_id).role is Role.TEST else ENGINES[group_of(task.task_id)]
 
 
 @pytest.fixture

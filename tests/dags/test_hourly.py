@@ -22,6 +22,7 @@ STEPS = [
     {names.BUILD_ENTITIES},
     {names.TEST_ENTITIES},
     tasks_of(Group.SILVER_MARTS),
+    {names.TEST_MARTS} if LAYERS[Group.SILVER_MARTS] else set(),
     tasks_of(Group.GOLD),
     {Group.AUDIT},
     STAGED,
@@ -41,11 +42,24 @@ def test_dag_has_no_other_tasks(hourly: DAG) -> None:
 
 @pytest.mark.parametrize("group", LAYERS)
 def test_one_task_per_model(hourly: DAG, group: Group) -> None:
-    assert {task for task in hourly.task_ids if group_of(task) == group} == tasks_of(group)
+    assert {task for task in hourly.task_ids if group_of(task) == group} - {names.TEST_MARTS} == tasks_of(
+        group
+    )
     for name in tasks_of(group):
         task: Any = hourly.get_task(name)
         assert task.select.startswith("fqn:medallion.") and task.select.endswith(f".{model_of(name)}")
         assert task.max_active_tis_per_dag == 1
+
+
+def test_tables_that_spark_builds_are_tested_on_trino_before_gold(hourly: DAG) -> None:
+    """Tests that read a model of a later step are left out until then."""
+    for name in tasks_of(Group.SILVER_MARTS):
+        task: Any = hourly.get_task(name)
+        assert {"unit_test", "test"} <= {*task.dbt_cmd_flags}
+    if LAYERS[Group.SILVER_MARTS]:
+        tested: Any = hourly.get_task(names.TEST_MARTS)
+        assert (tested.select, tested.indirect_selection) == (names.MODELS[Group.SILVER_MARTS], "buildable")
+        assert "test" not in tested.dbt_cmd_flags
 
 
 def test_steps_follow_one_another(hourly: DAG) -> None:

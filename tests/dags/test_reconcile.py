@@ -5,16 +5,16 @@ from typing import Any
 from airflow.sdk import DAG
 
 from medallion import names
-from medallion.names import MODELS, Group, model_of, task_id
+from medallion.names import MODELS, Group, task_id
 from medallion.run.window import RunKind
 
 from .project import LAYERS, tasks_of
 
-TESTS = {task_id(names.TESTS_GROUP, engine) for engine in ("trino", "spark")}
+TESTS = task_id(names.TESTS_GROUP, "trino")
 
 
 def test_one_task_per_table_beside_the_tests_within_the_lease(reconcile: DAG) -> None:
-    tasks = tasks_of(Group.BRONZE) | TESTS
+    tasks = tasks_of(Group.BRONZE) | {TESTS}
     assert set(reconcile.task_ids) == tasks | {names.BEGIN, names.END}
     begin, end = reconcile.get_task(names.BEGIN), reconcile.get_task(names.END)
     assert begin.is_setup and end.is_teardown
@@ -29,15 +29,10 @@ def test_all_its_runs_reconcile(reconcile: DAG) -> None:
     assert begin.kind is RunKind.RECONCILE
 
 
-def test_tests_of_a_layer_run_on_the_engine_that_built_it(reconcile: DAG) -> None:
-    for name in TESTS:
-        task: Any = reconcile.get_task(name)
-        assert task.profile_config.target_name == model_of(name)
-        assert "unit_test" in task.dbt_cmd_flags
-    trino: Any = reconcile.get_task(task_id(names.TESTS_GROUP, "trino"))
-    spark: Any = reconcile.get_task(task_id(names.TESTS_GROUP, "spark"))
-    assert trino.exclude == f"{MODELS[Group.BRONZE]} {MODELS[Group.SILVER_MARTS]}"
-    assert spark.select == MODELS[Group.SILVER_MARTS]
+def test_all_data_tests_but_those_of_bronze_run_on_whole_tables(reconcile: DAG) -> None:
+    task: Any = reconcile.get_task(TESTS)
+    assert task.exclude == MODELS[Group.BRONZE]
+    assert "unit_test" in task.dbt_cmd_flags
 
 
 def test_tables_are_assets(reconcile: DAG) -> None:

@@ -53,7 +53,7 @@ FAULTS = (
         logged="_state is a known state",
     ),
     Fault(
-        "silver_marts.dim_sellers",
+        "silver_marts.test",
         "insert into silver.dim_sellers (seller_id, seller_state, _batch) values ('spoiled too', 'XX', 1000000)",
         "delete from silver.dim_sellers where seller_state = 'XX'",
         "accepted_values_dim_sellers_seller_state",

@@ -270,7 +270,7 @@ def test_hourly_run_paused_during_a_reconciliation_publishes_its_findings(stack:
         wait_until(lambda: stack.query_audit(attempts))
         pause_hourly(airflow)
     output = stack.run("reconcile")
-    assert re.search(r"success .* tests\.spark", output)
+    assert re.search(r"success .* tests\.trino", output)
     assert stack.query_audit("select lease_run_id from audit.pipeline") == [(None,)]
     [(missed, deleted, went_back)] = stack.query_audit(
         "select missed + unmoved, deleted, went_back from audit.reconciliations"

@@ -28,6 +28,7 @@ HOURLY = dag_of(
     ("silver_staging.spark",),
     ("silver_staging.test",),
     ("silver_marts.fact_readings",),
+    ("silver_marts.test",),
     ("gold.devices_by_site", "gold.readings_by_day", "gold.readings_by_device_month"),
     ("audit",),
     ("stage.devices_by_site", "stage.readings_by_day", "stage.readings_by_device_month"),

@@ -7,7 +7,7 @@ from typing import Any
 from airflow.sdk.exceptions import AirflowFailException
 
 from medallion.engines.postgres import transaction
-from medallion.names import BUILD_ENTITIES, Group, place_of
+from medallion.names import BUILD_ENTITIES, Group, Role, place_of
 from medallion.project.manifest import build_tasks
 from medallion.run.attempts import run_of
 from medallion.run.history import RunHistory, load_history
@@ -83,7 +83,8 @@ def check_models_ran(history: RunHistory) -> None:
     ):
         return
     for task in sorted(history.tasks):
-        if place_of(task).layer in MODEL_GROUPS and not _is_done(builders, task):
+        place = place_of(task)
+        if place.layer in MODEL_GROUPS and place.role is Role.BUILD and not _is_done(builders, task):
             raise AirflowFailException(
                 f"{task} was not built from the rows that this run read: it was marked as done by hand, or left out by"
                 " `up_to`. Clear it with all downstream"
@@ -91,10 +92,11 @@ def check_models_ran(history: RunHistory) -> None:
 
 
 def check_order_of_writes(history: RunHistory) -> None:
-    """Raise AirflowFailException if one task wrote after another had read its table."""
-    done = {task for task, attempt in history.builders().items() if attempt.is_done}
-    for task in sorted(done):
-        if late := [other for other in history.late_writers(task) if other in done]:
+    """Raise AirflowFailException if one task wrote after another had read or tested its table."""
+    wrote = {task for task, attempt in history.builders().items() if attempt.is_done}
+    tested = {task for task, attempt in history.testers().items() if attempt.is_done}
+    for task in sorted(wrote | tested):
+        if late := [other for other in history.late_writers(task) if other in wrote]:
             raise AirflowFailException(
                 f"{late[0]} wrote after {task} had read its table: clear {late[0]} with all downstream"
             )

@@ -79,11 +79,18 @@ class RunHistory:
 
     def builders(self) -> dict[str, Attempt]:
         """Return, by task, the last attempts of the tasks before the reader that build silver and gold."""
+        return self._last_attempts(Role.BUILD)
+
+    def testers(self) -> dict[str, Attempt]:
+        """Return, by task, the last attempts of the tasks before the reader that test silver."""
+        return self._last_attempts(Role.TEST)
+
+    def _last_attempts(self, role: Role) -> dict[str, Attempt]:
         return {
             task: attempt
             for task, attempt in self.attempts.items()
             if task in self.before
-            and attempt.place.role is Role.BUILD
+            and attempt.place.role is role
             and attempt.place.layer not in (None, Group.BRONZE)
         }
 

@@ -33,6 +33,7 @@ from medallion.tasks.assets import table_asset
 from medallion.tasks.hooks import claim_for_dbt
 
 Engine = Literal["trino", "spark"]
+TEST_ENGINE: Engine = "trino"  # it reads the tables of all layers
 
 # Cosmos logs nine lines whenever it reads a group of models, and every task does so.
 for _name in ("cosmos.converter", "cosmos.dbt.graph", "cosmos.dbt.project"):
@@ -69,8 +70,6 @@ ARGUMENTS: dict[str, Any] = {
 RUN_ARGUMENTS = ARGUMENTS | {
     "pre_execute": claim_for_dbt,
     "max_active_tis_per_dag": 1,
-    # Unit tests run once, before a deployment, and not every hour.
-    "dbt_cmd_flags": ["--exclude-resource-type", "unit_test"],
 }
 
 
@@ -79,6 +78,11 @@ def profile(engine: str) -> ProfileConfig:
     return ProfileConfig(
         profile_name="medallion", target_name=engine, profiles_yml_filepath=DBT_PROJECT / "profiles.yml"
     )
+
+
+def leave_out(*kinds: str) -> list[str]:
+    """Return dbt's flags that leave out nodes; unit tests run once, before a deployment, and not every hour."""
+    return [flag for kind in kinds for flag in ("--exclude-resource-type", kind)]
 
 
 def parse_cache(engine: str) -> Path:
@@ -96,11 +100,14 @@ def engine_arguments(engine: Engine) -> dict[str, Any]:
 
 
 def dbt_models(group: Group, pool_slots: int = 1) -> DbtTaskGroup:
-    """Return a task group with a task per model of the group, which builds and tests it.
+    """Return a task group with a task per model of the group, which builds it, and tests it if Trino builds it.
 
+    Tables that Spark builds are tested by one task at the end of the group, on Trino: a test on Spark takes several
+    times as long, most of it for a session of its own.
     `pool_slots`: slots of Airflow's pool that each task takes.
     """
     engine = ENGINES[group]
+    is_tested_apart = engine != TEST_ENGINE
     task_group = DbtTaskGroup(
         group_id=group,
         project_config=ProjectConfig(
@@ -121,7 +128,11 @@ def dbt_models(group: Group, pool_slots: int = 1) -> DbtTaskGroup:
             normalize_task_display_name=lambda node: node.name,
             emit_datasets=False,
         ),
-        operator_args=RUN_ARGUMENTS | {"pool_slots": pool_slots},
+        operator_args=RUN_ARGUMENTS
+        | {
+            "pool_slots": pool_slots,
+            "dbt_cmd_flags": leave_out("unit_test", *(["test"] if is_tested_apart else [])),
+        },
     )
     schema_of = schemas()
     for task in task_group:
@@ -129,18 +140,24 @@ def dbt_models(group: Group, pool_slots: int = 1) -> DbtTaskGroup:
         task.cache_dir = parse_cache(engine)
         model = model_of(task.task_id)
         task.outlets = [table_asset(lake_table(schema_of[model], model))]
+    if is_tested_apart and (last := list(task_group.get_leaves())):
+        with task_group:
+            # Buildable leaves out tests that also read a model built later.
+            tested = dbt_tests(task_id=TEST_TASK, select=MODELS[group], indirect_selection="buildable")
+        last >> tested
     return task_group
 
 
-def dbt_tests(engine: Engine, tables: str = "", **selection: str) -> DbtTestLocalOperator:
-    """Return a task that runs tests on existing tables; `selection`: its `task_id`, and dbt's selectors.
+def dbt_tests(tables: str = "", **selection: str) -> DbtTestLocalOperator:
+    """Return a task that tests existing tables, on Trino; `selection`: its `task_id`, and dbt's selectors.
 
     `tables`: template for the tables that the tests of every table read; all of them if it is empty.
     """
     task = DbtTestLocalOperator(
-        env=ENVIRONMENT[engine] | {"MEDALLION_TESTED": tables},
+        dbt_cmd_flags=leave_out("unit_test"),
+        env=ENVIRONMENT[TEST_ENGINE] | {"MEDALLION_TESTED": tables},
         **selection,
-        **engine_arguments(engine),
+        **engine_arguments(TEST_ENGINE),
         **RUN_ARGUMENTS,
     )
     cancel_on_kill(task)
@@ -151,7 +168,6 @@ def entity_tests() -> DbtTestLocalOperator:
     """Return the tests of the tables that the Spark job built; of all its tables, if the job was marked as done."""
     built = f"ti.xcom_pull(task_ids='{BUILD_ENTITIES}')"
     return dbt_tests(
-        "trino",
         tables=f"{{{{ ({built} or []) | join(' ') }}}}",
         task_id=TEST_TASK,
         select=f"{TESTS_OF_EVERY_TABLE} {{{{ ({built} or ['tag:entity']) | join(' ') }}}}",
@@ -160,13 +176,9 @@ def entity_tests() -> DbtTestLocalOperator:
     )
 
 
-def whole_table_tests() -> list[DbtTestLocalOperator]:
-    """Return the tests of whole tables, a task per engine; bronze tests its tables as it captures them."""
-    on_spark = " ".join(MODELS[group] for group, engine in ENGINES.items() if engine == "spark")
-    return [
-        dbt_tests("trino", task_id="trino", exclude=f"{MODELS[Group.BRONZE]} {on_spark}"),
-        dbt_tests("spark", task_id="spark", select=on_spark),
-    ]
+def whole_table_tests() -> DbtTestLocalOperator:
+    """Return the tests of whole tables; bronze tests its tables as it captures them."""
+    return dbt_tests(task_id=TEST_ENGINE, exclude=MODELS[Group.BRONZE])
 
 
 class FreshnessOperator(DbtSourceLocalOperator):  # type: ignore[misc]  # Cosmos has no types

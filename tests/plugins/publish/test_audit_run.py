@@ -210,7 +210,7 @@ def test_table_that_bi_has_lost_or_in_another_shape_is_published_whole(gold: Que
 
 
 BRONZE, SPARK, TEST = "bronze.readings", "silver_staging.spark", "silver_staging.test"
-MART = "silver_marts.fact_readings"
+MART, MARTS_TEST = "silver_marts.fact_readings", "silver_marts.test"
 GOLD = ("gold.devices_by_site", "gold.readings_by_day", "gold.readings_by_device_month")
 MODELS = (SPARK, MART, *GOLD)
 
@@ -302,6 +302,17 @@ def test_task_that_was_cleared_without_its_downstream_tasks_is_named(
             audit()
     else:
         assert audit()["batch"] == 1
+
+
+def test_table_that_was_built_again_is_tested_again_before_it_is_published(
+    gold: Query, lake: SqlCatalog
+) -> None:
+    build("a", SPARK, TEST, MART, MARTS_TEST, *GOLD)
+    build("a", MART, *GOLD, try_number=2)
+    with pytest.raises(AirflowFailException, match=f"{MART} wrote after {MARTS_TEST} had read its table"):
+        audit()
+    build("a", MARTS_TEST, try_number=2)
+    assert audit()["batch"] == 1
 
 
 @pytest.mark.parametrize("is_reported", [True, False], ids=["it failed", "its process was killed"])
