@@ -26,16 +26,17 @@
     {{ return(columns) }}
 {%- endmacro %}
 
-{#- Looked up once per model: dbt keeps `model` while it compiles or runs the model. -#}
+{#- Looked up once: `graph` is the same while dbt compiles and runs a model, and also in its next invocation. -#}
 {% macro lake_columns() -%}
-    {%- if '_lake_columns' not in model -%}
+    {%- set known, table = graph.setdefault('_lake_columns', {}), invocation_id ~ model.unique_id -%}
+    {%- if table not in known -%}
         {%- set data_types = {} -%}
         {%- for column in adapter.get_columns_in_relation(this) -%}
             {%- do data_types.update({column.name: lake_type(column.data_type)}) -%}
         {%- endfor -%}
-        {%- do model.update({'_lake_columns': data_types}) -%}
+        {%- do known.update({table: data_types}) -%}
     {%- endif -%}
-    {{ return(model['_lake_columns']) }}
+    {{ return(known[table]) }}
 {%- endmacro %}
 
 {% macro definition_changed() -%}

@@ -80,7 +80,7 @@
             {% endcall %}
         {%- endfor -%}
         {% call statement('upgrade') %}alter table {{ this }} rename column _moving to _changed_at{% endcall %}
-        {%- do model.pop('_lake_columns') -%}
+        {%- do graph.pop('_lake_columns') -%}
     {%- endif -%}
 {%- endmacro %}
 
