@@ -27,7 +27,6 @@ def stack() -> Iterator[Stack]:
 @pytest.fixture(scope="package")
 def pipeline(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcessPipeline]:
     """Yield the pipeline, which runs its tasks in this process; a test begins by forgetting earlier runs."""
-    log = tmp_path_factory.mktemp("spark") / "server.log"
-    pipeline = InProcessPipeline(environment(stack.settings), stack.dbt, log)
+    pipeline = InProcessPipeline(stack, tmp_path_factory.mktemp("spark") / "server.log")
     yield pipeline
     pipeline.close()

@@ -36,8 +36,10 @@ from medallion.store.migrations import upgrade_store
 from medallion.store.pipeline import read_pipeline, request_rebuild
 from medallion.tasks.begin import record_window, skip_idle_tasks
 from medallion.tasks.stage import STATEMENTS, staging_statement
-from support.dbt_runner import Dbt
+from stack.environment import environment
 from support.task_instance import Task, dag_of
+
+from ..conftest import Stack
 
 # If silver_staging was skipped, Airflow skips these groups, too.
 SKIPPED_WITH_STAGING = (Group.SILVER_MARTS, Group.GOLD)
@@ -64,16 +66,19 @@ class InProcessPipeline:
     halves of the entities that it skipped.
     """
 
-    def __init__(self, environment: dict[str, str], dbt: Dbt, log: Path) -> None:
-        """Start Spark with the environment of the stack's processes; it writes into `log`."""
-        self.environment, self.dbt, self.log = environment, dbt, log
+    def __init__(self, stack: Stack, log: Path) -> None:
+        """Start a client of the stack's Spark; it writes into `log`."""
+        self.dbt, self.log = stack.dbt, log
+        self.environment = environment(stack.settings) | {
+            "SPARK_REMOTE": f"sc://127.0.0.1:{stack.settings.connect_port}"
+        }
         self.audits: dict[str, audit.Audited] = {}
         self.attempts: Counter[str] = Counter()
         self.idle: dict[str, set[str]] = {}
         self.spark = self.start_spark(SPARK_JOBS)
 
     def start_spark(self, jobs: Path) -> subprocess.Popen[str]:
-        """Start Spark with the jobs of a folder."""
+        """Start a client of Spark with the jobs of a folder."""
         return subprocess.Popen(
             [sys.executable, Path(__file__).with_name("spark_server.py")],
             env=self.environment | {"PYTHONPATH": str(jobs)},
@@ -84,7 +89,7 @@ class InProcessPipeline:
         )
 
     def close(self) -> None:
-        """Stop Spark."""
+        """Stop the client of Spark."""
         self.spark.kill()
         self.spark.wait()
 

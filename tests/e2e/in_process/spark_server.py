@@ -1,4 +1,4 @@
-"""Build silver staging again and again in one Spark session.
+"""Build silver staging again and again in one session of the stack's Spark.
 
 `pipeline.InProcessPipeline` starts it. Each line of its input is JSON, {"entities", "run"}: declarations and the run's
 context, each as JSON. For each line it prints a line of JSON: "done", or the error.
@@ -7,14 +7,11 @@ context, each as JSON. For each line it prints a line of JSON: "done", or the er
 import json
 import sys
 
-from pyspark.sql import SparkSession
-
 from medallion_spark.entity import Entity
-from medallion_spark.run import Run, RunContext
+from medallion_spark.run import Run, RunContext, spark_session
 from medallion_spark.update import INTERPRETED, SETTINGS, update_entities
 
-with SparkSession.builder.appName("silver server").config(map=SETTINGS | INTERPRETED).getOrCreate() as spark:
-    spark.sparkContext.setLogLevel("ERROR")
+with spark_session("silver server", SETTINGS | INTERPRETED) as spark:
     for line in sys.stdin:
         request = json.loads(line)
         try:
