@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from medallion.names import LAYERS
@@ -11,6 +12,9 @@ from medallion.settings import settings
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
     from pyiceberg.table import Table
+
+
+MERGED_MANIFESTS = {"commit.manifest.min-count-to-merge": "4"}
 
 
 def load_lake() -> Catalog:
@@ -26,6 +30,19 @@ def iterate_tables(catalog: Catalog) -> Iterator[tuple[str, Table]]:
     for layer in LAYERS:
         for identifier in catalog.list_tables(layer):
             yield ".".join(identifier), catalog.load_table(identifier)
+
+
+def merge_manifests(table: Table) -> None:
+    """Let writers of a table merge its small manifests, from the next commit on; nothing if they do already.
+
+    Each commit adds a manifest, and every statement opens all of them. Iceberg merges a hundred of them by default.
+    """
+    from pyiceberg.exceptions import CommitFailedException
+
+    if not MERGED_MANIFESTS.items() <= table.properties.items():
+        # Another writer came first: the next run tries again.
+        with suppress(CommitFailedException), table.transaction() as transaction:
+            transaction.set_properties(MERGED_MANIFESTS)
 
 
 def snapshot_columns(table: Table, snapshot_id: int) -> list[str]:

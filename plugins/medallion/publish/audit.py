@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
-from medallion.engines.iceberg import iterate_tables, load_lake, snapshot_columns
+from medallion.engines.iceberg import iterate_tables, load_lake, merge_manifests, snapshot_columns
 from medallion.engines.postgres import transaction
 from medallion.names import BUILD_ENTITIES, ENTITY_ACCOUNTS, GOLD, SILVER, is_gold, lake_table, staging_table
 from medallion.project.contracts import Staged, gold_tables
@@ -22,7 +22,10 @@ from medallion.store.attempts import record_processed
 from medallion.store.audits import TableState, record_accounts, record_snapshots
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pyiceberg.catalog import Catalog
+    from pyiceberg.table import Table
 
 log = logging.getLogger(__name__)
 
@@ -37,13 +40,18 @@ class Audited(Staged):
 def audit_run(ti: Any, params: dict[str, Any]) -> Audited:
     """Record the state of the lake after the run, and stop the run if too many rows were rejected.
 
+    New tables get the properties of `merge_manifests`.
+
     Writes `audit.snapshots`, `audit.entity_accounts` and the number of records of each task. Raises
     AirflowFailException if `check_consistency` does, or if `check_rejected_share` does, which the param
     `allow_rejected` turns into a warning.
     """
     run = claim_run(ti)
     catalog = load_lake()
-    states = table_states(catalog, run.snapshots)
+    tables = list(iterate_tables(catalog))
+    for _, table in tables:
+        merge_manifests(table)
+    states = table_states(tables, run.snapshots)
     # Check after the snapshots are read, so that nothing in them escapes the check.
     check_consistency(ti, run)
     accounts = unpublished_accounts(catalog, run)
@@ -73,8 +81,8 @@ def audit_run(ti: Any, params: dict[str, Any]) -> Audited:
     }
 
 
-def table_states(catalog: Catalog, published: dict[str, int]) -> list[TableState]:
-    """Return the current state of each table of the lake that was ever written to.
+def table_states(tables: Iterable[tuple[str, Table]], published: dict[str, int]) -> list[TableState]:
+    """Return the current state of each of the lake's tables that was ever written to.
 
     `published`: table -> snapshot of the last publication.
     """
@@ -82,7 +90,7 @@ def table_states(catalog: Catalog, published: dict[str, int]) -> list[TableState
     from pyiceberg.table.snapshots import Operation, ancestors_of
 
     states = []
-    for name, table in iterate_tables(catalog):
+    for name, table in tables:
         if not (current := table.current_snapshot()):
             continue
         added = 0

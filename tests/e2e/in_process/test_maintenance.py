@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from medallion import maintenance
+from medallion.engines.iceberg import merge_manifests
 from medallion.run.state import TARGET_FILE_BYTES
 from medallion.settings import settings
 from stack.settings import ROOT
@@ -91,6 +92,15 @@ def test_compaction_after_one_that_was_killed_changes_no_row_and_leaves_one_file
     assert read_rows(stack, table) == ROWS
     figures = maintenance.measure_table(stack.catalog.load_table(table))
     assert (figures.data_files, figures.delete_files) == (1, 0)
+
+
+def test_commits_leave_few_manifests(stack: Stack, table: str) -> None:
+    merge_manifests(stack.catalog.load_table(table))
+    for batch in range(6, 14):
+        stack.query_trino(f"insert into {table} values ({batch}, timestamp '2018-01-01 00:00:00', {batch})")
+    [(manifests,)] = stack.query_trino('select count(*) from bronze."maintained$manifests"')
+    assert manifests <= 4
+    assert stack.query_trino(f"select count(*) from {table}") == [(13,)]
 
 
 def test_snapshots_past_their_time_expire(stack: Stack, table: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -161,6 +161,18 @@ def test_audit_may_be_repeated(gold: Query, lake: SqlCatalog) -> None:
     assert gold("select count(*) from audit.entity_accounts") == [(1,)]
 
 
+def test_manifests_of_each_table_are_merged_from_its_first_audit_on(gold: Query, lake: SqlCatalog) -> None:
+    audit()
+    tables = [
+        lake.load_table(name) for layer in ("bronze", "silver", "gold") for name in lake.list_tables(layer)
+    ]
+    assert {table.properties.get("commit.manifest.min-count-to-merge") for table in tables} == {"4"}
+    audit()
+    assert [lake.load_table(table.name()).metadata_location for table in tables] == [
+        table.metadata_location for table in tables
+    ]
+
+
 def test_each_attempt_of_the_audit_has_its_own_staging(gold: Query, lake: SqlCatalog) -> None:
     """Rows that an earlier attempt had staged may be of other snapshots."""
     attempts = [Task("a", "audit", try_number=number) for number in (1, 2)]
