@@ -71,7 +71,7 @@ def end_spark_drivers(name: str | None) -> None:
         process
         for process in psutil.process_iter(["cmdline", "environ"])
         if (words := process.info["cmdline"])
-        # This looks at every word of every process on the machine, in each task: a Path would be slow.
+        # This looks at every word of every process on the machine: a Path would be slow.
         and any(os.path.dirname(word) == str(SPARK_JOBS) for word in words)
         and any(word == name if name else re.fullmatch(ANY_TAG, word) for word in words)
         # The environment of another user's process cannot be read; count it as ours.
@@ -92,15 +92,10 @@ def end_all_leftovers() -> None:
 
 
 def end_earlier_attempt(context: Any) -> None:
-    """End Trino statements left by an earlier attempt of this task, and Spark drivers of this task left by any run.
-
-    A `pre_execute` hook.
-    """
+    """End Trino statements left by an earlier attempt of this task; a `pre_execute` hook."""
     ti = context["ti"]
     if ti.try_number > 1:
         end_statements(tag(ti))
-    # The lease may have been taken on another worker, which sees no driver on this machine.
-    end_spark_drivers(tag(ti))
 
 
 def cancel_on_kill(task: BaseOperator) -> None:

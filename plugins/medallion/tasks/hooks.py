@@ -14,7 +14,7 @@ RUN_VARIABLE = "MEDALLION_RUN"  # by which dbt gets the run's context, as JSON
 
 
 def claim(context: Any) -> RunState:
-    """Claim the run, then end statements and drivers that an earlier attempt left; a `pre_execute` hook.
+    """Claim the run, then end statements that an earlier attempt left; a `pre_execute` hook.
 
     The order matters: an attempt that may not write must not end anything.
     """

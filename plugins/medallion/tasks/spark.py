@@ -8,6 +8,7 @@ from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOpe
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowSkipException
 
+from medallion.engines.leftovers import end_spark_drivers, tag
 from medallion.maintenance import MIN_INPUT_FILES
 from medallion.names import COMPACT, MEASURE, SILVER, SPARK_TASK, lake_table, staging_table
 from medallion.project.declarations import declarations
@@ -39,8 +40,10 @@ class SparkJobOperator(SparkSubmitOperator):
         )
 
     def pre_execute(self, context: Context) -> None:
-        """Claim the run and complete the command line."""
+        """Claim the run, end a driver of this task that any run left, and complete the command line."""
         run = claim(context)
+        # The lease may have been taken on another worker, which sees no driver on this machine.
+        end_spark_drivers(tag(context["ti"]))
         self.application_args = ["--run", run.json(), *self.arguments(context, run)]
 
     @abstractmethod

@@ -20,7 +20,7 @@ from medallion.engines.leftovers import (
     end_statements,
     tag,
 )
-from support.task_instance import Task, dag_of
+from support.task_instance import Task
 
 
 @pytest.fixture
@@ -78,13 +78,6 @@ def test_only_the_driver_of_the_task_is_ended(drivers: dict[str, subprocess.Pope
     assert [name for name, process in drivers.items() if process.poll() is not None] == [
         "medallion dag.first"
     ]
-
-
-def test_first_attempt_ends_the_driver_that_another_run_left(
-    drivers: dict[str, subprocess.Popen[bytes]],
-) -> None:
-    end_earlier_attempt({"ti": Task("a", "first", dag=dag_of("dag", ("first",)))})
-    assert drivers["medallion dag.first"].poll() is not None
 
 
 def test_all_drivers_of_ours_are_ended_and_no_other(drivers: dict[str, subprocess.Popen[bytes]]) -> None:

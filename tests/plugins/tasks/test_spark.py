@@ -9,9 +9,9 @@ from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOpe
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowSkipException
 
-from medallion.engines import leftovers
 from medallion.engines.leftovers import tag
 from medallion.project.declarations import declarations
+from medallion.run.lease import LeaseHeldError, hold_lease
 from medallion.run.state import RunState, claim_run
 from medallion.settings import SPARK_JOBS
 from medallion.tasks import spark
@@ -24,9 +24,11 @@ BUILD, COMPACT = Task("a", "silver_staging.spark"), Task("a", "compact", dag=MAI
 
 
 @pytest.fixture(autouse=True)
-def no_drivers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No driver runs on this machine."""
-    monkeypatch.setattr(leftovers, "end_spark_drivers", lambda name: None)
+def ended(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the drivers that were ended."""
+    names: list[str] = []
+    monkeypatch.setattr(spark, "end_spark_drivers", names.append)
+    return names
 
 
 @pytest.fixture
@@ -46,6 +48,20 @@ def prepare(operator: SparkJobOperator, task: Task) -> list[str]:
     """Let an attempt of a job begin; returns the job's arguments."""
     operator.pre_execute({"ti": task, "params": {}})  # type: ignore[typeddict-item]
     return [str(word) for word in operator.application_args or ()]
+
+
+def test_first_attempt_ends_the_driver_that_another_run_left(
+    gold: Query, new_rows: list[str], ended: list[str]
+) -> None:
+    prepare(build_entities(), BUILD)
+    assert ended == ["medallion medallion_hourly.silver_staging.spark"]
+
+
+def test_attempt_that_may_not_write_ends_no_driver(gold: Query, ended: list[str]) -> None:
+    hold_lease(Task("a"))
+    with pytest.raises(LeaseHeldError):
+        prepare(build_entities(), Task("b", "silver_staging.spark", runs={"a": "running"}))
+    assert ended == []
 
 
 def test_entities_with_new_rows_are_built(gold: Query, new_rows: list[str]) -> None:
