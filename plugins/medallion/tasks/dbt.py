@@ -61,8 +61,8 @@ ARGUMENTS: dict[str, Any] = {
     "invocation_mode": InvocationMode.DBT_RUNNER,
     # Our assets have the tables' names and need no lineage library.
     "emit_datasets": False,
-    # The manifest exists already and the log has the results: writing them took a fifth of a task's CPU time.
-    "dbt_cmd_global_flags": ["--no-version-check", "--no-write-json"],
+    # The manifest exists already and the task's log has the results; dbt's own log file would go with the folder.
+    "dbt_cmd_global_flags": ["--no-version-check", "--no-write-json", "--log-level-file", "none"],
     "dbt_runner_callbacks": [collect_test_result],
 }
 # Arguments of the operators that belong to a run. Each table has one writer: over all runs and backfills, only one
