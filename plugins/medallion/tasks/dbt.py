@@ -108,14 +108,14 @@ def dbt_models(group: Group, pool_slots: int = 1) -> DbtTaskGroup:
     """
     engine = ENGINES[group]
     is_tested_apart = engine != TEST_ENGINE
+    project = ProjectConfig(
+        dbt_project_path=DBT_PROJECT, install_dbt_deps=False, env_vars=ENVIRONMENT[engine]
+    )
+    # As an argument it would become a path of object storage, which loads Airflow's plugins to report its lineage.
+    project.manifest_path = MANIFESTS / engine / "manifest.json"
     task_group = DbtTaskGroup(
         group_id=group,
-        project_config=ProjectConfig(
-            dbt_project_path=DBT_PROJECT,
-            manifest_path=MANIFESTS / engine / "manifest.json",
-            install_dbt_deps=False,
-            env_vars=ENVIRONMENT[engine],
-        ),
+        project_config=project,
         profile_config=profile(engine),
         execution_config=ExecutionConfig(
             dbt_executable_path=Path(sys.executable).with_name("dbt"),
