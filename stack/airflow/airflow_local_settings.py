@@ -9,6 +9,7 @@ import os
 import runpy
 import sys
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +24,23 @@ PRELOAD = (
     "airflow.jobs.scheduler_job_runner",
     "airflow.sdk.definitions.decorators",
     "airflow.sdk.execution_time.task_runner",
+    "airflow.version",
+    "cosmos.profiles",
+    "dbt.adapters.__about__",
     "dbt.adapters.spark",
     "dbt.adapters.trino",
     "dbt.cli.main",
     "dbt.parser.manifest",
     "dbt.task.build",
     "dbt.task.run",
-    # Cosmos imports it in every dbt task.
-    "openlineage.common.provider.dbt.local",
+    "encodings.ascii",
+    "multiprocessing.dummy",
+    "netrc",
     "pyiceberg.catalog.sql",
     "pyiceberg.io.pyarrow",
     "sqlglot.dialects.spark",
+    "tzdata.zoneinfo",
+    "tzlocal",
 )
 
 
@@ -61,17 +68,29 @@ def parse_project(engine: str) -> Any:
 def reuse_project(projects: dict[str, Any], code: str) -> None:
     """Let dbt go on from the parsed projects while the digest of their files is `code`, instead of loading them."""
     import dbt.cli.main
+    from cosmos.operators.local import AbstractDbtLocalBase
 
     from medallion.project.fingerprint import dbt_code
+
+    @cache
+    def is_current() -> bool:
+        """Return whether the files are those that were parsed; asked once in a task."""
+        return dbt_code() == code
 
     class Runner(dbt.cli.main.dbtRunner):
         def invoke(self, args: list[str], **options: Any) -> dbt.cli.main.dbtRunnerResult:
             """Run a command of dbt."""
-            if dbt_code() == code:
+            if is_current():
                 self.manifest = projects[args[args.index("--target") + 1]]
             return super().invoke(args, **options)
 
     dbt.cli.main.dbtRunner = Runner  # type: ignore[misc]
+
+    # Cosmos copies and reads the parsed project on disk, which dbt then does not use.
+    copy_parsed = AbstractDbtLocalBase._handle_partial_parse
+    AbstractDbtLocalBase._handle_partial_parse = lambda task, folder: (
+        is_current() or copy_parsed(task, folder)
+    )
 
 
 def preload_scheduler() -> None:
@@ -80,9 +99,16 @@ def preload_scheduler() -> None:
 
     for name in PRELOAD:
         importlib.import_module(name)
+    # It imports much, and nothing else of Airflow needs it.
+    from stack.airflow.faster_tasks import compile_templates, shorten
+
+    shorten()
     # Read the digest first: files that change while dbt parses them then count as changed.
     code = dbt_code()
-    reuse_project({engine: parse_project(engine) for engine in ENGINES}, code)
+    projects = {engine: parse_project(engine) for engine in ENGINES}
+    for project in filter(None, projects.values()):
+        compile_templates(project)
+    reuse_project(projects, code)
 
 
 if {"scheduler", "dag-processor"} & {*sys.argv}:

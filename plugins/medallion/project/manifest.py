@@ -50,7 +50,12 @@ class SourceTable:
 
 def manifest(engine: str = "trino") -> dict[str, Any]:
     """Return dbt's manifest for an engine. Raises ManifestError if it was not built."""
-    return _read(*_version(engine))
+    return read_manifest(MANIFESTS / engine / "manifest.json")
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Return the manifest of a file; a process reads a file once, until it changes. Raises ManifestError without it."""
+    return _read(*_version(path))
 
 
 def cached_per_manifest(engine: str) -> Callable[[Callable[[], Result]], Callable[[], Result]]:
@@ -61,13 +66,12 @@ def cached_per_manifest(engine: str) -> Callable[[Callable[[], Result]], Callabl
 
     def decorate(read: Callable[[], Result]) -> Callable[[], Result]:
         cached = lru_cache(maxsize=1)(lambda version: read())
-        return wraps(read)(lambda: cached(_version(engine)))
+        return wraps(read)(lambda: cached(_version(MANIFESTS / engine / "manifest.json")))
 
     return decorate
 
 
-def _version(engine: str) -> tuple[Path, int, int]:
-    path = MANIFESTS / engine / "manifest.json"
+def _version(path: Path) -> tuple[Path, int, int]:
     try:
         stat = path.stat()
     except FileNotFoundError:
