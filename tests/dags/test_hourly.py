@@ -12,6 +12,8 @@ from cosmos.operators.local import DbtSourceLocalOperator
 
 from medallion import names
 from medallion.names import Group, group_of, model_of, task_id
+from medallion.project.manifest import ManifestError
+from medallion.tasks import dbt
 
 from .project import ENTITY_TABLES, LAYERS, tasks_of
 
@@ -60,6 +62,17 @@ def test_tables_that_spark_builds_are_tested_on_trino_before_gold(hourly: DAG) -
         tested: Any = hourly.get_task(names.TEST_MARTS)
         assert (tested.select, tested.indirect_selection) == (names.MODELS[Group.SILVER_MARTS], "buildable")
         assert "test" not in tested.dbt_cmd_flags
+
+
+@pytest.mark.skipif(not LAYERS[Group.SILVER_MARTS], reason="the project has no marts")
+def test_mart_with_the_name_of_the_task_that_tests_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = LAYERS[Group.SILVER_MARTS][0]
+    monkeypatch.setattr(dbt, "TEST_TASK", name)
+    with (
+        DAG("any", schedule=None),
+        pytest.raises(ManifestError, match=f"The model {name} of models/silver/marts"),
+    ):
+        dbt.dbt_models(Group.SILVER_MARTS)
 
 
 def test_steps_follow_one_another(hourly: DAG) -> None:

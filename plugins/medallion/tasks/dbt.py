@@ -26,7 +26,7 @@ from medallion.names import (
     lake_table,
     model_of,
 )
-from medallion.project.manifest import MANIFESTS, schemas
+from medallion.project.manifest import MANIFESTS, ManifestError, schemas
 from medallion.run.test_results import collect_test_result
 from medallion.settings import DBT_PROJECT, THRIFT_CONNECTION, TRINO_CONNECTION, settings
 from medallion.tasks.assets import table_asset
@@ -105,6 +105,7 @@ def dbt_models(group: Group, pool_slots: int = 1) -> DbtTaskGroup:
     Tables that Spark builds are tested by one task at the end of the group, on Trino: a test on Spark takes several
     times as long, most of it for a session of its own.
     `pool_slots`: slots of Airflow's pool that each task takes.
+    Raises ManifestError if a model has the name of that task.
     """
     engine = ENGINES[group]
     is_tested_apart = engine != TEST_ENGINE
@@ -139,6 +140,11 @@ def dbt_models(group: Group, pool_slots: int = 1) -> DbtTaskGroup:
         cancel_on_kill(task)
         task.cache_dir = parse_cache(engine)
         model = model_of(task.task_id)
+        if is_tested_apart and model == TEST_TASK:
+            raise ManifestError(
+                f"The model {model} of {MODELS[group].partition(':')[2]} has the name of the task that tests the"
+                " others: give it another name."
+            )
         task.outlets = [table_asset(lake_table(schema_of[model], model))]
     if is_tested_apart and (last := list(task_group.get_leaves())):
         with task_group:
