@@ -3,7 +3,7 @@
 import logging
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import click
 
@@ -12,6 +12,7 @@ from sample import generate as generator
 from sample import load as loader
 from sample import trade as trader
 
+MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S"])
 replace_option = click.option("--replace", is_flag=True, help="Empty the shop first if it holds rows.")
 
 
@@ -61,9 +62,13 @@ def to_kinds(context: click.Context, option: click.Parameter, value: str) -> lis
 )
 @click.option(
     "--until",
-    type=click.DateTime(["%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S"]),
-    help="Time of the newest orders, UTC; orders start two years earlier.  [default: now]",
+    type=MOMENT,
+    help="Time of the newest orders, UTC.  [default: now]",
 )
+@click.option(
+    "--days", type=click.IntRange(1, 10_000), default=730, help="Days that the orders are spread over."
+)
+@click.option("--steady", is_flag=True, help="The same number of orders each day, instead of growing sales.")
 @click.option(
     "--anomalies", "kinds", default="", callback=to_kinds, help="Kinds of bad rows to inject, or all."
 )
@@ -74,7 +79,14 @@ def to_kinds(context: click.Context, option: click.Parameter, value: str) -> lis
 )
 @replace_option
 def generate(
-    orders: int, seed: int, until: datetime | None, kinds: list[str], manifest: TextIO | None, replace: bool
+    orders: int,
+    seed: int,
+    until: datetime | None,
+    days: int,
+    steady: bool,
+    kinds: list[str],
+    manifest: TextIO | None,
+    replace: bool,
 ) -> None:
     """Generate a shop of any size with the shape of Olist's."""
     now = datetime.now(UTC).replace(tzinfo=None, microsecond=0)
@@ -82,7 +94,7 @@ def generate(
         raise click.BadParameter(
             f"{until} is in the future, which no hourly window reaches.", param_hint="--until"
         )
-    generator.generate(orders, seed, until or now, replace, kinds, manifest)
+    generator.generate(orders, seed, until or now, days, steady, replace, kinds, manifest)
 
 
 @main.command()
@@ -93,6 +105,21 @@ def generate(
 def live(orders: int, deletes: bool) -> None:
     """Apply a burst of inserts and updates at once."""
     trader.live(orders, deletes)
+
+
+@main.command()
+@click.option(
+    "--orders", type=click.IntRange(0), default=1000, help="Orders to change, with what belongs to them."
+)
+@click.option("--customers", type=click.IntRange(0), default=10, help="Customers to change.")
+@click.option("--products", type=click.IntRange(0), default=10, help="Products to change.")
+@click.option("--sellers", type=click.IntRange(0), default=10, help="Sellers to change.")
+@click.option("--days", type=click.IntRange(1, 100_000), default=30, help="Orders of this many last days.")
+@click.option("--since", type=MOMENT, help="First time of the changes, UTC.  [default: now]")
+@click.option("--until", type=MOMENT, help="Last time of the changes, UTC.  [default: now]")
+def change(**parameters: Any) -> None:
+    """Change existing rows at once."""
+    trader.alter(**parameters)
 
 
 @main.command()

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from datetime import datetime
-from typing import TextIO
+from typing import Any, TextIO
 
 from rich.progress import track
 
@@ -13,17 +13,25 @@ CHUNK = 100_000  # orders per statement
 
 
 def generate(
-    orders: int, seed: int, until: datetime, replace: bool, kinds: list[str], manifest: TextIO | None
+    orders: int,
+    seed: int,
+    until: datetime,
+    days: int,
+    steady: bool,
+    replace: bool,
+    kinds: list[str],
+    manifest: TextIO | None,
 ) -> None:
     """Fill the shop with `orders` orders and the rows that belong to them, in one transaction.
 
-    Purchases spread over the two years before `until` (naive, UTC). The shop is as of that time: later events have not
-    happened yet. The same arguments give the same rows. `kinds` are the anomalies to inject (see anomalies.py); each
-    injected row becomes a line of `manifest` (JSON lines of anomalies.Injected).
+    Purchases spread over the `days` before `until` (naive, UTC), evenly if `steady`. The shop is as of that time: later
+    events have not happened yet. The same arguments give the same rows. `kinds` are the anomalies to inject (see
+    anomalies.py); each injected row becomes a line of `manifest` (JSON lines of anomalies.Injected).
 
     Raises click.ClickException if the shop holds rows and `replace` is false.
     """
-    parameters = {"orders": orders, "seed": seed, "until": until}
+    parameters: dict[str, Any] = {"orders": orders, "seed": seed, "until": until, "days": days}
+    parameters["growth"] = 1 if steady else 0.7
     with shop.transaction() as cur:
         shop.make_empty(cur, replace)
         cur.execute(shop.sql("reference.sql"), parameters)

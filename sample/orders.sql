@@ -1,5 +1,5 @@
 -- The generated orders numbered from `first` to `last`, with their customers, items, payments and reviews.
--- Parameters: seed, orders, until (as in reference.sql, which runs before), first, last.
+-- Parameters: seed, orders, until, days, growth (as in reference.sql, which runs before), first, last.
 -- Events after `until` are not written, so the newest orders are still open.
 -- Each step is materialized; otherwise the planner would compute its columns again at every use.
 

@@ -1,5 +1,6 @@
 -- The generator's functions, its small tables, and the rows that orders refer to.
--- Parameters: seed, orders (their number), until (UTC, the time as of which the shop is generated).
+-- Parameters: seed, orders (their number), until (UTC, the time as of which the shop is generated), days (before it),
+-- growth (an exponent: sales grow below 1, and are steady at 1).
 -- Every value is a function of the seed and the row's number, so rows need no join, and any range of orders can be
 -- generated separately.
 
@@ -22,9 +23,9 @@ create or replace function pg_temp.money(cents bigint) returns text immutable as
 $$ language sql;
 
 create or replace function pg_temp.wished(number bigint) returns timestamp immutable as $$
-    -- Two years of growing sales: later orders have higher numbers, and more come by day than by night.
+    -- Growing or steady sales: later orders have higher numbers, and more come by day than by night.
     select
-        date_trunc('day', %(until)s::timestamp - 730 * (1 - (number / %(orders)s::double precision) ^ 0.7) * interval '1 day')
+        date_trunc('day', %(until)s::timestamp - %(days)s * (1 - (number / %(orders)s::double precision) ^ %(growth)s) * interval '1 day')
         + interval '1 second' * floor(3600 * (pg_temp.random(number, 2) + width_bucket(
             pg_temp.random(number, 1),
             array[

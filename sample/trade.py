@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from contextlib import closing, suppress
 from threading import Event
+from typing import Any
 
 import click
 import psycopg2
@@ -46,6 +47,17 @@ def live(orders: int, deletes: bool) -> None:
         if not done.total():
             raise click.ClickException("The shop is empty. Fill it first: load or generate.")
     shop.print_counts("Changes at the shop", "change", done)
+
+
+def alter(**parameters: Any) -> None:
+    """Change existing rows in one transaction and print their numbers; change.sql describes its parameters.
+
+    Raises click.ClickException if the database is not the shop's.
+    """
+    with shop.transaction() as cur:
+        shop.require_shop(cur)
+        done = dict(shop.rows(cur, shop.sql("change.sql"), parameters))
+    shop.print_counts("Changed rows", "table", done)
 
 
 def trade(every: float, orders: int) -> None:

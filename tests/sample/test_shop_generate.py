@@ -221,6 +221,13 @@ def test_the_end_is_now(shop: Query) -> None:
     assert "future" in future.output
 
 
+def test_orders_spread_over_the_days(shop: Query) -> None:
+    assert sample("generate", "--orders", 500, "--days", 3650, "--steady", *UNTIL).exit_code == 0
+    years = shop("select left(order_purchase_timestamp, 4), count(*) from sales.orders group by 1 order by 1")
+    assert len(years) >= 10
+    assert all(45 <= count <= 55 for _, count in years[1:-1])
+
+
 def test_bad_requests(shop: Query) -> None:
     unknown = sample("generate", "--anomalies", "missing,strange")
     assert unknown.exit_code == 2

@@ -64,6 +64,34 @@ def test_a_burst(filled: Query, server: Server) -> None:
     ) == [(True,)]
 
 
+def test_a_change_of_existing_rows(filled: Query, server: Server) -> None:
+    assert sample("change", "--orders", 40, "--sellers", 3).exit_code == 0
+    assert (changed(filled, "orders"), changed(filled, "customers"), changed(filled, "sellers")) == (
+        40,
+        10,
+        3,
+    )
+    assert changed(filled, "products") == 10
+    bought = "select min(order_purchase_timestamp) > '2024-12-15' from sales.orders where updated_at > '2025-01-15'"
+    assert filled(bought) == [(True,)]
+    for table in ("order_items", "order_payments"):
+        assert filled(
+            f"select count(*) from sales.{table} join sales.orders using (order_id)"
+            f" where ({table}.updated_at > '2025-01-15') <> (orders.updated_at > '2025-01-15')"
+        ) == [(0,)]
+    expected = expected_from_source(server.url("shop", "shop"))
+    assert expected.quarantine() == []
+
+
+def test_a_change_at_given_times(filled: Query) -> None:
+    times = ("--since", "2025-01-20", "--until", "2025-01-21", "--days", 10_000)
+    assert sample("change", "--orders", 100, *times).exit_code == 0
+    assert filled(
+        "select count(*), count(distinct updated_at) > 90, min(updated_at) >= '2025-01-20 UTC',"
+        " max(updated_at) <= '2025-01-21 UTC' from sales.orders where updated_at > '2025-01-15'"
+    ) == [(100, True, True, True)]
+
+
 def test_bad_rows_are_not_copied(shop: Query, server: Server) -> None:
     assert sample("generate", "--orders", 2000, "--anomalies", "all").exit_code == 0
     shop("insert into sales.orders (order_status) values ('delivered')")  # just now: a review is due
