@@ -191,7 +191,7 @@ chaos: manifest ## Kill every component in every layer of a run (FIRST=n, RUNS=n
 	@PYTHONPATH=plugins:tests $(bin)/python -m tests.e2e.chaos $(if $(FIRST),--first '$(FIRST)') $(if $(RUNS),--runs '$(RUNS)')
 
 bench: venv ## Take a measure (NAME='hour --runs 3'); without a name, list them
-	@$(in_stack) python -m bench $(NAME)
+	@$(in_stack) python -m bench $(or $(NAME),--help)
 
 # Names of earlier versions
 .PHONY: seed run_bronze run_silver run_gold as_of

@@ -1,46 +1,58 @@
-"""The cost of an hourly run over the published history: after a burst, and without a change."""
+"""The cost of an hourly run over the published history: after an hour's changes, and without a change."""
+
+import time
+from datetime import UTC, datetime, timedelta
 
 import click
+from psycopg2 import sql
 
-from bench.meter import measure, report
-from stack import supervisor
+from bench.meter import record, report, show_costs
+from bench.runs import count_orders, measure_hours, measure_run, prepare, runs_option
+from medallion.settings import settings as medallion_settings
 from stack.demo import shop
-from stack.errors import StackError
-from stack.pipeline import publication, trigger
+from stack.pipeline import query, source_dsn, source_tables, trigger
 from stack.settings import Settings
-
-runs_option = click.option(
-    "--runs", default=3, show_default=True, help="Runs to measure; the result is their median."
-)
-
-
-def prepare() -> Settings:
-    """Return the settings of a stack that can be measured. Raises StackError if nothing was published yet."""
-    settings = Settings()
-    if not publication(settings):
-        raise StackError("The stack has published nothing yet: make run")
-    supervisor.stop("shop", settings)  # it would trade between two runs
-    trigger(settings, {})
-    return settings
 
 
 @click.command()
 @runs_option
 def hour(runs: int) -> None:
-    """Run the pipeline after a burst of some hundred changes, from its trigger to the publication."""
+    """Run the pipeline after a common hour's changes: 1,000 orders, and 10 rows of each other table."""
     settings = prepare()
-    costs = []
-    for _ in range(runs):
-        shop(settings, "live")
-        costs.append(measure(settings, lambda: trigger(settings, {})))
-    report("hour", costs, "at most 45 s over 100,000 orders")
+    costs, goal = measure_hours(settings, runs), "at most 45 s over 100,000 orders, 60 s over a million"
+    report("hour", costs, goal, count_orders(settings))
+
+
+def last_change(settings: Settings) -> datetime:
+    """Return the time of the newest change at the source."""
+    newest = "select max({})::timestamptz from {}"
+    moments: list[datetime | None] = [
+        query(
+            source_dsn(settings),
+            sql.SQL(newest).format(sql.Identifier(cursor), sql.Identifier(schema, table)),
+        )[0][0]
+        for schema, table, cursor in source_tables()
+        if cursor
+    ]
+    return max(moment for moment in moments if moment)
 
 
 @click.command()
 @runs_option
 def quiet(runs: int) -> None:
-    """Run the pipeline without a change at the source."""
+    """Run the pipeline without a change at the source, and after the change of one row."""
     settings = prepare()
-    # Rows of the last run lie within the lookback of the next one.
-    costs = [measure(settings, lambda: trigger(settings, {})) for _ in range(runs)]
-    report("quiet", costs, "at most 10 s")
+    # A run reads the rows of the lookback once more. Wait until the last change is no longer among them.
+    idle_from = last_change(settings) + medallion_settings().lookback + timedelta(seconds=10)
+    if (seconds := (idle_from - datetime.now(UTC)).total_seconds()) > 0:
+        print(f"Waiting {seconds:.0f} s, until no run finds the last change …")
+        time.sleep(seconds)
+    trigger(settings, {})
+    idle = [measure_run(settings) for _ in range(runs)]
+    single = []
+    for _ in range(runs):
+        shop(settings, "change", "--orders", "0", "--customers", "1", "--products", "0", "--sellers", "0")
+        single.append(measure_run(settings))
+    show_costs("one changed row", single)
+    record("quiet, one changed row", sorted(cost.seconds for cost in single)[runs // 2], "s", "at most 25 s")
+    report("quiet", idle, "at most 10 s and 10 CPU s", count_orders(settings))

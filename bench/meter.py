@@ -1,13 +1,16 @@
-"""The cost of a run: seconds, and CPU seconds of each service with all processes that it starts."""
+"""The cost of an action: seconds, CPU seconds of each service with all processes that it starts, bytes read."""
 
 import json
 import os
+import resource
 import statistics
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -16,15 +19,21 @@ from stack.pipeline import show
 from stack.settings import Settings
 
 RESULTS = Path(__file__).with_name("results.jsonl")
+ENGINES = ("trino", "thrift")
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Wall seconds, CPU seconds by service, and the machine's load in the minute before, other programs included."""
+    """Wall seconds, CPU seconds and megabytes read by service, and the load before, other programs included.
+
+    tasks: the tasks of a run, each with its start and end in seconds from the run's start.
+    """
 
     seconds: float
     cpu: dict[str, float]
+    read: dict[str, float]
     load: float
+    tasks: list[tuple[str, float, float]] = field(default_factory=list)
 
     @property
     def cpu_seconds(self) -> float:
@@ -32,63 +41,108 @@ class Cost:
         return sum(self.cpu.values())
 
 
-def read_cpu(settings: Settings) -> dict[str, float]:
-    """Return the CPU seconds that each running service has used, with its children, also those that have ended."""
-    used = {}
-    for name in supervisor.SERVICES:
-        if pid := supervisor.info(name, settings)["pid"]:
-            process = psutil.Process(pid)
-            used[name] = sum(
-                sum(each.cpu_times()[:4]) for each in [process, *process.children(recursive=True)]
-            )
+def services(settings: Settings) -> dict[str, Any]:
+    """Return the process of each running service."""
+    pids = {name: supervisor.info(name, settings)["pid"] for name in supervisor.SERVICES}
+    return {name: psutil.Process(pid) for name, pid in pids.items() if pid}
+
+
+def cpu_seconds(process: Any) -> float:
+    """Return the CPU seconds that a process and its children have used, also those that have ended."""
+    used = 0.0
+    for each in [process, *process.children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess):
+            used += sum(each.cpu_times()[:4])
     return used
 
 
-def measure(settings: Settings, action: Callable[[], None]) -> Cost:
+def read_cpu(settings: Settings) -> dict[str, float]:
+    """Return the CPU seconds of each running service, and as `commands` of what this process has started."""
+    commands = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return {name: cpu_seconds(process) for name, process in services(settings).items()} | {
+        "commands": commands.ru_utime + commands.ru_stime
+    }
+
+
+def read_io(settings: Settings) -> dict[str, float]:
+    """Return the megabytes that each engine's process has read: from files, cached ones included, and connections."""
+    running = services(settings)
+    return {name: running[name].io_counters().read_chars / 1e6 for name in ENGINES if name in running}
+
+
+def difference(after: dict[str, float], before: dict[str, float]) -> dict[str, float]:
+    """Return the difference of each value; an earlier value that is missing counts as 0."""
+    return {name: value - before.get(name, 0) for name, value in after.items()}
+
+
+def measure(settings: Settings, action: Callable[[], object]) -> Cost:
     """Do `action` on the running stack and return its cost."""
-    before, load, start = read_cpu(settings), os.getloadavg()[0], time.monotonic()
+    cpu, io, load, start = read_cpu(settings), read_io(settings), os.getloadavg()[0], time.monotonic()
     action()
-    seconds, after = time.monotonic() - start, read_cpu(settings)
-    return Cost(seconds, {name: after[name] - before.get(name, 0) for name in after}, load)
+    seconds = time.monotonic() - start
+    return Cost(seconds, difference(read_cpu(settings), cpu), difference(read_io(settings), io), load)
 
 
-def report(name: str, costs: Sequence[Cost], goal: str) -> None:
-    """Show costs as a table, record them, and print the median of their seconds as the last line.
+def median(costs: Sequence[Cost]) -> tuple[float, float]:
+    """Return the median seconds and the median CPU seconds."""
+    return (
+        statistics.median(cost.seconds for cost in costs),
+        statistics.median(cost.cpu_seconds for cost in costs),
+    )
 
-    `goal`: what the measure should be, in words.
-    """
-    services = list(costs[0].cpu)
+
+def show_costs(title: str, costs: Sequence[Cost]) -> None:
+    """Print costs as a table, a row for each."""
+    names = list(costs[0].cpu)
     show(
-        f"{name}: seconds, and CPU seconds by service",
-        ["seconds", "CPU", *services, "load before"],
+        f"{title}: seconds, CPU seconds by service, megabytes read by engine",
+        ["seconds", "CPU", *names, *(f"{name} read" for name in costs[0].read), "load before"],
         [
             tuple(
                 f"{value:.1f}"
                 for value in (
                     cost.seconds,
                     cost.cpu_seconds,
-                    *(cost.cpu[each] for each in services),
+                    *cost.cpu.values(),
+                    *cost.read.values(),
                     cost.load,
                 )
             )
             for cost in costs
         ],
     )
-    seconds = statistics.median(cost.seconds for cost in costs)
-    record(name, seconds, "s", goal, costs)
 
 
-def record(name: str, value: float, unit: str, goal: str, costs: Sequence[Cost] = ()) -> None:
-    """Append a result to bench/results.jsonl and print it as one line."""
+def report(name: str, costs: Sequence[Cost], goal: str, orders: int | None = None) -> None:
+    """Show costs, record them, and print the median of their seconds as the last line.
+
+    `goal`: what the measure should be, in words. `orders`: the number of orders at the source.
+    """
+    show_costs(name, costs)
+    record(name, median(costs)[0], "s", goal, {name: costs}, orders)
+
+
+def record(
+    name: str,
+    value: float,
+    unit: str,
+    goal: str,
+    costs: Mapping[str, Sequence[Cost]] | None = None,
+    orders: int | None = None,
+) -> None:
+    """Append a result, with the costs it comes from by what was done, to bench/results.jsonl; print it as one line."""
     line = {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "name": name,
         "value": round(value, 2),
         "unit": unit,
         "goal": goal,
+        "orders": orders,
         "load": os.getloadavg()[0],
-        "costs": [asdict(cost) for cost in costs],
+        "costs": {what: [asdict(cost) for cost in each] for what, each in (costs or {}).items()},
     }
     with RESULTS.open("a") as results:
         results.write(json.dumps(line) + "\n")
-    print(f"{name}: {value:.1f} {unit} (goal {goal})")
+    cpu = f", {median(costs[name])[1]:.1f} CPU s" if costs and name in costs else ""
+    over = f" over {orders:,} orders" if orders else ""
+    print(f"{name}: {value:.2f} {unit}{cpu}{over} (goal {goal})")
