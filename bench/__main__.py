@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from bench import history, hour, imports, small_commits
+from bench import history, hour, imports, peer, small_commits
 from stack.errors import StackError
 
 
@@ -13,7 +13,14 @@ def measures() -> None:
     """Group the measures."""
 
 
-for command in (hour.hour, hour.quiet, imports.import_dags, history.main, small_commits.main):
+for command in (
+    hour.hour,
+    hour.quiet,
+    history.main,
+    peer.peer,
+    imports.import_dags,
+    small_commits.main,
+):
     measures.add_command(command)
 
 if __name__ == "__main__":
