@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from bench import history, hour, imports, peer, small_commits
+from bench import history, hour, imports, peer, small_commits, tax
 from stack.errors import StackError
 
 
@@ -16,6 +16,7 @@ def measures() -> None:
 for command in (
     hour.hour,
     hour.quiet,
+    tax.tax,
     history.main,
     peer.peer,
     imports.import_dags,
