@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from bench import history, hour, imports, peer, small_commits, tax
+from bench import history, hour, imports, peer, ranges, small_commits, tax
 from stack.errors import StackError
 
 
@@ -17,6 +17,7 @@ for command in (
     hour.hour,
     hour.quiet,
     tax.tax,
+    ranges.ranges,
     history.main,
     peer.peer,
     imports.import_dags,
