@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from bench import history, hour, imports, peer, ranges, small_commits, tax
+from bench import history, hour, imports, peer, publish, ranges, small_commits, tax
 from stack.errors import StackError
 
 
@@ -21,6 +21,7 @@ for command in (
     history.main,
     peer.peer,
     imports.import_dags,
+    publish.publish,
     small_commits.main,
 ):
     measures.add_command(command)

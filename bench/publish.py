@@ -1,0 +1,70 @@
+"""The cost of publishing: the task that applies staged rows to the gold tables of PostgreSQL."""
+
+import click
+
+from bench.meter import record, show_costs
+from bench.runs import count_orders, measure_run, prepare
+from medallion.names import GOLD, Group
+from medallion.project.contracts import GoldTable, gold_tables
+from stack.demo import shop
+from stack.errors import StackError
+from stack.pipeline import on_trino, publication, show
+from stack.settings import Settings
+
+
+def change_gold(settings: Settings, rows: int, batch: int) -> None:
+    """Add 1 to a number in `rows` rows of the lake's gold tables, about equally many of each, as if a run had."""
+    sizes: list[tuple[int, GoldTable]] = []
+    for table in gold_tables():
+        _, [(size,)] = on_trino(settings, f"select count(*) from {GOLD}.{table.name}")
+        sizes.append((size, table))
+    for left, (size, table) in zip(
+        range(len(sizes), 0, -1), sorted(sizes, key=lambda each: each[0]), strict=True
+    ):
+        count = min(size, rows // left)
+        rows -= count
+        number = next(
+            name for name, type in table.contract.items() if type == "bigint" and name not in table.key
+        )
+        keys, name = ", ".join(table.key), f"{GOLD}.{table.name}"
+        on_trino(
+            settings,
+            f"update {name} set {number} = {number} + 1, _batch = {batch}"
+            f" where ({keys}) in (select {keys} from {name} limit {count})",
+        )
+    if rows:
+        raise StackError(f"Gold lacks {rows:,} rows: measure with more orders, or with a smaller --rows.")
+
+
+@click.command()
+@click.option("--rows", default=10_000, show_default=True, help="Rows that change, over all gold tables.")
+def publish(rows: int) -> None:
+    """Publish changed rows of gold: the seconds of the task `publish`, without those that stage the rows.
+
+    Figures of gold are changed and published; rebuilding gold sets them right again, which is measured as well.
+    """
+    settings = prepare()
+    last = publication(settings)
+    assert last  # noqa: S101, `prepare` has checked it
+    change_gold(settings, rows, last[1] + 1)
+    # A run without any change at the source would not look at gold.
+    shop(settings, "change", "--orders", "0", "--customers", "1", "--products", "0", "--sellers", "0")
+    costs = [measure_run(settings), measure_run(settings, {"rebuild": "gold"})]
+    columns, figures = on_trino(
+        settings,
+        "select batch, sum(records_processed) filter (where task_id like 'stage.%') as rows,"
+        f" max(to_unixtime(end_time) - to_unixtime(start_time)) filter (where task_id = '{Group.PUBLISH}') as publish,"
+        " to_unixtime(max(end_time) filter (where task_id like 'stage.%'))"
+        " - to_unixtime(min(start_time) filter (where task_id like 'stage.%')) as stage"
+        f" from postgres_gold.audit.data_pipeline_runs where batch > {last[1]} group by batch order by batch",
+    )
+    show_costs("publish", costs)
+    show("Rows, and seconds of publishing and staging", columns, figures)
+    record(
+        "publish",
+        max(seconds for _, _, seconds, _ in figures),
+        "s",
+        "at most 3 s",
+        {"runs": costs},
+        count_orders(settings),
+    )
