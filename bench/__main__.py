@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from bench import history, hour, imports, peer, publish, ranges, small_commits, tax
+from bench import flat, hour, imports, peer, publish, ranges, small_commits, tax
 from stack.errors import StackError
 
 
@@ -15,10 +15,10 @@ def measures() -> None:
 
 for command in (
     hour.hour,
+    flat.flat,
     hour.quiet,
     tax.tax,
     ranges.ranges,
-    history.main,
     peer.peer,
     imports.import_dags,
     publish.publish,

@@ -1,0 +1,120 @@
+"""The cost of an hour against the length of the history: of each layer, and in CPU, bytes read and bytes written.
+
+    make bench NAME='flat --orders 500000 --times 10'
+
+Generates a shop of --times as many years as orders, and publishes first what the last years have, which are --orders
+orders, and later everything. After each of both it measures some hours. The shop has the same orders a day. Needs a
+running stack that has never published.
+"""
+
+import statistics
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import click
+import psycopg2
+
+from bench.meter import ENGINES, Cost, median, record, show_costs
+from bench.ranges import SHOP_DAYS
+from bench.runs import measure_hours, measure_run, prepare_empty, runs_option, whole_history, window
+from medallion.engines.iceberg import iterate_tables, load_lake
+from medallion.engines.postgres import transaction
+from medallion.names import Group
+from medallion.store.migrations import upgrade_store
+from medallion.store.pipeline import set_first_watermark
+from stack.demo import shop
+from stack.environment import public_environment
+from stack.pipeline import on_trino, show
+from stack.settings import Settings
+
+SPREAD = Path(__file__).with_name("spread.sql")
+
+
+def seconds_by_layer(settings: Settings, runs: int) -> dict[str, float]:
+    """Return the median seconds of each layer in the last runs, from the start of its first task to its last end."""
+    _, rows = on_trino(
+        settings,
+        "select split_part(task_id, '.', 1), to_unixtime(max(end_time)) - to_unixtime(min(start_time))"
+        " from postgres_gold.audit.data_pipeline_runs where status <> 'skipped' and run_id in"
+        f" (select run_id from postgres_gold.audit.publications order by batch desc limit {runs})"
+        " group by run_id, split_part(task_id, '.', 1)",
+    )
+    return {
+        layer: statistics.median(seconds for name, seconds in rows if name == layer)
+        for layer in Group
+        if layer in {name for name, _ in rows}
+    }
+
+
+def written_since(moment: datetime) -> float:
+    """Return the megabytes of files that the lake's tables got since."""
+    return sum(
+        int((snapshot.summary and snapshot.summary["added-files-size"]) or 0) / 1e6
+        for _, table in iterate_tables(load_lake())
+        for snapshot in table.snapshots()
+        if snapshot.timestamp_ms / 1000 >= moment.timestamp()
+    )
+
+
+def measure(settings: Settings, runs: int) -> tuple[list[Cost], dict[str, float]]:
+    """Measure some hours; return their costs, and the figures to compare."""
+    began = datetime.now(UTC)
+    costs = measure_hours(settings, runs)
+    seconds, cpu = median(costs)
+    return costs, {
+        **{f"{layer}, seconds": each for layer, each in seconds_by_layer(settings, runs).items()},
+        "hour, seconds": seconds,
+        "hour, CPU seconds": cpu,
+        **{f"{name}, MB read": statistics.median(cost.read[name] for cost in costs) for name in ENGINES},
+        "MB read": statistics.median(sum(cost.read.values()) for cost in costs),
+        "MB written": written_since(began) / runs,
+    }
+
+
+def show_ratios(names: Iterable[str], short: Mapping[str, float], long: Mapping[str, float]) -> None:
+    """Print figures of two histories with their ratios."""
+    show(
+        "Medians over the shorter and the longer history",
+        ["", *names, "ratio"],
+        [
+            (name, f"{short[name]:.1f}", f"{long[name]:.1f}", f"{long[name] / (short[name] or 1):.2f}")
+            for name in short
+            if name in long
+        ],
+    )
+
+
+@click.command()
+@click.option(
+    "--orders", default=500_000, show_default=True, help="Orders of the short history, of two years."
+)
+@click.option("--times", default=10, show_default=True, help="How many times as long the other history is.")
+@runs_option
+def flat(orders: int, times: int, runs: int) -> None:
+    """Compare hours over a short and over a longer history of the same orders a day."""
+    settings = prepare_empty()
+    shop(
+        settings, "generate", "--orders", str(orders * times), "--days", str(SHOP_DAYS * times), "--steady", "--replace"
+    )  # fmt: skip
+    with closing(psycopg2.connect(public_environment(settings)["SOURCE_URL"])) as source, source:
+        source.cursor().execute(SPREAD.read_text())
+    now = datetime.now(UTC)
+    start = now - timedelta(days=SHOP_DAYS)
+    upgrade_store()
+    with transaction() as cursor:
+        set_first_watermark(cursor, start, start)  # otherwise the first scheduled run would take everything
+    measure_run(settings, window(start, now))
+    short_costs, short = measure(settings, runs)
+    measure_run(settings, whole_history())
+    long_costs, long = measure(settings, runs)
+    show_costs("short history", short_costs)
+    show_costs("long history", long_costs)
+    show_ratios((f"{orders:,} orders", f"{orders * times:,} orders"), short, long)
+    for name in ("MB written", "MB read", "hour, CPU seconds", "hour, seconds"):
+        goal = "at most 1.05 times" if name == "MB written" else "at most 1.2 times"
+        what = "flat" if name == "hour, seconds" else f"flat, {name}"
+        record(
+            what, long[name] / short[name], "times", goal, {"short": short_costs, "long": long_costs}, orders
+        )
