@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from bench import flat, hour, imports, peer, publish, ranges, small_commits, tax
+from bench import flat, history, hour, imports, peer, publish, ranges, small_commits, tax
 from stack.errors import StackError
 
 
@@ -19,6 +19,7 @@ for command in (
     hour.quiet,
     tax.tax,
     ranges.ranges,
+    history.history,
     peer.peer,
     imports.import_dags,
     publish.publish,
