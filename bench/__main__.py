@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from bench import flat, history, hour, imports, peer, publish, ranges, small_commits, tax
+from bench import flat, fresh, history, hour, imports, peer, publish, ranges, small_commits, tax
 from stack.errors import StackError
 
 
@@ -23,6 +23,8 @@ for command in (
     peer.peer,
     imports.import_dags,
     publish.publish,
+    fresh.first,
+    fresh.ci,
     small_commits.main,
 ):
     measures.add_command(command)

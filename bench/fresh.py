@@ -1,0 +1,103 @@
+"""The time that a fresh clone takes: `make run` with warm caches, and `make test` with empty ones."""
+
+import os
+import re
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import click
+import psutil
+
+from bench.meter import record
+from stack.errors import StackError
+from stack.settings import ROOT, Settings
+
+SET_UP = (
+    "Set up and start"  # a line of the times that `make run` prints; the Python environment comes before it
+)
+
+
+def user_environment() -> dict[str, str]:
+    """Return the environment that `make` was called with, and not the one that the stack's commands get."""
+    return {
+        name: value
+        for name, value in psutil.Process(os.getppid()).environ().items()
+        if name == "STACK_CACHE" or not name.startswith(("MAKE", "STACK_"))
+    }
+
+
+@contextmanager
+def fresh_clone() -> Iterator[Path]:
+    """Yield a clone of the last commit, in a folder that is removed at the end, with what it has started."""
+    with tempfile.TemporaryDirectory() as folder:
+        clone = Path(folder, "clone")
+        subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)
+        try:
+            yield clone
+        finally:
+            subprocess.run(["make", "down"], cwd=clone, env=user_environment(), check=False)
+
+
+def free_ports() -> dict[str, str]:
+    """Return the settings of the stack's ports, each with a free one."""
+    with ExitStack() as stack:
+        sockets = {name: stack.enter_context(socket.socket()) for name in Settings().ports}
+        for each in sockets.values():
+            each.bind(("127.0.0.1", 0))
+        return {f"STACK_{name.upper()}": str(each.getsockname()[1]) for name, each in sockets.items()}
+
+
+def make(clone: Path, variables: Mapping[str, str], *arguments: str) -> tuple[float, str]:
+    """Run make in a clone; return its seconds and its output, which is printed as well. Raises StackError."""
+    start, lines = time.monotonic(), []
+    with subprocess.Popen(
+        ["make", *arguments],
+        cwd=clone, env={**user_environment(), **variables}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    ) as process:  # fmt: skip
+        for line in process.stdout or ():
+            print(line, end="", flush=True)
+            lines.append(line)
+    if process.returncode:
+        raise StackError(f"make {' '.join(arguments)} failed.")
+    return time.monotonic() - start, "".join(lines)
+
+
+def read_times(output: str) -> dict[str, float]:
+    """Return the seconds of each step from the table of times that `make run` prints."""
+    table = re.split(r"^ *Times *$", output, flags=re.MULTILINE)[-1]
+    return {
+        step: float(seconds)
+        for step, seconds in re.findall(r"^[│|] (.+?) +[│|] (\d+) +[│|]$", table, re.MULTILINE)
+    }
+
+
+@click.command()
+@click.option("--orders", default=50_000, show_default=True, help="Orders of the shop.")
+def first(orders: int) -> None:
+    """Run `make run` in a fresh clone with warm caches. Other stacks should be down."""
+    with fresh_clone() as clone:
+        seconds, output = make(clone, free_ports(), "run", f"ORDERS={orders}", "SHOP=off")
+    times = read_times(output)
+    if SET_UP not in times:
+        raise StackError("The output of make run has no table of times.")
+    set_up = seconds - sum(each for step, each in times.items() if step != SET_UP)
+    record("first, set-up and start", set_up, "s", "at most 45 s")
+    record("first", seconds, "s", "at most 240 s for 50,000 orders")
+
+
+@click.command()
+def ci() -> None:
+    """Run `make test` in a fresh clone with empty caches. Stacks should be down."""
+    with fresh_clone() as clone:
+        caches = {
+            name: str(clone.parent / "cache" / name)
+            for name in ("XDG_CACHE_HOME", "PIP_CACHE_DIR", "UV_CACHE_DIR", "STACK_CACHE")
+        }
+        seconds, _ = make(clone, caches, "test")
+    record("ci", seconds / 60, "min", "at most 30 min")
