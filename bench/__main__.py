@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from bench import flat, fresh, history, hour, imports, peer, publish, ranges, small_commits, tax
+from bench import flat, fresh, history, hour, imports, peer, plot, publish, ranges, small_commits, tax
 from stack.errors import StackError
 
 
@@ -26,6 +26,7 @@ for command in (
     fresh.first,
     fresh.ci,
     small_commits.main,
+    plot.plot,
 ):
     measures.add_command(command)
 

@@ -1,0 +1,70 @@
+"""Pictures of bench/results.jsonl: an hour task by task, and the cost of an hour against the length of the history."""
+
+import json
+from collections import defaultdict
+from itertools import accumulate
+from math import log10
+from pathlib import Path
+from typing import Any
+
+import click
+from jinja2 import Environment, FileSystemLoader, select_autoescape
+
+from bench.meter import RESULTS
+from stack.errors import StackError
+from stack.settings import ROOT
+
+IMAGES = ROOT / "docs" / "images"
+COLOURS = ["#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#999999", "#bb5500", "#000000"]
+TEMPLATES = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=select_autoescape(["svg"]))
+
+
+def read_results(name: str) -> list[dict[str, Any]]:
+    """Return the results of a measure, oldest first. Raises StackError if there is none."""
+    lines = map(json.loads, RESULTS.read_text().splitlines() if RESULTS.exists() else [])
+    if results := [line for line in lines if line["name"] == name]:
+        return results
+    raise StackError(f"There is no result to draw yet: make bench NAME={name}")
+
+
+def draw(name: str, **values: Any) -> None:
+    """Write a picture from its template."""
+    (IMAGES / f"{name}.svg").write_text(TEMPLATES.get_template(f"{name}.svg").render(values))
+    print(f"docs/images/{name}.svg")
+
+
+def segments(values: dict[str, float]) -> list[tuple[str, float, float]]:
+    """Return each value with its start, one after the other."""
+    starts = accumulate(values.values(), initial=0.0)
+    return [(name, start, value) for (name, value), start in zip(values.items(), starts, strict=False)]
+
+
+def costs_by_orders(results: list[dict[str, Any]], what: str) -> list[tuple[float, float]]:
+    """Return the CPU seconds of a way for each number of orders, both as logarithms; the newest result counts."""
+    newest = {result["orders"]: result["costs"][what] for result in results if what in result["costs"]}
+    return [
+        (log10(orders), log10(sum(sum(cost["cpu"].values()) for cost in costs) / len(costs)))
+        for orders, costs in sorted(newest.items())
+    ]
+
+
+@click.command()
+def plot() -> None:
+    """Draw docs/images/hour.svg from the last `hour`, and cost_by_history.svg from every `peer`."""
+    hour = read_results("hour")[-1]
+    cost = min(hour["costs"]["hour"], key=lambda each: abs(each["seconds"] - hour["value"]))
+    tasks = sorted(cost["tasks"], key=lambda task: (task[1], task[2]))
+    groups = list(dict.fromkeys(name.partition(".")[0] for name, _, _ in tasks))
+    draw(
+        "hour",
+        hour=hour,
+        tasks=tasks,
+        end=max(end for _, _, end in tasks),
+        colours=defaultdict(lambda: COLOURS[-1], zip(groups, COLOURS, strict=False)),
+        cpu=segments({name: used for name, used in cost["cpu"].items() if used >= 0.1}),
+        total=sum(cost["cpu"].values()),
+        palette=COLOURS,
+    )
+    peer = read_results("peer")
+    ways = {what: costs_by_orders(peer, what) for what in ("hour", "full refresh")}
+    draw("cost_by_history", ways=ways, palette=COLOURS)
