@@ -16,7 +16,7 @@ from stack.settings import ROOT
 
 IMAGES = ROOT / "docs" / "images"
 COLOURS = ["#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#999999", "#bb5500", "#000000"]
-TEMPLATES = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=select_autoescape(["svg"]))
+TEMPLATES = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=select_autoescape(["svg.jinja"]))
 
 
 def read_results(name: str) -> list[dict[str, Any]]:
@@ -29,7 +29,7 @@ def read_results(name: str) -> list[dict[str, Any]]:
 
 def draw(name: str, **values: Any) -> None:
     """Write a picture from its template."""
-    (IMAGES / f"{name}.svg").write_text(TEMPLATES.get_template(f"{name}.svg").render(values))
+    (IMAGES / f"{name}.svg").write_text(TEMPLATES.get_template(f"{name}.svg.jinja").render(values))
     print(f"docs/images/{name}.svg")
 
 
