@@ -59,7 +59,11 @@ def publish(rows: int) -> None:
         f" from postgres_gold.audit.data_pipeline_runs where batch > {last[1]} group by batch order by batch",
     )
     show_costs("publish", costs)
-    show("Rows, and seconds of publishing and staging", columns, figures)
+    show(
+        "Rows, and seconds of publishing and staging",
+        columns,
+        [(*row[:2], *(f"{seconds:.2f}" for seconds in row[2:])) for row in figures],
+    )
     record(
         "publish",
         max(seconds for _, _, seconds, _ in figures),
