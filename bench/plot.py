@@ -16,7 +16,9 @@ from stack.settings import ROOT
 
 IMAGES = ROOT / "docs" / "images"
 COLOURS = ["#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#999999", "#bb5500", "#000000"]
-TEMPLATES = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=select_autoescape(["svg.jinja"]))
+TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent), autoescape=select_autoescape(["svg.jinja"])
+)
 
 
 def read_results(name: str) -> list[dict[str, Any]]:
