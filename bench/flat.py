@@ -16,10 +16,10 @@ from pathlib import Path
 import click
 import psycopg2
 
-from bench.meter import ENGINES, Cost, median, record, show_costs
+from bench.meter import ENGINE_SERVICES, Cost, median, record, show_costs
 from bench.ranges import SHOP_DAYS
 from bench.runs import measure_hours, measure_run, prepare_empty, runs_option, whole_history, window
-from medallion.engines.iceberg import iterate_tables, load_lake
+from medallion.engines.iceberg import iterate_tables, load_lake, summary_number
 from medallion.engines.postgres import transaction
 from medallion.names import Group
 from medallion.store.migrations import upgrade_store
@@ -51,7 +51,7 @@ def seconds_by_layer(settings: Settings, runs: int) -> dict[str, float]:
 def written_since(moment: datetime) -> float:
     """Return the megabytes of files that the lake's tables got since."""
     return sum(
-        int((snapshot.summary and snapshot.summary["added-files-size"]) or 0) / 1e6
+        summary_number(snapshot, "added-files-size") / 1e6
         for _, table in iterate_tables(load_lake())
         for snapshot in table.snapshots()
         if snapshot.timestamp_ms / 1000 >= moment.timestamp()
@@ -67,7 +67,10 @@ def measure(settings: Settings, runs: int) -> tuple[list[Cost], dict[str, float]
         **{f"{layer}, seconds": each for layer, each in seconds_by_layer(settings, runs).items()},
         "hour, seconds": seconds,
         "hour, CPU seconds": cpu,
-        **{f"{name}, MB read": statistics.median(cost.read[name] for cost in costs) for name in ENGINES},
+        **{
+            f"{name}, MB read": statistics.median(cost.read[name] for cost in costs)
+            for name in ENGINE_SERVICES
+        },
         "MB read": statistics.median(sum(cost.read.values()) for cost in costs),
         "MB written": written_since(began) / runs,
     }

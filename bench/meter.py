@@ -19,7 +19,7 @@ from stack.pipeline import show
 from stack.settings import Settings
 
 RESULTS = Path(__file__).with_name("results.jsonl")
-ENGINES = ("trino", "thrift")
+ENGINE_SERVICES = ("trino", "thrift")
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def read_cpu(settings: Settings) -> dict[str, float]:
 def read_io(settings: Settings) -> dict[str, float]:
     """Return the megabytes that each engine's process has read: from files, cached ones included, and connections."""
     running = services(settings)
-    return {name: running[name].io_counters().read_chars / 1e6 for name in ENGINES if name in running}
+    return {name: running[name].io_counters().read_chars / 1e6 for name in ENGINE_SERVICES if name in running}
 
 
 def difference(after: dict[str, float], before: dict[str, float]) -> dict[str, float]:

@@ -17,7 +17,7 @@ import click
 import psutil
 from airflow.sdk import BaseHook
 
-from bench.meter import cpu_seconds, difference, read_cpu, record, services
+from bench.meter import ENGINE_SERVICES, cpu_seconds, difference, read_cpu, record, services
 from bench.runs import INCREMENT, count_orders, measure_run, prepare
 from medallion.names import BUILD_ENTITIES, ENGINES, Group, group_of, model_of
 from medallion.project.declarations import declarations
@@ -164,8 +164,8 @@ def tax() -> None:
     show("CPU seconds by task", ["task", "CPU"], [(name, f"{each:.2f}") for name, each in names.items()])
     print(
         f"{count} models: {in_tasks:.1f} CPU s in tasks, {bare:.1f} bare; engines"
-        f" {sum(cost.cpu[name] for name in ('trino', 'thrift')):.1f} CPU s in the whole run,"
-        f" {sum(bare_services[name] for name in ('trino', 'thrift')):.1f} with the bare build."
+        f" {sum(cost.cpu[name] for name in ENGINE_SERVICES):.1f} CPU s in the whole run,"
+        f" {sum(bare_services[name] for name in ENGINE_SERVICES):.1f} with the bare build."
         f" {BUILD_ENTITIES} and the other tasks do not count."
     )
     record("hour over a bare build", cost.seconds / seconds, "times", "at most 1.5", {"hour": [cost]})

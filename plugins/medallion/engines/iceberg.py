@@ -12,6 +12,7 @@ from medallion.settings import settings
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
     from pyiceberg.table import Table
+    from pyiceberg.table.snapshots import Snapshot
 
 
 MERGED_MANIFESTS = {"commit.manifest.min-count-to-merge": "4"}
@@ -48,6 +49,11 @@ def merge_manifests(table: Table) -> None:
 def snapshot_columns(table: Table, snapshot_id: int) -> list[str]:
     """Return the columns of a snapshot; columns added later can't be read from it."""
     return [field.name for field in table.scan(snapshot_id=snapshot_id).projection().fields]
+
+
+def summary_number(snapshot: Snapshot, name: str) -> int:
+    """Return a number of a snapshot's summary; 0 if it has none of this name."""
+    return int((snapshot.summary and snapshot.summary[name]) or 0)
 
 
 def _load_if_present(catalog: Catalog, table: str) -> Table | None:
@@ -88,7 +94,7 @@ def total_records(catalog: Catalog, table: str) -> int:
     """Return the number of records of a table, from its metadata; 0 if it does not exist."""
     loaded = _load_if_present(catalog, table)
     current = loaded.current_snapshot() if loaded else None
-    return int(current.summary["total-records"] or 0) if current and current.summary else 0
+    return summary_number(current, "total-records") if current else 0
 
 
 def columns_at(catalog: Catalog, table: str, snapshot_id: int) -> list[str] | None:

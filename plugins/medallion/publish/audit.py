@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
-from medallion.engines.iceberg import iterate_tables, load_lake, merge_manifests, snapshot_columns
+from medallion.engines.iceberg import (
+    iterate_tables,
+    load_lake,
+    merge_manifests,
+    snapshot_columns,
+    summary_number,
+)
 from medallion.engines.postgres import transaction
 from medallion.names import BUILD_ENTITIES, ENTITY_ACCOUNTS, GOLD, SILVER, is_gold, lake_table, staging_table
 from medallion.project.contracts import Staged, gold_tables
@@ -99,22 +105,18 @@ def table_states(tables: Iterable[tuple[str, Table]], published: dict[str, int])
                 break
             # A compaction adds records that existed before.
             if snapshot.summary and snapshot.summary.operation is not Operation.REPLACE:
-                added += _summary_number(snapshot, "added-records")
+                added += summary_number(snapshot, "added-records")
         states.append(
             TableState(
                 table_name=name,
                 snapshot_id=current.snapshot_id,
                 committed_at=datetime.fromtimestamp(current.timestamp_ms / 1000, UTC),
-                total_records=_summary_number(current, "total-records"),
+                total_records=summary_number(current, "total-records"),
                 added_records=added,
                 columns=snapshot_columns(table, current.snapshot_id),
             )
         )
     return states
-
-
-def _summary_number(snapshot: Any, name: str) -> int:
-    return int((snapshot.summary and snapshot.summary[name]) or 0)
 
 
 def unpublished_accounts(catalog: Catalog, run: RunState) -> list[dict[str, Any]]:
