@@ -185,7 +185,7 @@ dbt-test: venv ## Run every dbt test over whole tables, on the running stack
 	@$(stack) dbt-test
 
 test-long: manifest ## Run the tests that take hours
-	@$(bin)/pytest -m long tests/e2e
+	@$(bin)/pytest -m long
 
 chaos: manifest ## Kill every component in every layer of a run (FIRST=n, RUNS=n of its eight runs)
 	@PYTHONPATH=plugins:tests $(bin)/python -m tests.e2e.chaos $(if $(FIRST),--first '$(FIRST)') $(if $(RUNS),--runs '$(RUNS)')

@@ -25,6 +25,7 @@ PRODUCT = (
     "tests/models",
     "tests/plugins",
     "tests/spark",
+    "tests/stack",
     "tests/support",
 )
 # In an identifier, a word ends at an underscore.
@@ -52,6 +53,13 @@ EXCEPTIONS = {
     "stack/supervisor.py": ("shop", SERVICE),
     "stack/supervisord.conf": ("shop", SERVICE),
     "stack/trino/etc/catalog/postgres.properties": ("shop", SERVICE),
+    "tests/stack/test_credentials.py": ("shop", SERVICE),
+    "tests/stack/test_demo.py": (ANY, "the demo"),
+    "tests/stack/test_docs.py": ("shop|customers", "pages name files of the shop"),
+    "tests/stack/test_lifecycle.py": ("shop", SERVICE),
+    "tests/stack/test_makefile.py": ("shop|olist|orders", "the shop's commands have variables"),
+    "tests/stack/test_settings.py": ("shop", SERVICE),
+    "tests/stack/test_without_shop.py": (ANY, "takes the shop out"),
     "tests/support/engines.py": ("shop", SERVICE),
     "tests/models/test_descriptions.py": ("shop", "describes the macros of both folders"),
     "tests/support/project_copy.py": ("shop|olist", "takes the shop out"),

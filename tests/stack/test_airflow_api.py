@@ -94,9 +94,9 @@ def test_a_failed_run_is_explained_by_its_first_error(
     api: Follow, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     later = [task(f"gold.t{number}", "upstream_failed", end="3") for number in range(20)]
-    tasks = [task("end", "failed", end="9"), task("bronze.orders", "failed", 2, end="2"), *later]
+    tasks = [task("end", "failed", end="9"), task("bronze.events", "failed", 2, end="2"), *later]
     write_log(
-        log_path(tmp_path, "bronze.orders", 2),
+        log_path(tmp_path, "bronze.events", 2),
         {"event": "DAG bundles loaded: dags"},
         {"event": "Filling up the DagBag from dags/medallion_hourly.py"},
         {"event": "10:00:00  Running with dbt=1.12.6"},
@@ -106,7 +106,7 @@ def test_a_failed_run_is_explained_by_its_first_error(
     with pytest.raises(StackError) as raised:
         api(("failed", tasks)).follow("d", "r")
     lines = str(raised.value).splitlines()
-    assert lines[0] == "Task bronze.orders failed: ValueError: no such table"
+    assert lines[0] == "Task bronze.events failed: ValueError: no such table"
     assert "Task end failed, too: OSError: gone" in lines
     assert "20 later tasks did not run." in lines
     for noise in ("DagBag", "bundles", "Running with dbt", "upstream_failed"):
@@ -170,12 +170,12 @@ def test_an_error_event_without_an_exception_is_the_reason(tmp_path: Path) -> No
 
 def test_an_error_of_dbt_is_given_with_the_engines_message(tmp_path: Path) -> None:
     message = (
-        "dbt invocation completed with errors: orders: Database Error in model orders (models/bronze/orders.sql)\n"
+        "dbt invocation completed with errors: events: Database Error in model events (models/bronze/events.sql)\n"
         "  TrinoUserError(type=USER_ERROR, message=\"Column 'x' cannot be resolved\")\n  compiled code at target"
     )
     write_log(tmp_path / "log", failure("CosmosDbtRunError", message))
     assert error_in(tmp_path / "log") == (
-        "orders: Database Error in model orders (models/bronze/orders.sql) "
+        "events: Database Error in model events (models/bronze/events.sql) "
         "TrinoUserError(type=USER_ERROR, message=\"Column 'x' cannot be resolved\")"
     )
 

@@ -33,8 +33,8 @@ def product(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "pyproject.toml": '[project]\nname = "medallion"\nversion = "1.0.0"\n',
         "plugins/medallion/rules.py": "ONE = 1\n",
         "include/dbt/models/bronze/README.md": "# bronze\n",
-        "include/dbt/models/bronze/orders.sql": "select 1\n",
-        "include/dbt/models/silver/staging/stg_orders.yml": "models: []\n",
+        "include/dbt/models/bronze/readings.sql": "select 1\n",
+        "include/dbt/models/silver/staging/stg_readings.yml": "models: []\n",
         "sample/load.py": "",
         "tests/sample/test_load.py": "",
         "tests/stack/test_it.py": "",
@@ -55,7 +55,7 @@ def files(folder: Path) -> set[str]:
     return set(git(folder, "ls-files").split())
 
 
-def test_a_project_has_the_product_and_not_the_sample(product: Path, tmp_path: Path) -> None:
+def test_a_project_has_no_file_of_the_sample(product: Path, tmp_path: Path) -> None:
     (product / ".env").write_text("STACK_SOURCE_URL=postgresql://me:secret@h/db\n")
     folder = tmp_path / "my-etl"
     make_project(folder)
@@ -113,7 +113,7 @@ def test_a_project_that_fails_leaves_nothing(
 def test_a_later_version_is_merged_as_the_guide_says(product: Path, tmp_path: Path) -> None:
     folder = tmp_path / "my-etl"
     make_project(folder)
-    own = folder / "include" / "dbt" / "models" / "bronze" / "orders.sql"
+    own = folder / "include" / "dbt" / "models" / "bronze" / "readings.sql"
     own.write_text("select 'mine'\n")
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--message", "Add a table")
@@ -121,7 +121,7 @@ def test_a_later_version_is_merged_as_the_guide_says(product: Path, tmp_path: Pa
     (product / "plugins" / "medallion" / "rules.py").write_text("ONE = 2\n")
     (product / "plugins" / "medallion" / "new.py").touch()
     (product / "README.md").write_text("The product, better.\n")
-    (product / "include" / "dbt" / "models" / "bronze" / "orders.sql").write_text("select 2\n")
+    (product / "include" / "dbt" / "models" / "bronze" / "readings.sql").write_text("select 2\n")
     (product / "tests" / "stack" / "test_it.py").unlink()
     git(product, "rm", "--quiet", "--cached", "tests/stack/test_it.py")
     git(product, "add", "--all", "plugins", "README.md", "include")
@@ -143,7 +143,7 @@ def test_a_later_version_is_merged_as_the_guide_says(product: Path, tmp_path: Pa
     assert (folder / "README.md").read_text().startswith("# my-etl\n")
     assert files(folder) == {
         ".gitignore", "README.md", "pyproject.toml", "plugins/medallion/rules.py", "plugins/medallion/new.py",
-        "include/dbt/models/bronze/README.md", "include/dbt/models/bronze/orders.sql",
+        "include/dbt/models/bronze/README.md", "include/dbt/models/bronze/readings.sql",
         "stack/scaffold/sample_files.txt",
     }  # fmt: skip
     assert git(folder, "status", "--short") == ""

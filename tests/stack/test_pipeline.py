@@ -20,22 +20,22 @@ def audit(monkeypatch: pytest.MonkeyPatch) -> Iterator[duckdb.DuckDBPyConnection
         database.execute("attach ':memory:' as postgres_gold; create schema postgres_gold.audit")
         database.execute(
             "create table postgres_gold.audit.data_pipeline_runs as select * from (values"
-            " ('medallion_hourly', $run, 'bronze.orders', 7, 5), ('medallion_hourly', $run, 'bronze.items', 7, 6),"
+            " ('medallion_hourly', $run, 'bronze.readings', 7, 5), ('medallion_hourly', $run, 'bronze.items', 7, 6),"
             " ('medallion_hourly', $run, 'begin', 7, null), ('medallion_hourly', $run, 'entities.spark', 7, 11),"
             " ('medallion_hourly', $run, 'gold.by_day', 7, 1234), ('medallion_hourly', $run, 'stage.by_day', 7, 99),"
-            " ('medallion_hourly', 'other', 'bronze.orders', 6, 100),"
-            " ('medallion_reconcile', $run, 'bronze.orders', 8, null)"
+            " ('medallion_hourly', 'other', 'bronze.readings', 6, 100),"
+            " ('medallion_reconcile', $run, 'bronze.readings', 8, null)"
             ") as t (dag_id, run_id, task_id, batch, records_processed)",
             {"run": RUN},
         )
         database.execute(
             "create table postgres_gold.audit.entity_accounts as select * from"
-            " (values (7, 'orders', 2), (7, 'items', 1), (6, 'orders', 50)) as t (batch, entity, quarantined)"
+            " (values (7, 'readings', 2), (7, 'items', 1), (6, 'readings', 50)) as t (batch, entity, quarantined)"
         )
         database.execute(
             "create table postgres_gold.audit.reconciliations as select * from (values"
-            " (8, 'orders', timestamp '2024-01-01', 9, 9, 9, 9, 9, 9, 9),"
-            " (8, 'orders', timestamp '2024-01-02', 1, 2, 0, 3, 4, 5, 6),"
+            " (8, 'readings', timestamp '2024-01-01', 9, 9, 9, 9, 9, 9, 9),"
+            " (8, 'readings', timestamp '2024-01-02', 1, 2, 0, 3, 4, 5, 6),"
             " (5, 'items', timestamp '2024-01-01', 9, 9, 9, 9, 9, 9, 9)"
             ") as t (batch, table_name, compared_at,"
             " missed, deleted, went_back, unmoved, null_cursor, ahead, ambiguous)"
@@ -76,7 +76,7 @@ def test_a_reconciliation_ends_with_the_last_figures_of_each_table(
 ) -> None:
     pipeline.show_figures(settings, pipeline.RECONCILE_DAG, RUN)
     columns = ["table", "missed", "deleted", "went_back", "unmoved", "null_cursor", "ahead", "ambiguous"]
-    assert tables == [(columns, [("orders", "1", "2", "0", "3", "4", "5", "6")])]
+    assert tables == [(columns, [("readings", "1", "2", "0", "3", "4", "5", "6")])]
 
 
 @pytest.mark.usefixtures("audit")

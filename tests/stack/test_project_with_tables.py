@@ -1,4 +1,4 @@
-"""A project that `make new` made, with other tables than the shop's: it passes its checks.
+"""A project that `make new` made, with tables of its own: it passes its checks.
 
 They are the tables of a typed schema, which the commands wrote, and those of the fixture project.
 """

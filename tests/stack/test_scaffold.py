@@ -320,8 +320,8 @@ def test_texts_come_back_from_yaml(text: str) -> None:
 def test_names_of_models_and_columns() -> None:
     columns = {"Id": False, "id_2": False, "id": False, "ID": False, "_op": True}
     assert bronze_names(columns.items()) == ["id", "id_2", "id_3", "id_4", "_op_2"]
-    taken: dict[str, tuple[str, str] | None] = {"orders": None, "stg_bills": None}
-    assert model_name("erp", "Orders", taken) == "erp_orders"
+    taken: dict[str, tuple[str, str] | None] = {"plans": None, "stg_bills": None}
+    assert model_name("erp", "Plans", taken) == "erp_plans"
     assert model_name("erp", "bills", taken) == "erp_bills"
     assert model_name("My Data", "2024.plan", taken) == "my_data_2024_plan"
     assert model_name("erp", "★", taken) is None
