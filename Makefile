@@ -128,9 +128,9 @@ maintain: venv ## Compact the lake's tables, remove old snapshots and stray file
 publications: venv ## List the publications, by batch
 	@$(stack) publications
 
-as-of: venv ## Show a gold table as an earlier publication has it: BATCH=… TABLE=sales_by_day
+as-of: venv ## Show a gold table as an earlier publication has it: BATCH=… TABLE=name
 	@$(call require,BATCH,$(earlier))$(call require,TABLE,$(earlier))$(stack) as-of $(BATCH) '$(TABLE)'
-earlier = make as-of BATCH=12 TABLE=sales_by_day (make publications lists the batches)
+earlier = make as-of BATCH=12 TABLE=name (make publications lists the batches)
 
 rollback: venv ## Set PostgreSQL's gold back to an earlier one, and hold publishing: BATCH=…
 	@$(call require,BATCH,make rollback BATCH=12 (make publications lists the batches))$(stack) rollback $(BATCH)

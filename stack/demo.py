@@ -1,5 +1,6 @@
-"""The sample shop in the launcher: fill it, let it trade, run on it, show its figures. No other module knows it.
+"""The sample shop in the launcher: fill it, let it trade, run on it, show its figures.
 
+Other modules know the shop only as a database with its logins, and as a service that trades.
 A source that is not the shop is only read: it gets no rows, no burst and no trader.
 """
 

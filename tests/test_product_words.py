@@ -10,6 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PRODUCT = (
+    "Makefile",
+    "docker-compose.airflow.yml",
     "dags",
     "plugins",
     "include/sql",
@@ -41,6 +43,8 @@ ANY = WORDS.pattern
 # File: the words that it may have, and the reason.
 SERVICE = "the stack starts the shop's database, its login and its trading as a service"
 EXCEPTIONS = {
+    "Makefile": ("shop|olist|orders", "targets and variables of the demo"),
+    "docker-compose.airflow.yml": ("shop|orders", SERVICE),
     "stack/demo.py": (ANY, "the demo"),
     "stack/__main__.py": ("olist|orders|shop", "options of `run` for the demo"),
     "stack/postgres/shop.sql": (ANY, SERVICE),

@@ -78,7 +78,7 @@ def test_trigger_takes_a_range_or_nothing() -> None:
         (["table"], "TABLE is not set: make table TABLE=schema.name"),
         (["tables"], "SCHEMA is not set: make tables SCHEMA=name"),
         (["new"], "DIR is not set: make new DIR=../my-etl"),
-        (["as-of", "BATCH=1"], "TABLE is not set: make as-of BATCH=12 TABLE=sales_by_day"),
+        (["as-of", "BATCH=1"], "TABLE is not set: make as-of BATCH=12 TABLE=name"),
         pytest.param(
             ["chaos", "RUNS=some"],
             "argument --runs: invalid int value: 'some'",
