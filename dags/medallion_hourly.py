@@ -24,6 +24,7 @@ from medallion.tasks.assets import GOLD_ASSET
 from medallion.tasks.begin import BeginRunOperator
 from medallion.tasks.dbt import dbt_models, entity_tests, source_freshness
 from medallion.tasks.defaults import DAG_ARGUMENTS
+from medallion.tasks.hooks import claim
 from medallion.tasks.spark import build_entities
 from medallion.tasks.stage import stage_tables
 
@@ -71,13 +72,17 @@ with DAG(
     gold = dbt_models(Group.GOLD, pool_slots=2)
 
     # Without new rows everything above bronze is skipped; the run still publishes, to move the watermark.
-    audited = task(audit.audit_run, task_id=Group.AUDIT, trigger_rule="none_failed")()
+    audited = task(audit.audit_run, task_id=Group.AUDIT, trigger_rule="none_failed", pre_execute=claim)()
 
     stage = stage_tables(audited_by=Group.AUDIT)
 
     # If nothing at all has changed, only this remains.
     published = task(
-        publish.publish, task_id=Group.PUBLISH, trigger_rule="none_failed", outlets=[GOLD_ASSET]
+        publish.publish,
+        task_id=Group.PUBLISH,
+        trigger_rule="none_failed",
+        pre_execute=claim,
+        outlets=[GOLD_ASSET],
     )(audited=audited)
 
     end = task(lease.release, task_id=names.END)().as_teardown(setups=begin)

@@ -22,6 +22,7 @@ from medallion.run.window import RunKind
 from medallion.settings import settings
 from medallion.tasks.begin import BeginRunOperator
 from medallion.tasks.defaults import DAG_ARGUMENTS
+from medallion.tasks.hooks import claim
 from medallion.tasks.spark import compact_tables
 
 with DAG(
@@ -34,7 +35,7 @@ with DAG(
     begin = BeginRunOperator(task_id=names.BEGIN, kind=RunKind.MAINTENANCE).as_setup()
     measured = task(maintenance.measure, task_id=names.MEASURE)()
     compacted = compact_tables()
-    expired = task(maintenance.expire, task_id=names.EXPIRE)(measured=measured)
+    expired = task(maintenance.expire, task_id=names.EXPIRE, pre_execute=claim)(measured=measured)
     cancel_on_kill(expired.operator)
     end = task(lease.release, task_id=names.END)().as_teardown(setups=begin)
 

@@ -16,6 +16,7 @@ from medallion.run import lease
 from medallion.run.window import RunKind
 from medallion.tasks.begin import BeginRunOperator
 from medallion.tasks.defaults import DAG_ARGUMENTS
+from medallion.tasks.hooks import claim
 from medallion.tasks.stage import stage_tables
 
 with DAG(
@@ -34,11 +35,11 @@ with DAG(
 ):
     begin = BeginRunOperator(task_id=names.BEGIN, kind=RunKind.ROLLBACK).as_setup()
 
-    chosen = task(rollback.choose_publication, task_id=names.CHOOSE)()
+    chosen = task(rollback.choose_publication, task_id=names.CHOOSE, pre_execute=claim)()
 
     stage = stage_tables(audited_by=names.CHOOSE)
 
-    restored = task(rollback.restore, task_id=names.RESTORE)(chosen=chosen)
+    restored = task(rollback.restore, task_id=names.RESTORE, pre_execute=claim)(chosen=chosen)
 
     end = task(lease.release, task_id=names.END)().as_teardown(setups=begin)
 

@@ -16,7 +16,7 @@ from medallion.engines.leftovers import tag
 from medallion.engines.postgres import quote, render_sql, transaction
 from medallion.names import is_gold
 from medallion.project.manifest import model_tables, sort_orders
-from medallion.run.state import TARGET_FILE_BYTES, claim_run
+from medallion.run.state import TARGET_FILE_BYTES, read_state
 from medallion.settings import TRINO_CONNECTION, settings
 from medallion.store.audits import read_publications
 
@@ -148,7 +148,7 @@ def expire(ti: Any, measured: list[dict[str, Any]]) -> None:
 
     Raises MaintenanceError naming the tables that failed, after all others are done.
     """
-    kept, catalog = [claim_run(ti).snapshots], load_lake()
+    kept, catalog = [read_state(ti).snapshots], load_lake()
     with transaction() as cursor:
         # The snapshot that a recent publication shows of a table may be old, if the table seldom changes.
         kept += [

@@ -27,9 +27,9 @@ HOSTS = {"medallion_trino": ("trino.example", 8080), "medallion_thrift": ("thrif
 
 
 def task_instance(task: Any, xcoms: dict[str, Any]) -> Any:
-    """Return an instance of a task, as far as templates and hooks use it."""
+    """Return an instance of a task in its second attempt, as far as templates and hooks use it."""
     return SimpleNamespace(
-        dag_id=task.dag_id, task_id=task.task_id, run_id="run", try_number=1, task=task,
+        dag_id=task.dag_id, task_id=task.task_id, run_id="run", try_number=2, task=task,
         xcom_pull=lambda task_ids, **_: xcoms.get(task_ids),
     )  # fmt: skip
 

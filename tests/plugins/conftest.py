@@ -14,13 +14,17 @@ import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 from tenacity import stop_after_delay
 
+from medallion import maintenance
 from medallion.engines.postgres import quote, transaction
 from medallion.names import GOLD, LAYERS, lake_table
 from medallion.project import manifest
 from medallion.project.contracts import gold_tables
 from medallion.project.fingerprint import table_fingerprints
+from medallion.publish import audit, rollback
+from medallion.publish import publish as publish_module
 from medallion.run import lease
 from medallion.run.attempts import attempt_of
+from medallion.run.state import claim_run
 from medallion.settings import settings
 from medallion.store.attempts import close_attempt_row, open_attempt
 from medallion.store.migrations import upgrade_store
@@ -238,6 +242,20 @@ def stage(gold: Query) -> Stage:
         }
 
     return stage
+
+
+def claimed(body: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the body of a task with the claim that precedes it."""
+
+    def execute(ti: Task, *arguments: Any) -> Any:
+        claim_run(ti)
+        return body(ti, *arguments)
+
+    return execute
+
+
+audit_run, publish, expire = map(claimed, (audit.audit_run, publish_module.publish, maintenance.expire))
+choose_publication, restore = map(claimed, (rollback.choose_publication, rollback.restore))
 
 
 def create_staging(gold: Query, name: str, columns: dict[str, str]) -> None:

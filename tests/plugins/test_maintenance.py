@@ -15,7 +15,7 @@ from pyiceberg.types import LongType, NestedField
 from medallion import maintenance
 from support.task_instance import MAINTENANCE, Task
 
-from .conftest import Query
+from .conftest import Query, expire
 
 SCHEMA = Schema(NestedField(1, "part", LongType()), NestedField(2, "n", LongType()))
 BY_PART = PartitionSpec(PartitionField(1, 1000, IdentityTransform(), "part"))
@@ -108,7 +108,7 @@ def test_snapshots_of_publications_within_the_retention_are_kept(
         " from generate_series(1, 4) as n"
     )
     gold("update audit.pipeline set published_snapshots = '{\"gold.readings_by_day\": 9}'")
-    maintenance.expire(Task("a", "expire", dag=MAINTENANCE), maintenance.measure())
+    expire(Task("a", "expire", dag=MAINTENANCE), maintenance.measure())
     assert kept == [{9, 1, 2, 3}]
 
 
@@ -125,7 +125,7 @@ def test_gold_table_that_left_the_project_is_dropped_with_its_last_publication(
         ' values (1, \'a\', now() - interval \'9 days\', 1, \'{"gold.old": 1, "gold.older": 1, "silver.quarantine": 1,'
         " \"gold.readings_by_day\": 1}'), (2, 'b', now() - interval '5 days', 1, '{\"gold.old\": 2}')"
     )
-    maintenance.expire(Task("a", "expire", dag=MAINTENANCE), maintenance.measure())
+    expire(Task("a", "expire", dag=MAINTENANCE), maintenance.measure())
     assert dropped == ["gold.older"]
 
 
@@ -137,7 +137,7 @@ def test_tables_that_fail_are_named_together(
     for name in ("bronze.readings", "gold.readings_by_day"):
         append(lake, name, 1)
     with pytest.raises(maintenance.MaintenanceError, match=r"bronze\.readings, gold\.readings_by_day"):
-        maintenance.expire(Task("a", "expire", dag=MAINTENANCE), maintenance.measure())
+        expire(Task("a", "expire", dag=MAINTENANCE), maintenance.measure())
 
 
 def test_names_of_any_kind_are_quoted(lake: SqlCatalog, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from medallion.project.manifest import build_tasks, entities
 from medallion.publish.consistency import check_consistency
 from medallion.publish.shapes import tables_in_shape
 from medallion.run.attempts import run_of
-from medallion.run.state import RunState, claim_run
+from medallion.run.state import RunState, read_state
 from medallion.settings import settings
 from medallion.store.attempts import record_processed
 from medallion.store.audits import TableState, record_accounts, record_snapshots
@@ -52,7 +52,7 @@ def audit_run(ti: Any, params: dict[str, Any]) -> Audited:
     AirflowFailException if `check_consistency` does, or if `check_rejected_share` does, which the param
     `allow_rejected` turns into a warning.
     """
-    run = claim_run(ti)
+    run = read_state(ti)
     catalog = load_lake()
     tables = list(iterate_tables(catalog))
     for _, table in tables:

@@ -18,7 +18,6 @@ from medallion.publish.tables import (
 from medallion.run.attempts import run_of
 from medallion.run.history import load_history
 from medallion.run.lease import lock_pipeline
-from medallion.run.state import claim_run
 from medallion.store.attempts import record_processed, tasks_attempted_above
 from medallion.store.pipeline import publication_batch, record_publication
 from medallion.store.runs import read_run
@@ -39,7 +38,6 @@ def publish(ti: Any, audited: Audited | None) -> dict[str, int]:
     while publishing is held by a roll-back. Raises AirflowFailException if another publication came between audit and
     publishing, or if something was written since `begin` found nothing.
     """
-    claim_run(ti)
     with transaction() as cursor:
         pipeline = lock_pipeline(cursor, ti)
         if pipeline.held_by:

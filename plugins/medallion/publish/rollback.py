@@ -13,7 +13,7 @@ from medallion.project.manifest import model_tables
 from medallion.publish.tables import apply_staged_rows, count_published_rows, drop_staging
 from medallion.run.attempts import run_of
 from medallion.run.lease import lock_pipeline
-from medallion.run.state import claim_run
+from medallion.run.state import read_state
 from medallion.store.audits import read_publications
 from medallion.store.pipeline import record_roll_back, resume_publishing
 
@@ -37,7 +37,7 @@ def choose_publication(ti: Any, params: dict[str, Any]) -> Chosen:
 
     Raises AirflowFailException if there is no such publication, or if a gold table's snapshot has expired.
     """
-    run = claim_run(ti)
+    run = read_state(ti)
     if params["to_batch"] is None:
         with transaction() as cursor:
             resume_publishing(cursor)
@@ -86,7 +86,6 @@ def choose_publication(ti: Any, params: dict[str, Any]) -> Chosen:
 
 def restore(ti: Any, chosen: Chosen) -> dict[str, int]:
     """Turn PostgreSQL's gold into the `chosen` publication and hold publishing; return each table's number of rows."""
-    claim_run(ti)
     with transaction() as cursor:
         pipeline = lock_pipeline(cursor, ti)
         if pipeline.held_by == ti.run_id:

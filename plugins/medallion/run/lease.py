@@ -121,9 +121,14 @@ def wait_for_open_attempts(cursor: Cursor, run: Run) -> list[str]:
 def lock_pipeline(cursor: Cursor, ti: Any) -> Pipeline:
     """Return the row of `audit.pipeline`, locked. Raises LeaseHeldError if the run of `ti` has lost the lease."""
     pipeline = lock_pipeline_row(cursor)
+    check_holder(pipeline, ti)
+    return pipeline
+
+
+def check_holder(pipeline: Pipeline, ti: Any) -> None:
+    """Raise LeaseHeldError if the run of `ti` has lost the lease."""
     if pipeline.holder != run_of(ti):
         raise LeaseHeldError("This run has lost the lease in the meantime. Clear this task.")
-    return pipeline
 
 
 def hold_lease(ti: Any) -> None:

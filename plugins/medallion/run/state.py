@@ -9,7 +9,7 @@ from typing import Any
 from medallion.engines.postgres import transaction
 from medallion.run.attempts import run_of
 from medallion.run.code import check_code
-from medallion.run.lease import hold_lease
+from medallion.run.lease import check_holder, hold_lease
 from medallion.run.window import RunKind, iso, minus_lookback
 from medallion.settings import settings
 from medallion.store.pipeline import publication_batch, read_pipeline
@@ -73,14 +73,28 @@ class RunState:
 
 
 def claim_run(ti: Any, allow_deletes: bool = False) -> RunState:
-    """Make sure that the run of `ti` holds the lease, and return its context.
+    """Make sure that the run of `ti` holds the lease, and return its context as `read_state` does.
 
-    `allow_deletes`: a reconciliation accepts any share of missing rows. Raises LeaseHeldError if another run holds
-    the lease, CodeChangedError if the project's files are not those that the run began with.
+    Raises LeaseHeldError if another run holds the lease.
     """
     hold_lease(ti)
+    state = read_state(ti, allow_deletes)
+    log.info(
+        "Batch %d, after the published batch %d; extracts from %s to %s (UTC)",
+        state.batch, state.published_batch, state.extract_from, state.extract_to,
+    )  # fmt: skip
+    return state
+
+
+def read_state(ti: Any, allow_deletes: bool = False) -> RunState:
+    """Return the context of the run of `ti`, which holds the lease; changes nothing.
+
+    `allow_deletes`: a reconciliation accepts any share of missing rows. Raises LeaseHeldError if the run has lost
+    the lease, CodeChangedError if the project's files are not those that the run began with.
+    """
     with transaction() as cursor:
         pipeline = read_pipeline(cursor)
+        check_holder(pipeline, ti)
         run = read_run(cursor, run_of(ti))
         publication = publication_batch(cursor)
     if run:
@@ -93,7 +107,7 @@ def claim_run(ti: Any, allow_deletes: bool = False) -> RunState:
         extracted = run.extract_from, run.window_end
     extract_from, extract_to = (iso(moment) if moment else None for moment in extracted)
     assert pipeline.lease_batch is not None  # noqa: S101, this run holds the lease
-    state = RunState(
+    return RunState(
         kind=run.kind if run else None,
         batch=pipeline.lease_batch,
         published_batch=pipeline.published_batch,
@@ -113,11 +127,6 @@ def claim_run(ti: Any, allow_deletes: bool = False) -> RunState:
         gold_catalog=settings().gold_catalog,
         target_file_bytes=TARGET_FILE_BYTES,
     )
-    log.info(
-        "Batch %d, after the published batch %d; extracts from %s to %s (UTC)",
-        state.batch, state.published_batch, state.extract_from, state.extract_to,
-    )  # fmt: skip
-    return state
 
 
 def covered_range(watermark: datetime | None) -> tuple[datetime | None, datetime | None]:

@@ -10,12 +10,11 @@ from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table.snapshots import Operation, Summary
 from pyiceberg.table.update import AddSnapshotUpdate, SetSnapshotRefUpdate
 
-from medallion.publish.audit import audit_run
 from medallion.run.attempts import AttemptListener
 from medallion.run.lease import hold_lease
 from support.task_instance import HOURLY, Task, dag_of
 
-from ..conftest import Query, forget_lease, record_success
+from ..conftest import Query, audit_run, forget_lease, record_success
 
 ACCOUNT = (
     "batch",

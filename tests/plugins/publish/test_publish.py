@@ -11,15 +11,13 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from medallion.engines.postgres import transaction
 from medallion.project.contracts import gold_tables
-from medallion.publish.publish import publish
-from medallion.publish.rollback import choose_publication, restore
 from medallion.run.attempts import AttemptListener, run_of
 from medallion.run.lease import hold_lease
 from medallion.store.attempts import record_skipped
 from medallion.store.pipeline import request_rebuild
 from support.task_instance import ROLLBACK, Task
 
-from ..conftest import Query, Stage, forget_lease, record_success
+from ..conftest import Query, Stage, choose_publication, forget_lease, publish, record_success, restore
 
 DAYS = "select day::text, readings, total from gold.readings_by_day order by day"
 

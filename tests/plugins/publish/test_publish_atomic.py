@@ -8,12 +8,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from medallion.publish.publish import publish
 from support.postgres import Server
 from support.task_instance import Task
 from support.waiting import wait_until
 
-from ..conftest import Query, Stage
+from ..conftest import Query, Stage, publish
 
 PUBLICATIONS = 10
 READS_A_SECOND = 80

@@ -11,12 +11,11 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from medallion.project.contracts import gold_tables
-from medallion.publish.publish import publish
 from medallion.run.lease import hold_lease, release
 from support.postgres import Server
 from support.task_instance import Task
 
-from ..conftest import Query, Stage, create_staging, forget_lease, record_success
+from ..conftest import Query, Stage, create_staging, forget_lease, publish, record_success
 
 MONTHS = "select device_id, month::text, readings from gold.readings_by_device_month order by 1, 2"
 A, B = "a", "b"

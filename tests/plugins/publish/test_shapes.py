@@ -8,10 +8,9 @@ import pytest
 from medallion.project import contracts
 from medallion.project.contracts import GoldTable
 from medallion.publish import tables
-from medallion.publish.publish import publish
 from support.task_instance import Task
 
-from ..conftest import Query, Stage, create_staging
+from ..conftest import Query, Stage, create_staging, publish
 
 TABLE = "order"
 COLUMNS = (

@@ -11,8 +11,6 @@ from pyiceberg.catalog.sql import SqlCatalog
 from medallion.project import fingerprint
 from medallion.project.fingerprint import table_fingerprints
 from medallion.publish.consistency import check_consistency
-from medallion.publish.publish import publish
-from medallion.publish.rollback import restore
 from medallion.run import code
 from medallion.run.attempts import AttemptListener
 from medallion.run.code import CodeChangedError, RebuildError, begin_with_code
@@ -22,7 +20,7 @@ from medallion.settings import settings
 from medallion.tasks.hooks import finish
 from support.task_instance import HOURLY, ROLLBACK, Task
 
-from ..conftest import Query, Stage, record_present_code, record_success
+from ..conftest import Query, Stage, publish, record_present_code, record_success, restore
 
 BUILDERS = [Task("a", task) for task in HOURLY.task_ids if task.startswith(("bronze.", "silver", "gold"))]
 DAY, FACTS, READINGS = "gold.readings_by_day", "silver.fact_readings", "silver.stg_readings"

@@ -5,11 +5,12 @@ from dataclasses import asdict
 
 import pytest
 
-from medallion.run.state import claim_run
+from medallion.run.lease import LeaseHeldError
+from medallion.run.state import claim_run, read_state
 from medallion.settings import settings
 from support.task_instance import RECONCILE, Task
 
-from ..conftest import Query
+from ..conftest import Query, forget_lease
 
 
 def record_published(gold: Query, by: int, up_to: int) -> None:
@@ -23,6 +24,17 @@ def test_before_the_first_publication_everything_is_compared_whole(gold: Query) 
     state = claim_run(Task("a"))
     assert (state.published_batch, state.publication, state.snapshots) == (0, 0, {})
     assert (state.rebuild, state.compare_whole) == ("none", "silver")
+
+
+def test_reading_changes_nothing_and_is_refused_without_the_lease(gold: Query) -> None:
+    claimed = claim_run(Task("a", "audit"))
+    before = gold("select * from audit.pipeline"), gold("select * from audit.data_pipeline_runs")
+    assert read_state(Task("a", "audit", try_number=2)) == claimed
+    assert (gold("select * from audit.pipeline"), gold("select * from audit.data_pipeline_runs")) == before
+    forget_lease(gold)
+    with pytest.raises(LeaseHeldError, match="has lost the lease"):
+        read_state(Task("a", "audit"))
+    assert gold("select lease_run_id from audit.pipeline") == [(None,)]
 
 
 def test_publication_differs_from_the_batch_that_it_had_read(gold: Query) -> None:

@@ -12,7 +12,6 @@ from psycopg import ClientCursor
 
 from medallion.engines.postgres import transaction
 from medallion.names import Group, Place, Role, place_of
-from medallion.publish.publish import publish
 from medallion.run import lease
 from medallion.run.history import load_history
 from medallion.run.state import claim_run
@@ -21,7 +20,7 @@ from medallion.store.pipeline import Run, read_pipeline
 from support.postgres import Server
 from support.task_instance import Task
 
-from ..conftest import Query, connection, create_staging, record_success
+from ..conftest import Query, connection, create_staging, publish, record_success
 
 VERSION_0_1_0 = Path(__file__).with_name("version_0_1_0.sql")
 # Version 0.1.0 -> the task's id since then; all other ids are unchanged.

@@ -24,14 +24,13 @@ from medallion.names import CHANGED_AT
 from medallion.project.contracts import gold_tables
 from medallion.project.declarations import declarations
 from medallion.project.manifest import model_tables
-from medallion.publish.publish import publish
 from medallion.run.history import load_history
 from medallion.run.lease import try_lease
 from medallion.settings import settings
 from medallion.tasks.begin import BeginRunOperator
 from support.task_instance import HOURLY, Task, dag_of
 
-from ..conftest import Query, record_present_code, record_success
+from ..conftest import Query, publish, record_present_code, record_success
 
 HOUR = timedelta(hours=1)
 Begin = Callable[..., dict[str, Any]]
