@@ -23,5 +23,5 @@ select
     name as namespace,
     'exists' as property_key,
     'true' as property_value
-from unnest(array['default', 'bronze', 'silver', 'gold', 'reconciled']) as names (name)
+from unnest(array['default', 'bronze', 'silver', 'gold', 'reconciled', 'reconciled_source']) as names (name)
 on conflict do nothing;

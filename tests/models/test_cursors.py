@@ -315,3 +315,20 @@ def test_bronze_of_an_earlier_version_is_upgraded(
         "partitioning = ARRAY['month(_changed_at)']" in engines.lake("show create table bronze.plain")[0][0]
     )
     assert (30, "new") in current(engines, "plain")
+
+
+def test_a_table_may_be_named_like_another_with_a_suffix(
+    engines: Engines, project: BronzeProject, tmp_path: Path
+) -> None:
+    """Comparing `lead` leaves the findings of `lead_source`."""
+    tables = {name: ("memo", "text", "", "") for name in ("lead", "lead_source")}
+    for table in tables:
+        engines.source(f"create table works.{table} (id integer, note text)")
+        engines.source(f"grant select on works.{table} to source_reader")
+        engines.source(f"insert into works.{table} values (1, '{table}')")
+    leads = bronze_project(engines, tmp_path, write_models(tables))
+    for table in reversed(tables):
+        leads.run(table)
+    for table in tables:
+        assert engines.lake(f"select id, note, _finding from reconciled.{table}") == [(1, table, "unmoved")]
+        assert engines.lake(f"select id, note from bronze.{table}") == [(1, table)]

@@ -27,11 +27,12 @@
         ) %}
     {% endif %}
     {%- set findings = this.incorporate(path={'schema': 'reconciled'}) -%}
-    {%- set source_copy = this.incorporate(path={'schema': 'reconciled', 'identifier': this.identifier ~ '_source'}) -%}
+    {#- A schema of its own: a suffix to the name could make it the name of another table's findings. -#}
+    {%- set source_copy = this.incorporate(path={'schema': 'reconciled_source'}) -%}
     {%- set covered_to = covered_to(cursor) -%}
     {%- set pinned = pinned_bronze() -%}
-    {% do adapter.create_schema(findings) %}
     {% for relation in [findings, source_copy] %}
+        {% do adapter.create_schema(relation) %}
         {% call statement('drop') %}drop table if exists {{ relation }}{% endcall %}
     {% endfor %}
     {% call statement('read') %}
