@@ -14,7 +14,7 @@ def entity(name: str, key: Sequence[str], columns: dict[str, str], **others: Any
         "descriptions": {column: f"It's the {column}." for column in columns},
         "projection": ", ".join(quote(column) for column in columns),
         "alias": name,
-        "reads": [*columns],
+        "reads": {column: [column] for column in columns},
         "required": [],
         "checks": {},
         "flags": {},

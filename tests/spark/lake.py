@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
@@ -42,7 +43,7 @@ def version(
 
 def bronze_columns(entity: Entity) -> dict[str, str]:
     """Return the columns of a bronze table, and their types, as bronze models create them for a source of text."""
-    return {name: "string" for name in entity.reads} | {
+    return dict.fromkeys([*chain(*entity.reads.values()), "_unkept"], "string") | {
         CHANGED_AT: "timestamp",
         "_op": "string",
         "_hash": "string",

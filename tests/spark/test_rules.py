@@ -1,14 +1,16 @@
 """The rules that reject a row and those that flag it."""
 
+import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from pyspark.sql import Row, SparkSession
 
 from medallion_spark.entity import Entity
-from medallion_spark.versions import convert_and_validate, select_versions
+from medallion_spark.versions import check_columns, convert_and_validate, select_versions
 
-from .fixtures import DEVICES, READINGS
+from .fixtures import DEVICES, READINGS, entity
 from .lake import bronze_frame, version
 
 NBSP, ZERO_WIDTH = "\u00a0", "\u200b"
@@ -33,6 +35,9 @@ CASES: list[tuple[Entity, dict[str, Any], dict[str, Any], list[str], list[str]]]
     (DEVICES, DEVICE, {"status": "broken", "order": "-1"}, ["order_invalid", "status_invalid"], []),
     (DEVICES, DEVICE, {"status": " "}, ["status_missing"], []),
     (DEVICES, DEVICE, {"order": "first"}, [], ["unparsable_order"]),
+    (DEVICES, DEVICE, {"_unkept": '{"serial no.": "infinity"}'}, [], ["unparsable_serial no."]),
+    (READINGS, READING, {"_unkept": '{"taken_at": "-infinity", "of_no_column": "NaN"}'}, [], ["unparsable_taken_at"]),
+    (READINGS, READING, {"_unkept": '{"value": "NaN"}', "value": None}, ["value_unparsable"], []),
 ]  # fmt: skip
 
 
@@ -40,14 +45,14 @@ CASES: list[tuple[Entity, dict[str, Any], dict[str, Any], list[str], list[str]]]
 def judged(spark: SparkSession) -> dict[int, Row]:
     """The cases as rows of `convert_and_validate`, by their number."""
     rows: dict[int, Row] = {}
-    for entity in (DEVICES, READINGS):
+    for declared in (DEVICES, READINGS):
         versions = [
             version(0, number, **row | changed)
             for number, (of, row, changed, _, _) in enumerate(CASES)
-            if of is entity
+            if of is declared
         ]
-        selected = select_versions(bronze_frame(spark, entity, versions), entity)
-        validated = convert_and_validate(selected, entity).collect()
+        selected = select_versions(bronze_frame(spark, declared, versions), declared)
+        validated = convert_and_validate(selected, declared).collect()
         rows |= {row._version_batch: row for row in validated}
     return rows
 
@@ -56,3 +61,47 @@ def judged(spark: SparkSession) -> dict[int, Row]:
 def test_rules(judged: dict[int, Row], number: int) -> None:
     *_, rules, flags = CASES[number]
     assert (judged[number]._rules, judged[number]._flags) == (rules, flags)
+
+
+LEASES = entity(
+    "leases",
+    ["id"],
+    {"id": "text", "ends_on": "date", "is_open": "boolean", "as_text": "text", "note": "text"},
+    projection="""id, coalesce(ends_on, date '2100-01-01') as ends_on, ends_on is null as is_open,
+        coalesce(get_json_object(_unkept, '$.ends_on'), ends_on) as as_text, 'none' as note""",
+    reads={
+        "id": ["id"],
+        "ends_on": ["ends_on"],
+        "is_open": ["ends_on"],
+        "as_text": ["_unkept", "ends_on"],
+        "note": [],
+    },
+    required=["is_open"],
+)
+
+
+def test_value_that_bronze_could_not_keep_flags_what_is_computed_from_it(spark: SparkSession) -> None:
+    rows = [
+        version(0, 1, id="a", ends_on="2024-01-01"),
+        version(0, 2, id="b", _unkept='{"ends_on": "infinity"}'),
+    ]
+    optional = replace(LEASES, required=[])
+    frame = bronze_frame(spark, LEASES, rows)
+    judged = {
+        (row.id, row.as_text): (row._rules, row._flags)
+        for row in convert_and_validate(select_versions(frame, optional), optional).collect()
+    }
+    # The select of `as_text` takes the value from `_unkept`, so it has lost nothing.
+    assert judged == {
+        ("a", "2024-01-01"): ([], []), ("b", "infinity"): ([], ["unparsable_ends_on", "unparsable_is_open"])
+    }  # fmt: skip
+    [_, rejected] = convert_and_validate(select_versions(frame, LEASES), LEASES).orderBy("id").collect()
+    assert rejected._rules == ["is_open_unparsable"]
+    assert json.loads(json.loads(rejected._row)["_unkept"]) == {"ends_on": "infinity"}
+
+
+def test_bronze_of_an_earlier_release_has_kept_all_values(spark: SparkSession) -> None:
+    bronze = bronze_frame(spark, LEASES, [version(0, 1, id="a")]).drop("_unkept")
+    check_columns(bronze, "bronze.leases", LEASES)
+    [row] = convert_and_validate(select_versions(bronze, LEASES), LEASES).collect()
+    assert (row._rules, row._flags, row.is_open) == ([], [], True)

@@ -479,7 +479,7 @@ def test_new_column_of_bronze_stays_out_of_silver(lake: Lake, spark: SparkSessio
     lake.run("readings", batch=1)
     spark.sql("alter table lake.bronze.readings add column `colour.of` string")
     spark.sql(
-        "insert into lake.bronze.readings select device_id, reading_id, sensor, taken_at, '-2', latitude,"
+        "insert into lake.bronze.readings select device_id, reading_id, sensor, taken_at, '-2', latitude, _unkept,"
         f" {CHANGED_AT} + interval 1 second, _op, 'x', _extracted_at, 2, 'red' from lake.bronze.readings"
     )
     lake.run("readings", batch=2, published=1)
@@ -555,6 +555,7 @@ def test_wider_decimal_changes_no_row(lake: Lake) -> None:
                 "columns": dict(READINGS.columns) | {"double": "decimal(9,1)"},
                 "descriptions": dict(READINGS.descriptions) | {"double": "Twice."},
                 "projection": READINGS.projection + ", cast(value as decimal(9,3)) * 2 as double",
+                "reads": dict(READINGS.reads) | {"double": ["value"]},
             },
             "device_id, double",
             [("b", Decimal("0.5")), ("c", Decimal("6.0"))],

@@ -7,6 +7,7 @@ state; `select_changes`, `select_quarantine` and `ACCOUNTS` are what a run write
 
 from collections.abc import Iterable, Mapping
 from functools import reduce
+from itertools import chain
 from operator import and_
 
 from pyspark.sql import Column, DataFrame, Window
@@ -18,9 +19,11 @@ from medallion_spark.sql import column, quote
 
 UNPARSABLE_PREFIX = "unparsable_"  # of the flags of rows that lost the value of an optional column
 BRONZE_BOOKKEEPING = ("_op", "_hash", "_extracted_at", "_batch")
-# Columns that a select carries along: bookkeeping of bronze, and two that are computed of bronze's columns.
+# The column of bronze with the values that the type of their column cannot hold, and that are null there.
+UNKEPT = "_unkept"
+# Columns that a select carries along: bookkeeping of bronze, and three that are computed of bronze's columns.
 CARRIED = {CHANGED_AT: CHANGED_AT, "_op": "_op", "_hash": "_hash", "_extracted_at": "_extracted_at"} | {
-    "_version_batch": "_batch", "_row": "_medallion_row", "_raw_key": "_medallion_raw_key",
+    "_version_batch": "_batch", "_row": "_medallion_row", "_raw_key": "_medallion_raw_key", UNKEPT: "_medallion_unkept",
 }  # fmt: skip
 
 # The order of versions, most significant column first, and the columns by which two versions are the same.
@@ -70,8 +73,14 @@ def _given(name: str) -> Column:
     return column(GIVEN_PREFIX + name)
 
 
-def _is_unparsable(name: str) -> Column:
-    return _given(name).isNotNull() & column(name).isNull()
+def _is_unparsable(name: str, entity: Entity) -> Column:
+    """Return whether a value was lost: on the way into silver, or in bronze, unless the select looks after that."""
+    is_lost_here = _given(name).isNotNull() & column(name).isNull()
+    reads = entity.reads[name]
+    if UNKEPT in reads or not reads:
+        return is_lost_here
+    is_lost_in_bronze = F.arrays_overlap(UNKEPT, F.array(*map(F.lit, reads)))
+    return is_lost_here | F.coalesce(is_lost_in_bronze, F.lit(False))
 
 
 def staging_columns(entity: Entity) -> dict[str, tuple[str, str]]:
@@ -84,7 +93,8 @@ def staging_columns(entity: Entity) -> dict[str, tuple[str, str]]:
 
 def check_columns(bronze: DataFrame, table: str, entity: Entity) -> None:
     """Raise ValueError naming the columns that the entity's select reads, and its table of bronze lacks."""
-    needed = dict.fromkeys([*entity.reads, *entity.natural_key, CHANGED_AT])
+    needed = dict.fromkeys([*chain(*entity.reads.values()), *entity.natural_key, CHANGED_AT])
+    needed.pop(UNKEPT, None)  # a table of version 0.2 and before lacks it until its next version
     if missing := [name for name in needed if name not in bronze.columns]:
         raise ValueError(
             f"{table} lacks {', '.join(missing)}, which the select of {entity.staging_name} reads: put the column back"
@@ -96,8 +106,11 @@ def select_versions(bronze: DataFrame, entity: Entity) -> DataFrame:
     """Run the entity's select over bronze versions.
 
     In: rows of the entity's bronze table. Out: one row per version, with the select's columns and those of CARRIED:
-    `_row` has the source's columns as JSON, `_raw_key` the natural key as the source spells it.
+    `_row` has the source's columns as JSON, `_raw_key` the natural key as the source spells it, `_unkept` the names of
+    the columns whose value bronze could not keep.
     """
+    if UNKEPT not in bronze.columns:
+        bronze = bronze.withColumn(UNKEPT, F.lit(None).cast("string"))
     source = [column(name) for name in bronze.columns if name not in BRONZE_BOOKKEEPING]
     # Spark's default formats cut times to milliseconds; bronze has microseconds. X is the offset: Z in UTC.
     row = F.to_json(
@@ -110,7 +123,11 @@ def select_versions(bronze: DataFrame, entity: Entity) -> DataFrame:
     )
     view = f"medallion_{entity.name}"
     bronze.withColumns(
-        {CARRIED["_row"]: row, CARRIED["_raw_key"]: _json_array(entity.natural_key)}
+        {
+            CARRIED["_row"]: row,
+            CARRIED["_raw_key"]: _json_array(entity.natural_key),
+            CARRIED[UNKEPT]: F.json_object_keys(UNKEPT),
+        }
     ).createOrReplaceTempView(view)
     carried = ", ".join(f"{quote(name)} as {quote(alias)}" for alias, name in CARRIED.items())
     # The lines end before a comment of the select can swallow what follows.
@@ -151,12 +168,18 @@ def convert_and_validate(selected: DataFrame, entity: Entity) -> DataFrame:
     judged = parsed.withColumns(
         {
             "_rules": _select_names(
-                {f"{name}_missing": is_upsert & _given(name).isNull() for name in entity.never_null}
-                | {f"{name}_unparsable": is_upsert & _is_unparsable(name) for name in entity.never_null}
+                {
+                    f"{name}_missing": is_upsert & _given(name).isNull() & ~_is_unparsable(name, entity)
+                    for name in entity.never_null
+                }
+                | {
+                    f"{name}_unparsable": is_upsert & _is_unparsable(name, entity)
+                    for name in entity.never_null
+                }
                 | {rule: is_upsert & ~F.expr(condition) for rule, condition in entity.checks.items()}
             ),
             "_flags": _select_names(
-                {f"{UNPARSABLE_PREFIX}{name}": _is_unparsable(name) for name in optional}
+                {f"{UNPARSABLE_PREFIX}{name}": _is_unparsable(name, entity) for name in optional}
                 | {name: F.expr(condition) for name, condition in entity.flags.items()}
             ),
         }

@@ -47,11 +47,13 @@ DATA_TYPES = {
 # Data types that have another name in Iceberg.
 ICEBERG_TYPES = {"text": "string", "integer": "int", "bigint": "long", "real": "float"}
 IDENTITY = "medallion.identity"  # property of a table: the identity of the declaration that it was made by
+# The column of bronze with the values that the type of their column cannot hold.
+UNKEPT = "_unkept"
 # Columns that the Spark job adds, in the table or while it works.
 RESERVED = {
     "_changed_at", "_raw_key", "_key", "_has_key", "_rules", "_flags", "_state", "_op", "_hash", "_row", "_batch",
     "_version_batch", "_extracted_at", "_first_extracted_at", "_is_new", "_is_delete", "_is_rejected", "_is_gone",
-    "_is_superseded", "_is_change", "_decides", "_decider", "_silver_before", "_winner",
+    "_is_superseded", "_is_change", "_decides", "_decider", "_silver_before", "_winner", UNKEPT,
 }  # fmt: skip
 RESERVED_PREFIX = "_given_"  # of the columns that hold each value before it is converted
 BUCKETS = 4
@@ -66,8 +68,8 @@ class Declaration:
     name: the bronze model. natural_key: the columns of bronze that identify a row. key: the table's own columns that
     do. columns: name -> data type, a value of DATA_TYPES or decimal(p,s). descriptions: name -> description.
     projection: what the select has between `select` and `from`, in Spark SQL. alias: the name of bronze's table in it.
-    reads: the columns of bronze in it. required: columns without which a row is rejected, besides the key.
-    checks: rule -> condition that an accepted row meets. flags: name -> condition of a doubtful row.
+    reads: name -> the columns of bronze that it is computed from. required: columns without which a row is rejected,
+    besides the key. checks: rule -> condition that an accepted row meets. flags: name -> condition of a doubtful row.
     bucketed_by: the column of the key that spreads the table over `buckets` partitions.
     """
 
@@ -78,7 +80,7 @@ class Declaration:
     descriptions: dict[str, str]
     projection: str
     alias: str
-    reads: list[str]
+    reads: dict[str, list[str]]
     required: list[str]
     checks: dict[str, str]
     flags: dict[str, str]
@@ -107,8 +109,11 @@ class Declaration:
 
 
 def columns_read() -> dict[str, set[str]]:
-    """Return the columns of each bronze model that silver staging reads, by their names in bronze."""
-    return {name: {*declaration.reads} for name, declaration in declarations().items()}
+    """Return the columns of the source that silver staging reads of each bronze model, by their names in bronze."""
+    return {
+        name: set[str]().union(*declaration.reads.values()) - {UNKEPT}
+        for name, declaration in declarations().items()
+    }
 
 
 @cached_per_manifest("spark")
@@ -158,7 +163,7 @@ class _Reader:
         columns = self.columns()
         key = self.key(columns)
         select = self.parse_select(bronze)
-        self.check_projections(select, columns, key, natural_key)
+        reads = self.read_by(select, columns, key, natural_key)
         projection, alias = self.split_select(select)
         bucketed_by, buckets = self.meta.get("bucketed_by"), self.meta.get("buckets", BUCKETS)
         if bucketed_by is not None and bucketed_by not in key:
@@ -173,7 +178,7 @@ class _Reader:
             descriptions={name: self.node["columns"][name]["description"].strip() for name in columns},
             projection=projection,
             alias=alias,
-            reads=sorted(_column_names(select)),
+            reads=reads,
             required=self.required(columns, key),
             checks=self.checks(columns),
             flags=self.flags(columns),
@@ -352,10 +357,13 @@ class _Reader:
             " expressions over one row here, and do the rest in a model of silver/marts or gold",
         )
 
-    def check_projections(
+    def read_by(
         self, select: Select, columns: dict[str, str], key: list[str], natural_key: list[str]
-    ) -> None:
-        """Raise ManifestError if the select does not return the declared columns, or another key than bronze's."""
+    ) -> dict[str, list[str]]:
+        """Return the columns of bronze that each column is computed from.
+
+        Raises ManifestError if the select does not return the declared columns, or another key than bronze's.
+        """
         projections: dict[str, Expr] = {}
         for projection in select.selects:
             name = projection.alias_or_name.lower()
@@ -378,13 +386,15 @@ class _Reader:
                 f"does not select {', '.join(missing)}, which {self.yaml_file} declares. Select it, or remove it there",
             )
         # A delete has nothing but its natural key, and two rows of the source must stay two.
-        read = set[str]().union(*(_column_names(projections[name]) for name in key))
+        reads = {name: sorted(_column_names(projections[name])) for name in columns}
+        read = set[str]().union(*(reads[name] for name in key))
         if read != set(natural_key):
             raise self.refusal(
                 self.yaml_file,
                 f"has the primary_key {', '.join(key)}, computed from {', '.join(sorted(read)) or 'no column'}. It must"
                 f" be computed from the natural_key of its bronze model: {', '.join(natural_key)}",
             )
+        return reads
 
     @property
     def sql(self) -> str:

@@ -80,7 +80,7 @@ def test_declarations_of_the_fixture_project() -> None:
         },
         projection="reading_id,\n    device_id,\n    read_at,\n    amount",
         alias="readings",
-        reads=["amount", "device_id", "read_at", "reading_id"],
+        reads={name: [name] for name in ("reading_id", "device_id", "read_at", "amount")},
         required=[],
         checks={},
         flags={},
@@ -126,7 +126,7 @@ def test_everything_that_may_be_declared(declare: Models) -> None:
     assert declaration.projection.startswith("trim(b.bill_id) as bill_id, `line no.`")
     assert declaration.projection.endswith("b.note is distinct from 'from é' as note -- the last one")
     assert declaration.alias == "b"
-    assert declaration.reads == ["bill_id", "line no.", "note", "paid_at", "total"]
+    assert declaration.reads == {name: [name] for name in columns}
     assert Entity.from_json(declaration.json()).identity == declaration.identity
 
 
