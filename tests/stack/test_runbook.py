@@ -1,0 +1,60 @@
+"""The runbook quotes messages as the code has them."""
+
+import ast
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from stack.settings import ROOT
+from test_language import read_string
+
+pytestmark = pytest.mark.skipif(not (ROOT / "sample").exists(), reason="the runbook quotes the sample shop")
+FOLDERS = ("plugins", "include/spark_jobs", "include/dbt/macros", "sample", "stack")
+# Messages of PostgreSQL, Trino, dbt and pydantic, which no file here has.
+FOREIGN = {
+    'relation "gold.…" does not exist',
+    "Table 'lake.silver.quarantine' does not exist",
+    "invalid input syntax for type boolean",
+    "Query exceeded … memory limit",
+    "Got 3 results, configured to fail 0",
+    "STACK_SOURCE_URL: …",
+}
+MESSAGE = re.compile(r"^Message\b[^:`]*:(.*?)\n\n", re.MULTILINE | re.DOTALL)
+TABLE = re.compile(r"^\| message \|.*\n\|[-|]+\n((?:\|.*\n)+)", re.MULTILINE)
+
+
+def quoted_messages() -> list[str]:
+    """Return the messages that the runbook explains: of its paragraphs, and in the first cells of its tables."""
+    page = (ROOT / "docs" / "runbook.md").read_text()
+    rows = [row for table in TABLE.findall(page) for row in table.splitlines()]
+    texts = MESSAGE.findall(page) + [row.split(" | ")[0] for row in rows]
+    return [" ".join(code.split()) for text in texts for code in re.findall(r"`([^`]+)`", text)]
+
+
+def python_messages(source: str) -> Iterator[str]:
+    """Yield the strings of a module, with `…` for each value that they format."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Constant | ast.JoinedStr):
+            yield read_string(node)
+
+
+def template_messages(source: str) -> Iterator[str]:
+    """Yield the strings of a macro, joined if Jinja's `~` joins them, with `…` for each value between them."""
+    joined = re.sub(r"'\s*~?\s*'", "", source)
+    yield from re.sub(r"'\s*[~%][^'{}]*~\s*'", "…", joined).split("'")
+
+
+@pytest.fixture(scope="module")
+def messages() -> str:
+    """Return every string that the code may show, one a line and without backticks."""
+    files = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*"))]
+    readers = {".py": python_messages, ".sql": template_messages}
+    texts = [text for path in files if (read := readers.get(path.suffix)) for text in read(path.read_text())]
+    return "\n".join(" ".join(text.replace("`", "").split()) for text in texts)
+
+
+@pytest.mark.parametrize("message", quoted_messages())
+def test_quoted_message_is_one_of_the_code(messages: str, message: str) -> None:
+    pattern = ".*".join(re.escape(part.strip()) for part in message.split("…"))
+    assert message in FOREIGN or re.search(pattern, messages), message
