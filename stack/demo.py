@@ -146,7 +146,7 @@ def run(settings: Settings, olist: Path | None, orders: int) -> None:
             shop(settings, "live")
             trigger(settings, {})
     elif has_history:
-        with step("What is new since the last run"):
+        with step("The changes since the last run"):
             trigger(settings, {})
     after = publication(settings)
     if after is None or after == before:

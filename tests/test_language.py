@@ -1,7 +1,7 @@
 """The rules of language in CONTRIBUTING.md that a machine can hold: openings of sentences, and words.
 
-They hold for comments, docstrings, messages and Markdown. `python tests/test_language.py FILE…` prints the findings of
-some files.
+They hold for comments, docstrings, messages, descriptions and Markdown. `python tests/test_language.py FILE…`
+prints the findings of some files.
 """
 
 import ast
@@ -10,18 +10,21 @@ import re
 import subprocess
 import sys
 import tokenize
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[1]
 SKIPPED = {"LICENSE", "requirements.txt", "requirements-dev.txt"}
+OPENINGS = "Of|Not|Nor|One that|Those|What"
 QUESTION = r"(?! (?:is|are|does|do|happens)\b[^.]*\?)"
 OPENING = "a sentence needs its subject: write the noun"
 # Pattern of words that a text should not have: the better ones.
 RULES = {
-    rf"(?:^|(?<=[.!?:] ))(?:Of|Not|Nor|One that|Those|What)\b{QUESTION}": OPENING,
+    rf"(?:^(?i:{OPENINGS})|(?<=[.!?:] )(?:{OPENINGS}))\b{QUESTION}": OPENING,
     r"(?i)\balone\b": "only",
     r"(?i)\bmend(?:s|ed|ing)?\b": "fix",
     r"(?i)\b(?:told|tells?|telling)\b": "report, log, say or pass to",
@@ -46,6 +49,7 @@ SPEAKING = {
     "exception",
     "print",
     "echo",
+    "step",
 }  # functions whose argument is a message
 DESCRIBING = {"description", "help", "doc_md"}  # arguments that people read
 # Part of a text that may break a rule: the reason.
@@ -53,15 +57,19 @@ EXCEPTIONS = {
     "What changes, and why": "a heading that asks the author",
 }
 
+JINJA_COMMENT = re.compile(r"\{#-?(.*?)-?#\}", re.DOTALL)
+PRAGMA = re.compile(r"# ?(?:noqa: [A-Z]+\d+(?:, [A-Z]+\d+)*|fmt: \w+|type: ignore\[[\w, -]+\])[,\s]*")
+SENTENCE = re.compile(r"(?:\S+\s+){3}")  # a string of a macro that may be a message
+
 Text = tuple[int, str]  # the line that a text starts in, and the text
 
 
-def join_lines(lines: Iterable[Text]) -> Iterator[Text]:
-    """Yield lines that follow one another as one text."""
+def join_lines(lines: Iterable[Text], apart: Container[int] = ()) -> Iterator[Text]:
+    """Yield lines that follow one another as one text, but each of the lines `apart` on its own."""
     block: list[str] = []
     first = 0
     for number, line in lines:
-        if block and number != first + len(block):
+        if block and (number != first + len(block) or number in apart or first in apart):
             yield first, "\n".join(block)
             block = []
         if not block:
@@ -100,18 +108,45 @@ def python_texts(source: str) -> Iterator[Text]:
         if text := read_node(node):
             yield getattr(node, "lineno", 1), text
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
-    comments = ((token.start[0], token.string) for token in tokens if token.type == tokenize.COMMENT)
-    yield from join_lines((line, text.lstrip("#").strip()) for line, text in comments if "noqa" not in text)
+    comments = [token for token in tokens if token.type == tokenize.COMMENT]
+    behind_code = {token.start[0] for token in comments if not token.line.lstrip().startswith("#")}
+    texts = ((token.start[0], PRAGMA.sub("", token.string).lstrip("# ")) for token in comments)
+    yield from join_lines(((line, text) for line, text in texts if text), behind_code)
 
 
 def marked_texts(source: str, mark: str) -> Iterator[Text]:
     """Yield Jinja comments, and comments behind a mark."""
-    jinja = re.compile(r"\{#-?(.*?)-?#\}", re.DOTALL)
-    for comment in jinja.finditer(source):
+    for comment in JINJA_COMMENT.finditer(source):
         yield source.count("\n", 0, comment.start()) + 1, comment[1].strip()
-    rest = jinja.sub(lambda comment: "\n" * comment[0].count("\n"), source)
-    matches = (re.search(rf"(?:^|\s)(?:{mark})(?!!)\s?(.*)$", line) for line in rest.splitlines())
-    yield from join_lines((number, comment[1]) for number, comment in enumerate(matches, 1) if comment)
+    rest = JINJA_COMMENT.sub(lambda comment: "\n" * comment[0].count("\n"), source)
+    matches = (re.search(rf"^(.*\s)?(?:{mark})(?!!)\s?(.*)$", line) for line in rest.splitlines())
+    comments = {number: comment for number, comment in enumerate(matches, 1) if comment}
+    behind_code = {number for number, comment in comments.items() if (comment[1] or "").strip()}
+    yield from join_lines(((number, comment[2]) for number, comment in comments.items()), behind_code)
+
+
+def template_strings(source: str) -> Iterator[Text]:
+    """Yield the strings of a macro, joined if Jinja's `~` joins them, with `…` for each value between them."""
+    code = JINJA_COMMENT.sub(lambda comment: "\n" * comment[0].count("\n"), source)
+    joined = re.sub(r"'\s*~?\s*'", lambda gap: "\n" * gap[0].count("\n"), code)
+    joined = re.sub(r"'\s*[~%][^'{}]*~\s*'", lambda gap: "…" + "\n" * gap[0].count("\n"), joined)
+    for text in re.finditer(r"'([^']*)'", joined):
+        yield joined.count("\n", 0, text.start()) + 1, text[1]
+
+
+def described_texts(source: str) -> Iterator[Text]:
+    """Yield the descriptions of a YAML file."""
+    nodes: list[Any] = [yaml.compose(source)]
+    for node in nodes:
+        if isinstance(node, yaml.MappingNode):
+            yield from (
+                (value.start_mark.line + 1, value.value)
+                for key, value in node.value
+                if key.value == "description" and isinstance(value, yaml.ScalarNode)
+            )
+            nodes += [value for _, value in node.value]
+        elif isinstance(node, yaml.SequenceNode):
+            nodes += node.value
 
 
 def markdown_texts(source: str) -> Iterator[Text]:
@@ -133,6 +168,10 @@ def texts(path: Path) -> Iterator[Text]:
         yield from markdown_texts(source)
     elif path.suffix in MARKS:
         yield from marked_texts(source, MARKS[path.suffix])
+    if path.suffix in {".yml", ".yaml"}:
+        yield from described_texts(source)
+    elif path.suffix == ".sql" and "macros" in path.parts:
+        yield from ((line, text) for line, text in template_strings(source) if SENTENCE.search(text))
 
 
 def without_quotes(text: str) -> str:
@@ -176,7 +215,11 @@ def test_language_is_plain(path: Path) -> None:
         ("a.py", 'name = "Not of this"', []),
         ("a.sql", "select 1 -- Of no use\nwhere a.b = 'x'", ["Of"]),
         ("a.sql", "{#- Built\n    anew. -#}\nselect 1", ["anew"]),
+        ("a.py", "x = 1  # fmt: skip\ny = 2  # of the copy", ["of"]),
+        ("a.py", "x = 1  # noqa: S101, not the copy", ["not"]),
         ("a.yml", "tells: x # This tells all.", ["tells"]),
+        ("a.yml", "models:\n  - description: >\n      What it\n      keeps.\n    name: x", ["What"]),
+        ("macros/a.sql", "{{ log(this ~ ': the row ' ~ name ~ ' was made'\n ~ ' again.') }}", ["made again"]),
         ("a.md", "Read `where the`.\n\n```sh\nNot this\n```\n\n- What now?\n- What is it?\n", ["What"]),
         ("a.md", "This stands\nin a list.", ["stands in"]),
         ("Makefile", "run: ## Make it again", ["Make it again"]),
@@ -184,6 +227,7 @@ def test_language_is_plain(path: Path) -> None:
 )
 def test_rules_apply_to_what_people_read(tmp_path: Path, name: str, source: str, words: list[str]) -> None:
     path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
     path.write_text(source)
     assert [finding.split("'")[1] for finding in findings(path)] == words
 

@@ -27,7 +27,7 @@ SMALL_BYTES = TARGET_FILE_BYTES * 3 // 4
 SMALL_MANIFEST_BYTES = 4 * 1024 * 1024  # half of Iceberg's target
 # This many small files in a partition, or deletes of a data file, are worth a rewrite: Iceberg's default.
 MIN_INPUT_FILES = 5
-MIN_SMALL_MANIFESTS = 10  # of a table, to be worth a rewrite
+MIN_SMALL_MANIFESTS = 10  # a table with fewer is not worth a rewrite
 CLOCK_MARGIN = timedelta(hours=1)  # the engines' clocks may differ from ours
 
 

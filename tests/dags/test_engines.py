@@ -78,7 +78,7 @@ def test_dbt_gets_the_address_of_the_connection(dbt_tasks: list[tuple[DAG, Any]]
     }  # fmt: skip
     for dag, task in dbt_tasks:
         env = {name: str(value) for name, value in render(dag, task.task_id).env.items()}
-        env.pop("MEDALLION_TESTED", None)  # of tests only
+        env.pop("MEDALLION_TESTED", None)  # only tests have it
         tag = TAG.format(dag_id=dag.dag_id, task_id=task.task_id)
         assert env == addresses[engine_of(task)] | {"MEDALLION_TAG": tag}, task.task_id
 

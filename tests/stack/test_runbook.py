@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from stack.settings import ROOT
-from test_language import read_string
+from test_language import read_string, template_strings
 
 pytestmark = pytest.mark.skipif(not (ROOT / "sample").exists(), reason="the runbook quotes the sample shop")
 FOLDERS = ("plugins", "include/spark_jobs", "include/dbt/macros", "sample", "stack")
@@ -39,17 +39,11 @@ def python_messages(source: str) -> Iterator[str]:
             yield read_string(node)
 
 
-def template_messages(source: str) -> Iterator[str]:
-    """Yield the strings of a macro, joined if Jinja's `~` joins them, with `…` for each value between them."""
-    joined = re.sub(r"'\s*~?\s*'", "", source)
-    yield from re.sub(r"'\s*[~%][^'{}]*~\s*'", "…", joined).split("'")
-
-
 @pytest.fixture(scope="module")
 def messages() -> str:
     """Return every string that the code may show, one a line and without backticks."""
     files = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*"))]
-    readers = {".py": python_messages, ".sql": template_messages}
+    readers = {".py": python_messages, ".sql": lambda source: (text for _, text in template_strings(source))}
     texts = [text for path in files if (read := readers.get(path.suffix)) for text in read(path.read_text())]
     return "\n".join(" ".join(text.replace("`", "").split()) for text in texts)
 

@@ -17,11 +17,12 @@ from medallion_spark.conversion import ConversionError, convert, given, spark_ty
 from medallion_spark.entity import CHANGED_AT, GIVEN_PREFIX, Entity
 from medallion_spark.sql import column, quote
 
-UNPARSABLE_PREFIX = "unparsable_"  # of the flags of rows that lost the value of an optional column
+# A flag with this prefix: the value of an optional column was lost.
+UNPARSABLE_PREFIX = "unparsable_"
 BRONZE_BOOKKEEPING = ("_op", "_hash", "_extracted_at", "_batch")
 # The column of bronze with the values that the type of their column cannot hold, and that are null there.
 UNKEPT = "_unkept"
-# Columns that a select carries along: bookkeeping of bronze, and three that are computed of bronze's columns.
+# Columns that a select carries along: bookkeeping of bronze, and three that are computed from bronze's columns.
 CARRIED = {CHANGED_AT: CHANGED_AT, "_op": "_op", "_hash": "_hash", "_extracted_at": "_extracted_at"} | {
     "_version_batch": "_batch", "_row": "_medallion_row", "_raw_key": "_medallion_raw_key", UNKEPT: "_medallion_unkept",
 }  # fmt: skip

@@ -55,7 +55,7 @@ RESERVED = {
     "_version_batch", "_extracted_at", "_first_extracted_at", "_is_new", "_is_delete", "_is_rejected", "_is_gone",
     "_is_superseded", "_is_change", "_decides", "_decider", "_silver_before", "_winner", UNKEPT,
 }  # fmt: skip
-RESERVED_PREFIX = "_given_"  # of the columns that hold each value before it is converted
+RESERVED_PREFIX = "_given_"  # columns with this prefix hold values before their conversion
 BUCKETS = 4
 # The buckets that a run touches are gathered as bits of an integer.
 MAX_BUCKETS = 31

@@ -12,7 +12,7 @@ from medallion.names import BRONZE, GOLD, SILVER, STAGING_PREFIX, Group, lake_ta
 from medallion.settings import DBT_PROJECT
 
 MANIFESTS = DBT_PROJECT / "target"
-SPARK_MATERIALIZATION = "spark_job"  # of the models that the Spark job builds
+SPARK_MATERIALIZATION = "spark_job"  # the Spark job builds these models
 Result = TypeVar("Result")
 
 

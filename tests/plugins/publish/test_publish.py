@@ -128,7 +128,7 @@ def test_column_new_in_the_contract_is_filled_in_every_row(gold: Query, staged: 
 
 def test_staging_is_dropped_also_that_of_other_runs(gold: Query, staged: Staged) -> None:
     staged("killed", {"2018-01-01": 3})
-    gold("create table staging.budget_2024 ()")  # of somebody else
+    gold("create table staging.budget_2024 ()")  # another program's
     gold("create table staging.tmp_trino_05cae137_7ee766c9 ()")  # left by a killed Trino
     publish(publisher("b"), staged("b", {}))
     assert gold("select tablename from pg_tables where schemaname = 'staging'") == [("budget_2024",)]

@@ -173,7 +173,7 @@ def test_builder_that_read_the_files_too_late_fails(gold: Query, monkeypatch: py
     deploy(monkeypatch)
     with pytest.raises(CodeChangedError):
         finish({"ti": builder})
-    finish({"ti": publisher})  # what it did can't be undone
+    finish({"ti": publisher})  # a publication can't be undone
     assert gold("select task_id from audit.data_pipeline_runs where status = 'success'") == [("publish",)]
 
 

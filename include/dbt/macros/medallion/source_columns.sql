@@ -60,7 +60,7 @@
     {%- do columns.append({
         'name': '_unkept',
         'data_type': 'varchar',
-        'description': 'Values that the type of their column in bronze cannot hold, where they are null: JSON, text by column.',
+        'description': 'Values that the type of their column in bronze cannot hold, so that the column is null: JSON, text by column.',
         'as_value': unkept_values(unkept),
     }) -%}
     {{ return({

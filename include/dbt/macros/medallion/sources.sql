@@ -21,7 +21,7 @@
     {%- set cursor = declared_cursor(node, read_source_catalog(relation)) -%}
     {%- if cursor.kind == 'number' -%}
         {{ exceptions.raise_compiler_error(
-            cursor.label ~ ' is a number, which tells no age: remove freshness from ' ~ node.original_file_path
+            cursor.label ~ ' is a number, which has no age: remove freshness from ' ~ node.original_file_path
         ) }}
     {%- endif -%}
     {%- set newest -%}
