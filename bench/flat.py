@@ -64,7 +64,7 @@ def measure(settings: Settings, runs: int) -> tuple[list[Cost], dict[str, float]
     costs = measure_hours(settings, runs)
     seconds, cpu = median(costs)
     return costs, {
-        **{f"{layer}, seconds": each for layer, each in seconds_by_layer(settings, runs).items()},
+        **{f"{layer}, seconds": value for layer, value in seconds_by_layer(settings, runs).items()},
         "hour, seconds": seconds,
         "hour, CPU seconds": cpu,
         **{

@@ -47,9 +47,9 @@ def free_ports() -> dict[str, str]:
     """Return the settings of the stack's ports, each with a free one."""
     with ExitStack() as stack:
         sockets = {name: stack.enter_context(socket.socket()) for name in Settings().ports}
-        for each in sockets.values():
-            each.bind(("127.0.0.1", 0))
-        return {f"STACK_{name.upper()}": str(each.getsockname()[1]) for name, each in sockets.items()}
+        for listener in sockets.values():
+            listener.bind(("127.0.0.1", 0))
+        return {f"STACK_{name.upper()}": str(listener.getsockname()[1]) for name, listener in sockets.items()}
 
 
 def make(clone: Path, variables: Mapping[str, str], *arguments: str) -> tuple[float, str]:
@@ -86,7 +86,7 @@ def first(orders: int) -> None:
     times = read_times(output)
     if SET_UP not in times:
         raise StackError("The output of make run has no table of times.")
-    set_up = seconds - sum(each for step, each in times.items() if step != SET_UP)
+    set_up = seconds - sum(duration for step, duration in times.items() if step != SET_UP)
     record("first, set-up and start", set_up, "s", "at most 45 s")
     record("first", seconds, "s", "at most 240 s for 50,000 orders")
 

@@ -50,9 +50,9 @@ def services(settings: Settings) -> dict[str, Any]:
 def cpu_seconds(process: Any) -> float:
     """Return the CPU seconds that a process and its children have used, also those that have ended."""
     used = 0.0
-    for each in [process, *process.children(recursive=True)]:
+    for member in [process, *process.children(recursive=True)]:
         with suppress(psutil.NoSuchProcess):
-            used += sum(each.cpu_times()[:4])
+            used += sum(member.cpu_times()[:4])
     return used
 
 
@@ -139,7 +139,7 @@ def record(
         "goal": goal,
         "orders": orders,
         "load": os.getloadavg()[0],
-        "costs": {what: [asdict(cost) for cost in each] for what, each in (costs or {}).items()},
+        "costs": {what: [asdict(cost) for cost in runs] for what, runs in (costs or {}).items()},
     }
     with RESULTS.open("a") as results:
         results.write(json.dumps(line) + "\n")

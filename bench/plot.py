@@ -54,7 +54,7 @@ def costs_by_orders(results: list[dict[str, Any]], what: str) -> list[tuple[floa
 def plot() -> None:
     """Draw docs/images/hour.svg from the last `hour`, and cost_by_history.svg from every `peer`."""
     hour = read_results("hour")[-1]
-    cost = min(hour["costs"]["hour"], key=lambda each: abs(each["seconds"] - hour["value"]))
+    cost = min(hour["costs"]["hour"], key=lambda run: abs(run["seconds"] - hour["value"]))
     tasks = sorted(cost["tasks"], key=lambda task: (task[1], task[2]))
     groups = list(dict.fromkeys(name.partition(".")[0] for name, _, _ in tasks))
     draw(

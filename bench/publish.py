@@ -19,7 +19,7 @@ def change_gold(settings: Settings, rows: int, batch: int) -> None:
         _, [(size,)] = on_trino(settings, f"select count(*) from {GOLD}.{table.name}")
         sizes.append((size, table))
     for left, (size, table) in zip(
-        range(len(sizes), 0, -1), sorted(sizes, key=lambda each: each[0]), strict=True
+        range(len(sizes), 0, -1), sorted(sizes, key=lambda pair: pair[0]), strict=True
     ):
         count = min(size, rows // left)
         rows -= count

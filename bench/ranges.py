@@ -27,18 +27,20 @@ def ranges(hours: int) -> None:
         settings, "change", "--orders", str(orders * DAYS // SHOP_DAYS), "--days", "100000",
         "--since", f"{start:%Y-%m-%dT%H:%M:%S}", "--until", f"{end:%Y-%m-%dT%H:%M:%S}",
     )  # fmt: skip
-    each = [
+    hour_costs = [
         measure_run(settings, window(hour, hour + timedelta(hours=1)))
         for hour in (start + timedelta(hours=number) for number in range(hours))
     ]
     whole = measure_run(settings, window(start + timedelta(hours=hours), end))
-    show_costs("an hour each", each)
+    show_costs("an hour each", hour_costs)
     show_costs(f"the other {HOURS - hours} hours in one run", [whole])
     ratios = (
-        HOURS * fmean(cost.seconds for cost in each) / whole.seconds,
-        HOURS * fmean(cost.cpu_seconds for cost in each) / whole.cpu_seconds,
+        HOURS * fmean(cost.seconds for cost in hour_costs) / whole.seconds,
+        HOURS * fmean(cost.cpu_seconds for cost in hour_costs) / whole.cpu_seconds,
     )
     print(
         f"{HOURS} hourly runs cost {ratios[0]:.0f} times the seconds and {ratios[1]:.0f} times the CPU of one run."
     )
-    record("range", min(ratios), "times cheaper", "at least 100", {"hours": each, "range": [whole]}, orders)
+    record(
+        "range", min(ratios), "times cheaper", "at least 100", {"hours": hour_costs, "range": [whole]}, orders
+    )

@@ -161,7 +161,7 @@ def tax() -> None:
     bare_services = difference(read_cpu(settings), before)
     measure_run(settings)  # publishes what the bare build has written
 
-    show("CPU seconds by task", ["task", "CPU"], [(name, f"{each:.2f}") for name, each in names.items()])
+    show("CPU seconds by task", ["task", "CPU"], [(name, f"{spent:.2f}") for name, spent in names.items()])
     print(
         f"{count} models: {in_tasks:.1f} CPU s in tasks, {bare:.1f} bare; engines"
         f" {sum(cost.cpu[name] for name in ENGINE_SERVICES):.1f} CPU s in the whole run,"

@@ -126,7 +126,7 @@ def settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        problems = [f"MEDALLION_{str(each['loc'][0]).upper()}: {each['msg']}" for each in error.errors()]
+        problems = [f"MEDALLION_{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in error.errors()]
         raise ValueError("; ".join(problems)) from None
     except SettingsError:
         # Only this setting is JSON, which pydantic parses first. The cause is hidden, as it may hold a secret.

@@ -191,12 +191,12 @@ def unwrap(node: exp.Expression) -> exp.Expression:
 
 def casts(node: exp.Expression) -> list[exp.DataType]:
     """Return the types of the casts around a column."""
-    found = []
+    types = []
     while isinstance(node, exp.Paren | exp.Cast):
         if isinstance(node, exp.Cast):
-            found.append(node.to)
+            types.append(node.to)
         node = node.this
-    return found
+    return types
 
 
 def keeps_value(term: Term, target: exp.DataType) -> bool:

@@ -102,10 +102,8 @@ def choose_key(relation: Relation, wanted: Sequence[str]) -> list[Column]:
         nullable.append(
             f"the unique index {key.name} ({', '.join(column.name for column in parts)}) may hold nulls"
         )
-    found = (
-        "a view has no key of its own" if relation.kind in VIEWS else "no primary key, and no unique index"
-    )
-    reason = "; ".join(nullable) or found
+    lack = "a view has no key of its own" if relation.kind in VIEWS else "no primary key, and no unique index"
+    reason = "; ".join(nullable) or lack
     raise Refused(
         f"{relation.full_name}: {reason}. Name the columns that identify a row:"
         f" make table TABLE={relation.full_name} KEY=column,column"
@@ -216,18 +214,18 @@ def declare(
 
 def add_rules(declaration: Declaration, taken: Sequence[Column], terms: dict[str, Term]) -> None:
     """Add the check constraints that Spark reads like PostgreSQL, and note the others."""
-    found = [
+    constraints = [
         (check.name, check.definition, terms if check.is_valid else None)
         for check in declaration.relation.checks
     ]
-    found += [
+    constraints += [
         (f"{terms[column.name].name}_invalid", definition, {"value": terms[column.name]})
         for column in taken
         for definition in column.domain_checks
     ]
     by_name = {column.name: column for column in declaration.columns}
     used: set[str] = set()
-    for source_name, definition, known in found:
+    for source_name, definition, known in constraints:
         try:
             if known is None:
                 raise Untranslatable("it is not validated at the source")

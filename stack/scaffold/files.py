@@ -114,11 +114,11 @@ def read_models(models: Path) -> dict[str, tuple[str, str] | None]:
             for table in source.get("tables") or []:
                 schema = source.get("schema", source["name"])
                 tables[source["name"], table["name"]] = (schema, table.get("identifier", table["name"]))
-    found: dict[str, tuple[str, str] | None] = {}
+    captures: dict[str, tuple[str, str] | None] = {}
     for path in models.rglob("*.sql"):
         call = SOURCE_CALL.search(path.read_text())
-        found[path.stem] = tables.get((call[1], call[2])) if call else None
-    return found
+        captures[path.stem] = tables.get((call[1], call[2])) if call else None
+    return captures
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

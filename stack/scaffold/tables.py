@@ -117,8 +117,8 @@ class Scaffold:
 
 def find_relation(source: Source, schema: str, name: str) -> Relation:
     """Return a table of the source. Raises StackError that names what there is instead."""
-    if found := read_relations(source, schema, name):
-        return found[0]
+    if relations := read_relations(source, schema, name):
+        return relations[0]
     alike = similar_tables(source, name)
     others = [relation.full_name for relation in read_relations(source, schema)]
     known = f"Perhaps: {', '.join(alike)}" if alike else f"The schema has: {', '.join(others[:30])}"

@@ -137,7 +137,7 @@ def test_rebuild_extracts_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("up_to", "kept"),
+    ("up_to", "groups"),
     [
         (BRONZE, {Group.BRONZE}),
         (SILVER, {Group.BRONZE, Group.SILVER_STAGING, Group.SILVER_MARTS}),
@@ -145,10 +145,10 @@ def test_rebuild_extracts_nothing() -> None:
         ("publish", {*Group}),
     ],
 )
-def test_run_up_to_a_layer_skips_the_rest(hourly: DAG, up_to: str, kept: set[Group]) -> None:
+def test_run_up_to_a_layer_skips_the_rest(hourly: DAG, up_to: str, groups: set[Group]) -> None:
     assert up_to in hourly.params.get_param("up_to").schema["enum"]
     skipped = set(tasks_to_skip(hourly.task_ids, RunKind.MANUAL, GROUPS_UP_TO[up_to]))
-    expected = {task for task in hourly.task_ids if group_of(task) in {*kept, BEGIN, FRESHNESS, END}}
+    expected = {task for task in hourly.task_ids if group_of(task) in {*groups, BEGIN, FRESHNESS, END}}
     assert set(hourly.task_ids) - skipped == expected
 
 

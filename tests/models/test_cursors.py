@@ -264,8 +264,8 @@ def test_rows_of_the_hour_that_a_zone_repeats_are_all_captured(
     insert(engines, "walled", (20, "second 02:30", "2023-10-29 02:30"), (21, "gap", "2023-03-26 02:30"))
     for day in ("2023-10-29", "2023-03-26"):
         project.run("walled", extract_from=f"{day} 01:00:00", extract_to=f"{day} 02:00:00")
-    found = {row[0]: row[3] for row in versions(engines, "walled")}
-    assert found[20] == "2023-10-29 01:30:00.000000" and found[21] == "2023-03-26 01:30:00.000000"
+    moments = {row[0]: row[3] for row in versions(engines, "walled")}
+    assert moments[20] == "2023-10-29 01:30:00.000000" and moments[21] == "2023-03-26 01:30:00.000000"
 
 
 def test_age_of_a_table_is_that_of_its_last_moment(engines: Engines, project: BronzeProject) -> None:

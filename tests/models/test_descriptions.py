@@ -13,7 +13,7 @@ DEFINITION = re.compile(r"\{%-? (macro|test|materialization) (\w+)(?:\((.*?)\))?
 
 def definitions(folder: str) -> dict[str, list[str]]:
     """Macros, generic tests and materializations of a folder, by dbt's name -> their arguments."""
-    found: dict[str, list[str]] = {}
+    arguments_of: dict[str, list[str]] = {}
     for kind in (f"macros/{folder}", f"tests/generic/{folder}"):
         for path in (DBT / kind).rglob("*.sql"):
             for word, name, arguments, rest in DEFINITION.findall(path.read_text()):
@@ -27,8 +27,8 @@ def definitions(folder: str) -> dict[str, list[str]]:
                     for argument in arguments.split(",")
                     if argument.strip()
                 ]
-                found[name] = names if word == "macro" else []
-    return found
+                arguments_of[name] = names if word == "macro" else []
+    return arguments_of
 
 
 @pytest.mark.parametrize("folder", sorted(path.name for path in (DBT / "macros").iterdir()))
@@ -36,8 +36,12 @@ def test_macros_are_described_as_they_are_defined(folder: str) -> None:
     described: list[dict[str, Any]] = yaml.safe_load((DBT / "macros" / folder / "_macros.yml").read_text())[
         "macros"
     ]
-    arguments = {macro["name"]: [each["name"] for each in macro.get("arguments", [])] for macro in described}
+    arguments = {
+        macro["name"]: [argument["name"] for argument in macro.get("arguments", [])] for macro in described
+    }
     assert arguments == definitions(folder)
     for macro in described:
         assert macro["description"].strip()
-        assert all(each["description"] and each["type"] for each in macro.get("arguments", [])), macro["name"]
+        assert all(argument["description"] and argument["type"] for argument in macro.get("arguments", [])), (
+            macro["name"]
+        )

@@ -119,9 +119,9 @@ def reconciled(project: Recorder) -> list[str]:
     return statements(project, "run", "--select", "log_lines", kind="reconcile")
 
 
-def passed_through(found: list[str]) -> list[str]:
+def passed_through(texts: list[str]) -> list[str]:
     """The queries that statements pass through to PostgreSQL."""
-    queries = [re.search(r"system\.query\(query => '((?:[^']|'')*)'\)", statement) for statement in found]
+    queries = [re.search(r"system\.query\(query => '((?:[^']|'')*)'\)", statement) for statement in texts]
     return [query[1].replace("''", "'") for query in queries if query]
 
 
@@ -133,9 +133,9 @@ def test_every_statement_is_sql_of_its_engine(
     trino += statements(project, "test", "--select", "path:tests/medallion")
     spark = statements(project, "run", "--select", "dim_lines", target="spark")
     spark += statements(project, "test", "--select", "dim_lines", target="spark")
-    for dialect, found in (("trino", trino), ("spark", spark)):
-        assert found
-        for statement in found:
+    for dialect, texts in (("trino", trino), ("spark", spark)):
+        assert texts
+        for statement in texts:
             tree = sqlglot.parse_one(statement, dialect=dialect)
             assert not isinstance(tree, sqlglot.exp.Command), statement
 
@@ -143,8 +143,8 @@ def test_every_statement_is_sql_of_its_engine(
 @pytest.fixture(scope="module")
 def promises(project: Recorder) -> list[str]:
     """The queries of the tests that every table gets: rows, then keys, of bronze, and the same of silver staging."""
-    found = statements(project, "test", "--select", "path:tests/medallion")
-    return [" ".join(statement.split()) for statement in found if "as should_error" not in statement]
+    texts = statements(project, "test", "--select", "path:tests/medallion")
+    return [" ".join(statement.split()) for statement in texts if "as should_error" not in statement]
 
 
 def test_every_table_is_asked_for_its_promises(promises: list[str]) -> None:
@@ -186,9 +186,9 @@ def test_only_the_tables_that_a_run_built_are_asked(
     project: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MEDALLION_TESTED", "stg_field_readings stg_log_lines")
-    found = "".join(statements(project, "test", "--select", "path:tests/medallion"))
-    assert '"bronze"."field_readings"' in found and '"silver"."stg_log_lines"' in found
-    assert '"bronze"."office_readings"' not in found
+    texts = "".join(statements(project, "test", "--select", "path:tests/medallion"))
+    assert '"bronze"."field_readings"' in texts and '"silver"."stg_log_lines"' in texts
+    assert '"bronze"."office_readings"' not in texts
 
 
 def test_names_of_a_source_table_and_its_columns_are_quoted(captured: list[str]) -> None:
@@ -254,11 +254,11 @@ def test_tables_of_one_name_in_two_schemas_are_told_apart(project: Recorder) -> 
         ("office_readings", '"Main Office"."Readings"'),
         ("field_readings", '"field"."readings"'),
     ):
-        found = statements(project, "run", "--select", model)
-        _, window, *_, rows = passed_through(found)
+        texts = statements(project, "run", "--select", model)
+        _, window, *_, rows = passed_through(texts)
         assert f"from {table}" in window
         assert f"from {table} as source" in rows
-        assert f'merge into "lake"."bronze"."{model}" as target' in found[-1]
+        assert f'merge into "lake"."bronze"."{model}" as target' in texts[-1]
 
 
 def test_findings_go_to_the_gold_catalog_by_their_columns(reconciled: list[str]) -> None:
@@ -269,8 +269,8 @@ def test_findings_go_to_the_gold_catalog_by_their_columns(reconciled: list[str])
 
 
 def test_size_of_files_is_the_runs(project: Recorder) -> None:
-    found = statements(project, "run", "--select", "dim_lines", target="spark")
-    [create] = [statement for statement in found if "create table" in statement]
+    texts = statements(project, "run", "--select", "dim_lines", target="spark")
+    [create] = [statement for statement in texts if "create table" in statement]
     assert "'write.target-file-size-bytes' = '1234'" in create
     assert "comment 'Lines: it\\'s a \\\\ table.'" in create
 
@@ -278,9 +278,9 @@ def test_size_of_files_is_the_runs(project: Recorder) -> None:
 def test_catalogs_are_settings(project: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MEDALLION_SOURCE_CATALOG", "erp")
     monkeypatch.setenv("MEDALLION_LAKE_CATALOG", "ice")
-    found = statements(project, "run", "--select", "field_readings")
-    assert len(passed_through(found)) == " ".join(found).count('table("erp".system.query(') > 2
-    assert 'merge into "ice"."bronze"."field_readings"' in found[-1]
+    texts = statements(project, "run", "--select", "field_readings")
+    assert len(passed_through(texts)) == " ".join(texts).count('table("erp".system.query(') > 2
+    assert 'merge into "ice"."bronze"."field_readings"' in texts[-1]
 
 
 def test_model_outside_of_a_run_says_what_to_do(project: Recorder) -> None:
@@ -333,8 +333,8 @@ def test_type_that_changed_at_the_source_is_taken_over(
 def test_text_that_became_a_number_goes_on_unless_it_is_a_key(project: Recorder) -> None:
     entries = [*readings(), entry("code", "integer")]
     changed = with_field_readings(project, entries, code="varchar")
-    found = statements(changed, "run", "--select", "field_readings")
-    assert 'cast(c3 as varchar) as "code"' in found[-1]
+    texts = statements(changed, "run", "--select", "field_readings")
+    assert 'cast(c3 as varchar) as "code"' in texts[-1]
 
 
 @pytest.mark.parametrize(
@@ -359,17 +359,17 @@ def test_type_that_bronze_cannot_hold_stops_the_table(project: Recorder, bronze:
 def test_rows_that_a_policy_hides_are_not_taken_for_deleted(project: Recorder) -> None:
     for policies, finds_deletes in ((None, "True"), ("own rows", "False")):
         hiding = with_field_readings(project, readings(policies=policies))
-        found = statements(hiding, "run", "--select", "field_readings", kind="reconcile")
+        texts = statements(hiding, "run", "--select", "field_readings", kind="reconcile")
         [comparison] = [
-            statement for statement in found if "'deleted')" in statement and "create table" in statement
+            statement for statement in texts if "'deleted')" in statement and "create table" in statement
         ]
         assert f"if({finds_deletes} and not _bronze_version._is_delete, 'deleted')" in comparison
 
 
 def test_settings_of_the_session_are_those_that_the_catalog_asks_for(project: Recorder) -> None:
     entries = [entry("id", "integer", session="set_config('a', 'b', true)"), *readings()[1:]]
-    found = statements(with_field_readings(project, entries), "run", "--select", "field_readings")
-    *_, rows = passed_through(found)
+    texts = statements(with_field_readings(project, entries), "run", "--select", "field_readings")
+    *_, rows = passed_through(texts)
     assert rows.startswith("with session as materialized (select set_config('a', 'b', true))")
     assert 'from session cross join "field"."readings" as source' in rows
 

@@ -65,14 +65,14 @@ class Expected:
 
     def _judged(self, column: str, condition: str) -> list[tuple[str, str, Any]]:
         """Entity, canonical raw key and `column` of the judged versions that meet `condition`, sorted."""
-        found = [
+        versions = [
             (entity, canonical_key(raw_key), value)
             for entity in ENTITIES
             for raw_key, value in self._connection.sql(
                 f"select raw_key, {column} from judged.{entity} where {condition}"
             ).fetchall()
         ]
-        return sorted(found)
+        return sorted(versions)
 
     def quarantine(self) -> list[tuple[str, str, tuple[str, ...]]]:
         """(entity, raw key as canonical JSON, broken rules sorted) of rejected rows that none replaces."""

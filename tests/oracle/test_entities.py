@@ -46,7 +46,7 @@ OLD, NEW = "2018-05-01", "2018-06-01"
 def test_rejected(shop: Shop, entity: str, row: dict[str, Any], rules: list[str]) -> None:
     expected = shop(**{entity: [row]})
     assert expected.rows(entity) == []
-    assert [(found, list(broken)) for found, _, broken in expected.quarantine()] == [(entity, rules)]
+    assert [(name, list(broken)) for name, _, broken in expected.quarantine()] == [(entity, rules)]
     assert expected.flags() == []
 
 

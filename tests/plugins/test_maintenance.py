@@ -100,8 +100,8 @@ def test_snapshots_of_publications_within_the_retention_are_kept(
     gold: Query, lake: SqlCatalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     append(lake, "gold.readings_by_day", 1)
-    kept: list[set[int]] = []
-    monkeypatch.setattr(maintenance, "expire_table", lambda table, published, tag: kept.append(published))
+    needed: list[set[int]] = []
+    monkeypatch.setattr(maintenance, "expire_table", lambda table, published, tag: needed.append(published))
     gold(
         "insert into audit.publications (batch, run_id, published_at, published_batch, snapshots)"
         " select n, 'a', now() - n * interval '2 days', n, jsonb_build_object('gold.readings_by_day', n)"
@@ -109,7 +109,7 @@ def test_snapshots_of_publications_within_the_retention_are_kept(
     )
     gold("update audit.pipeline set published_snapshots = '{\"gold.readings_by_day\": 9}'")
     expire(Task("a", "expire", dag=MAINTENANCE), maintenance.measure())
-    assert kept == [{9, 1, 2, 3}]
+    assert needed == [{9, 1, 2, 3}]
 
 
 def test_gold_table_that_left_the_project_is_dropped_with_its_last_publication(

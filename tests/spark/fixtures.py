@@ -48,4 +48,4 @@ READINGS = entity(
     flags={"from_the_future": "taken_at > timestamp '2100-01-01 00:00:00'"},
     bucketed_by="device_id",
 )
-ENTITIES = {each.name: each for each in (DEVICES, READINGS)}
+ENTITIES = {entity.name: entity for entity in (DEVICES, READINGS)}

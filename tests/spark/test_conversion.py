@@ -223,7 +223,7 @@ TYPED: list[tuple[str, str, dict[Any, Any]]] = [
 
 
 @pytest.mark.parametrize(
-    ("source", "data_type", "cases"), TYPED, ids=lambda each: each if isinstance(each, str) else ""
+    ("source", "data_type", "cases"), TYPED, ids=lambda value: value if isinstance(value, str) else ""
 )
 def test_typed_values(spark: SparkSession, source: str, data_type: str, cases: dict[Any, Any]) -> None:
     values = converted(spark, source, data_type, [None, *cases])

@@ -42,15 +42,15 @@ def reading(
 
 @dataclass
 class Story:
-    """`chapters` of versions as (at, value, number, op); `shown` after each: number and value of a reading, or state.
+    """`chapters` of versions as (at, value, number, op); `results` after each: number and value of a reading, or state.
 
-    `kept` are the rejected versions in the end: (number, at, superseded).
+    `rejected` are the rejected versions in the end: (number, at, superseded).
     """
 
     name: str
     chapters: list[list[tuple[Any, ...]]]
-    shown: list[dict[str, str]]
-    kept: list[tuple[str, int, bool]]
+    results: list[dict[str, str]]
+    rejected: list[tuple[str, int, bool]]
 
 
 STORIES = [
@@ -150,7 +150,7 @@ STORIES = [
 PUBLISHED = [0, 1, 1]  # the second run did not publish: the third reads its versions again
 
 
-def told(story: Story, chapter: int) -> list[Values]:
+def list_rows(story: Story, chapter: int) -> list[Values]:
     """Return the bronze rows of a chapter."""
     rows = []
     for at, *rest in story.chapters[chapter]:
@@ -161,28 +161,28 @@ def told(story: Story, chapter: int) -> list[Values]:
 @pytest.fixture(scope="module")
 def pages(module_lake: Lake) -> list[dict[str, dict[str, str]]]:
     """Run all stories; return per chapter what silver holds: story, reading number as written, value or state."""
-    found = []
+    chapters = []
     for chapter, published in enumerate(PUBLISHED):
-        module_lake.capture("readings", *(row for story in STORIES for row in told(story, chapter)))
+        module_lake.capture("readings", *(row for story in STORIES for row in list_rows(story, chapter)))
         module_lake.run("readings", batch=chapter + 1, published=published)
         rows: dict[str, dict[str, str]] = {}
         for name, number, state, value in module_lake.rows(
             "stg_readings", "device_id, get_json_object(_raw_key, '$[1]'), _state, cast(value as int)"
         ):
             rows.setdefault(name, {})[number] = str(value) if state == "current" else state
-        found.append(rows)
-    return found
+        chapters.append(rows)
+    return chapters
 
 
 @pytest.mark.parametrize("story", STORIES, ids=[story.name for story in STORIES])
 def test_story(pages: list[dict[str, dict[str, str]]], module_lake: Lake, story: Story) -> None:
-    assert [page.get(story.name, {}) for page in pages] == story.shown
-    kept = module_lake.rows(
+    assert [page.get(story.name, {}) for page in pages] == story.results
+    quarantine = module_lake.rows(
         "quarantine",
         f"get_json_object(key, '$[1]'), unix_seconds({CHANGED_AT}) - unix_seconds(timestamp '2018-01-01'), superseded",
         f"get_json_object(key, '$[0]') = '{story.name}'",
     )
-    assert kept == sorted(story.kept, key=repr)
+    assert quarantine == sorted(story.rejected, key=repr)
 
 
 def test_stories_end_as_a_rebuild_does(pages: Any, module_lake: Lake) -> None:
@@ -259,9 +259,9 @@ def test_details(lake: Lake, spark: SparkSession) -> None:
         version(batch=2, digest="2", **reading("stamped", 1, "2")),
     )
     lake.run("readings", batch=2)
-    held = "device_id, _state, value, _version_batch"
+    columns = "device_id, _state, value, _version_batch"
     # The hash decides between two versions alike in all else; a version that is there twice is one.
-    assert lake.rows("stg_readings", held, "device_id in ('hash', 'twice', 'twice bad', 'stamped')") == [
+    assert lake.rows("stg_readings", columns, "device_id in ('hash', 'twice', 'twice bad', 'stamped')") == [
         ("hash", "current", Decimal("6.00"), 1),
         ("stamped", "current", Decimal("2.00"), 2),
         ("twice bad", "rejected", None, 1),
@@ -289,7 +289,7 @@ def test_details(lake: Lake, spark: SparkSession) -> None:
         version(batch=3, extracted=30, **reading(" first", 1)),
     )
     lake.run("readings", batch=3, published=2)
-    assert lake.rows("stg_readings", held, "device_id = 'stamped'") == [("stamped", "rejected", None, 3)]
+    assert lake.rows("stg_readings", columns, "device_id = 'stamped'") == [("stamped", "rejected", None, 3)]
     assert lake.rows("quarantine", "superseded, _version_batch", "contains(key, 'stamped')") == [(False, 3)]
     seconds = (
         "unix_seconds(_first_extracted_at) - unix_seconds(timestamp '2018-01-02'), _version_batch, _batch"
@@ -301,14 +301,14 @@ def test_details(lake: Lake, spark: SparkSession) -> None:
 
     spark.sql("update lake.bronze.readings set _batch = 4 where _hash = '2'")
     lake.run("readings", batch=4, published=3)
-    assert lake.rows("stg_readings", held, "device_id = 'stamped'") == [
+    assert lake.rows("stg_readings", columns, "device_id = 'stamped'") == [
         ("stamped", "current", Decimal("2.00"), 4)
     ]
     assert lake.rows("quarantine", "superseded, _version_batch", "contains(key, 'stamped')") == [(True, 3)]
 
 
 def test_nothing_new_commits_nothing(lake: Lake) -> None:
-    lake.capture("readings", *(row for story in STORIES for row in told(story, 0)))
+    lake.capture("readings", *(row for story in STORIES for row in list_rows(story, 0)))
     lake.run("readings", batch=1)
     before = lake.snapshots()
     lake.run("readings", batch=1)  # a second run of the batch
@@ -332,9 +332,9 @@ def test_runs_cut_off_are_finished_by_the_next(lake: Lake, monkeypatch: pytest.M
     """Each run finds a part of the stories more, and is cut off before or after a step; none publishes."""
 
     def capture(part: int) -> None:
-        lake.capture("readings", *(row for story in STORIES[part::6] for row in told(story, 1)))
+        lake.capture("readings", *(row for story in STORIES[part::6] for row in list_rows(story, 1)))
 
-    lake.capture("readings", *(row for story in STORIES for row in told(story, 0)))
+    lake.capture("readings", *(row for story in STORIES for row in list_rows(story, 0)))
     lake.run("readings", batch=1)
     cuts = itertools.product(["write_quarantine", "write_entity", "write_accounts"], ["before", "after"])
     for part, (step, moment) in enumerate(cuts):
@@ -620,18 +620,20 @@ def test_any_order_of_versions_ends_as_a_rebuild_does(lake: Lake) -> None:
         lake.run("readings", batch=batch, published=published)
 
     current = lake.rows("stg_readings", "device_id, reading_id, cast(value as string)", "_state = 'current'")
-    assert {(order, position): value for order, position, value in current} == shown(list(versions.values()))
+    assert {(order, position): value for order, position, value in current} == accepted_values(
+        list(versions.values())
+    )
     assert len(current) == len({(order, position) for order, position, _ in current}) > 10
     rejected = [row for row in versions.values() if row["_op"] == "upsert" and is_bad(row)]
     assert len(lake.rows("quarantine")) == len(rejected)
     for read, *parts in lake.rows("entity_accounts", "read, current, deleted, superseded, quarantined"):
         assert read == sum(parts)
 
-    found = lake.rows("stg_readings", SILVER), lake.rows("quarantine", QUARANTINE)
+    before = lake.rows("stg_readings", SILVER), lake.rows("quarantine", QUARANTINE)
     lake.spark.sql("truncate table lake.silver.stg_readings")
     lake.spark.sql("truncate table lake.silver.quarantine")
     lake.run("readings", batch=9, published=8, rebuild="silver")
-    assert (lake.rows("stg_readings", SILVER), lake.rows("quarantine", QUARANTINE)) == found
+    assert (lake.rows("stg_readings", SILVER), lake.rows("quarantine", QUARANTINE)) == before
 
 
 def is_bad(row: Values) -> bool:
@@ -639,7 +641,7 @@ def is_bad(row: Values) -> bool:
     return row["value"] == BAD or row["reading_id"] is None
 
 
-def shown(captured: list[Values]) -> dict[tuple[str, int], str]:
+def accepted_values(captured: list[Values]) -> dict[tuple[str, int], str]:
     """Return the value of each accepted key: that of its latest version, if that one breaks no rule."""
 
     def order(row: Values) -> tuple[Any, ...]:

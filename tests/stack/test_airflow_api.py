@@ -184,14 +184,14 @@ def test_a_missing_log_is_no_error(tmp_path: Path) -> None:
     assert last_events(tmp_path / "none.log") == error_in(tmp_path / "none.log") == ""
 
 
-@pytest.mark.parametrize(("method", "asked"), [("GET", airflow_api.ATTEMPTS), ("POST", 1)])
-def test_only_a_question_is_asked_again_if_the_answer_takes_long(method: str, asked: int) -> None:
+@pytest.mark.parametrize(("method", "attempts"), [("GET", airflow_api.ATTEMPTS), ("POST", 1)])
+def test_only_a_question_is_asked_again_if_the_answer_takes_long(method: str, attempts: int) -> None:
     requests = 0
 
     def answer(request: httpx.Request) -> httpx.Response:
         nonlocal requests
         requests += 1
-        if requests < asked:
+        if requests < attempts:
             raise httpx.ReadTimeout("timed out")
         return httpx.Response(200, json={"state": "running"})
 
@@ -199,6 +199,6 @@ def test_only_a_question_is_asked_again_if_the_answer_takes_long(method: str, as
     client.url = "http://airflow"
     client.client = httpx.Client(base_url=client.url, transport=httpx.MockTransport(answer))
     assert client.call(method, "/run") == {"state": "running"}
-    requests, asked = 0, asked + 1
+    requests, attempts = 0, attempts + 1
     with pytest.raises(StackError, match="does not answer"):
         client.call(method, "/run")

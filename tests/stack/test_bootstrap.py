@@ -68,7 +68,7 @@ def test_a_lock_names_every_package_we_ask_for_and_no_registry(path: Path, left_
     project = tomllib.loads((bootstrap.ROOT / "pyproject.toml").read_text())
     groups = {"": project["project"]["dependencies"], **project["dependency-groups"]}
     names = {
-        group: {re.split(r"[^\w.-]", each)[0].lower().replace("_", "-") for each in packages}
+        group: {re.split(r"[^\w.-]", package)[0].lower().replace("_", "-") for package in packages}
         for group, packages in groups.items()
     }
     for group, packages in names.items():

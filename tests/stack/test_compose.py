@@ -53,7 +53,9 @@ def test_images_have_the_native_versions(compose: dict[str, Any]) -> None:
 
 
 def test_ports_are_the_native_ones_on_loopback(compose: dict[str, Any], settings: Settings) -> None:
-    published = {name: each["ports"] for name, each in compose["services"].items() if "ports" in each}
+    published = {
+        name: service["ports"] for name, service in compose["services"].items() if "ports" in service
+    }
     assert published == {
         name: [f"127.0.0.1:{port}:{port}"]
         for name, port in (
@@ -136,8 +138,8 @@ def test_warehouse_is_at_one_place_everywhere(compose: dict[str, Any], airflow: 
 
 
 def test_mounted_and_copied_files_are_there(compose: dict[str, Any]) -> None:
-    mounts = [each for service in compose["services"].values() for each in service.get("volumes", [])]
-    folders = [each.split(":")[0] for each in mounts if each.startswith("./")]
+    mounts = [mount for service in compose["services"].values() for mount in service.get("volumes", [])]
+    folders = [mount.split(":")[0] for mount in mounts if mount.startswith("./")]
     assert folders and all((ROOT / folder).is_dir() for folder in folders)
     assert (ROOT / "stack" / "Dockerfile").is_file()
 
@@ -195,7 +197,9 @@ def test_image_is_built_once(compose: dict[str, Any]) -> None:
 
 def test_no_proxy_is_between_the_services(airflow: dict[str, Any]) -> None:
     connections = [json.loads(value) for name, value in airflow.items() if name.startswith("AIRFLOW_CONN_")]
-    hosts = {each["host"] for each in connections if each["conn_type"] != "spark"} | {"api-server"}
+    hosts = {connection["host"] for connection in connections if connection["conn_type"] != "spark"} | {
+        "api-server"
+    }
     assert hosts | {"localhost"} <= set(airflow["NO_PROXY"].split(","))
     assert airflow["no_proxy"] == airflow["NO_PROXY"]
 

@@ -91,8 +91,8 @@ class BronzeProject:
 def start_engines() -> Iterator[Engines]:
     """Start PostgreSQL with the empty databases, and Trino with the stack's catalogs; stop both afterwards."""
     with ExitStack() as sockets:
-        found = [sockets.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(2)]
-        postgres_port, trino_port = (each.getsockname()[1] for each in found)
+        listeners = [sockets.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(2)]
+        postgres_port, trino_port = (listener.getsockname()[1] for listener in listeners)
     with postgres_server(postgres_port, tcp=True) as server, tempfile.TemporaryDirectory() as folder:
         create_databases(server)
         engines = Engines(server, trino_port)

@@ -136,10 +136,10 @@ def check_cursors() -> None:
         tables = source_tables()
         catalog = read_catalog(cursor, tables)
         cursors = cursors_of(tables, catalog)
-        for each in cursors:
-            if row := catalog.get(each.table.model):
-                log_doubts(each, row)
-        if numbers := [each for each in cursors if each.kind == "number"]:
+        for source_cursor in cursors:
+            if row := catalog.get(source_cursor.table.model):
+                log_doubts(source_cursor, row)
+        if numbers := [source_cursor for source_cursor in cursors if source_cursor.kind == "number"]:
             check_numbers(cursor, numbers)
         cursor.execute(render_sql("source/transactions.sql"))
         [transactions] = cursor.fetchall()

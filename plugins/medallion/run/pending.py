@@ -54,7 +54,7 @@ def tables_with_new_rows(run: RunState, tables: list[str]) -> list[str]:
         name: columns_and_properties(catalog, lake_table(SILVER, staging_table(name))) for name in tables
     }
     changed_declarations = [
-        name for name, found in silver.items() if found and not declared[name].fits(*found)
+        name for name, actual in silver.items() if actual and not declared[name].fits(*actual)
     ]
     if lost:
         log.warning(

@@ -168,7 +168,9 @@ def changed_models(start: str, end: str) -> set[str]:
     """
     with reading(SOURCE_CONNECTION, settings().task_timeout) as cursor:
         cursors = [
-            each for each in read_cursors(cursor, source_tables()) if each.table.capture is not Capture.DAILY
+            source_cursor
+            for source_cursor in read_cursors(cursor, source_tables())
+            if source_cursor.table.capture is not Capture.DAILY
         ]
         if not cursors:
             return set()

@@ -41,14 +41,14 @@ def project(
 ) -> dict[str, Any]:
     """Return a manifest of Spark with one table of silver staging."""
     bronze = {
-        each: {
-            "name": each,
+        model: {
+            "name": model,
             "schema": "bronze",
             "resource_type": "model",
             "config": {"materialized": "changelog", "meta": {"natural_key": natural_key or ["bill_id"]}},
-            "patch_path": f"medallion://models/bronze/{each}.yml",
+            "patch_path": f"medallion://models/bronze/{model}.yml",
         }
-        for each in ("bills", "lines")
+        for model in ("bills", "lines")
     }
     staging = {
         "name": name,

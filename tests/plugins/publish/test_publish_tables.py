@@ -89,12 +89,12 @@ def test_table_that_was_altered_after_the_audit_is_not_published(gold: Query, be
 
 def test_keys_are_unique(gold: Query, begin: Begin) -> None:
     publish(Task("a", "publish"), begin("a", {}))
-    found = gold(
+    indexes = gold(
         "select indrelid::regclass::text, pg_get_indexdef(indexrelid) from pg_index"
         " join pg_class on pg_class.oid = indrelid where indisunique and relnamespace = 'gold'::regnamespace"
         " and relname <> 'publication'"
     )
-    assert {table: definition.partition(" USING btree ")[2] for table, definition in found} == {
+    assert {table: definition.partition(" USING btree ")[2] for table, definition in indexes} == {
         "gold.devices_by_site": "(md5(site))",
         "gold.readings_by_day": "(day)",
         "gold.readings_by_device_month": "(md5(device_id), month)",

@@ -40,11 +40,11 @@ def publish_contract(gold: Query, stage: Stage, monkeypatch: pytest.MonkeyPatch)
     ) -> None:
         nonlocal number
         number += 1
-        found = [GoldTable(TABLE, [key], contract)] if contract else []
+        model = [GoldTable(TABLE, [key], contract)] if contract else []
         for module in ("..conftest", contracts, tables, "medallion.publish.audit"):
             name = module if isinstance(module, str) else module.__name__
             name = name.replace("..conftest", create_staging.__module__)
-            monkeypatch.setattr(f"{name}.gold_tables", lambda: [*found, *others])
+            monkeypatch.setattr(f"{name}.gold_tables", lambda: [*model, *others])
         audited = stage(f"run {number}", **({TABLE: list(rows)} if contract else {}))
         publish(Task(f"run {number}", "publish"), audited | {"base_snapshots": {}})
 

@@ -86,9 +86,9 @@ def test_window_finds_a_change_by_its_cursor(
 ) -> None:
     works(f"insert into works.{model} values (%s)", (value,))
     numbers = {"counted", "precise"}
-    for start, found in ((inside, {model}), (outside, set())):
+    for start, expected in ((inside, {model}), (outside, set())):
         moment = datetime.fromisoformat(start)
-        assert changed_models(str(moment), str(moment + timedelta(minutes=1))) == found | numbers
+        assert changed_models(str(moment), str(moment + timedelta(minutes=1))) == expected | numbers
 
 
 def test_history_begins_at_the_oldest_moment(works: Query) -> None:
@@ -122,7 +122,7 @@ def test_every_column_that_is_no_cursor_is_named(works: Query, monkeypatch: pyte
     works('alter table works.stamped rename column "At" to at')
     works('alter table works.plain alter "At" type text')
     works('alter table works.precise alter "At" type numeric(12,1)')
-    others = [each for each in TABLES if each.model not in ("dated", "tagged")]
+    others = [table for table in TABLES if table.model not in ("dated", "tagged")]
     declare(monkeypatch, *others, table("dated", zone="Mars/Base"), table("tagged", None))
     with pytest.raises(CursorError) as error:
         check_cursors()

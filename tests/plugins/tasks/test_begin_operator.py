@@ -66,16 +66,16 @@ def begin(gold: Query, plant: Query, catalog: SqlCatalog, monkeypatch: pytest.Mo
 
 
 def test_run_takes_the_lease_and_shows_its_window(gold: Query, begin: Begin) -> None:
-    shown = begin()["window"]
-    assert shown["window_start"] == "2018-01-03T10:00:00+00:00"
+    window = begin()["window"]
+    assert window["window_start"] == "2018-01-03T10:00:00+00:00"
     assert gold("select lease_run_id, watermark from audit.pipeline") == [
         ("a", datetime(2018, 1, 3, 10, tzinfo=UTC))
     ]
     [(kind, start, end)] = gold("select kind, window_start, window_end from audit.runs where run_id = 'a'")
     assert (kind, start.isoformat(), end.isoformat()) == (
         "manual",
-        shown["window_start"],
-        shown["window_end"],
+        window["window_start"],
+        window["window_end"],
     )
 
 
