@@ -76,7 +76,7 @@ with DAG(
 
     stage = stage_tables(audited_by=Group.AUDIT)
 
-    # If nothing at all has changed, only this remains.
+    # If nothing at all has changed, this is the only task that still runs after `begin`.
     published = task(
         publish.publish,
         task_id=Group.PUBLISH,

@@ -22,12 +22,12 @@ from medallion.store.audits import read_publications
 
 log = logging.getLogger(__name__)
 
-# A smaller data file counts as small: three quarters of the target, as in Iceberg's compaction.
+# A data file below this size counts as small: three quarters of the target, as in Iceberg's compaction.
 SMALL_BYTES = TARGET_FILE_BYTES * 3 // 4
 SMALL_MANIFEST_BYTES = 4 * 1024 * 1024  # half of Iceberg's target
 # This many small files in a partition, or deletes of a data file, are worth a rewrite: Iceberg's default.
 MIN_INPUT_FILES = 5
-MIN_SMALL_MANIFESTS = 10  # a table with fewer is not worth a rewrite
+MIN_SMALL_MANIFESTS = 10  # this many in a table are worth a rewrite
 CLOCK_MARGIN = timedelta(hours=1)  # the engines' clocks may differ from ours
 
 
@@ -150,7 +150,7 @@ def expire(ti: Any, measured: list[dict[str, Any]]) -> None:
     """
     kept, catalog = [read_state(ti).snapshots], load_lake()
     with transaction() as cursor:
-        # The snapshot that a recent publication shows of a table may be old, if the table seldom changes.
+        # Even a recent publication may use an old snapshot of a table, if the table seldom changes.
         kept += [
             publication.snapshots for publication in read_publications(cursor, settings().snapshot_retention)
         ]
@@ -158,7 +158,7 @@ def expire(ti: Any, measured: list[dict[str, Any]]) -> None:
     failed, modelled = [], model_tables()
     for name, before in ((table["name"], TableFigures(**table["figures"])) for table in measured):
         needed = {snapshots[name] for snapshots in kept if name in snapshots}
-        # Gold could be rolled back to a publication that has the table.
+        # Keep a table without a model as long as gold can be rolled back to a publication that has it.
         is_left = is_gold(name) and name not in modelled and name in published and not needed
         try:
             if is_left:

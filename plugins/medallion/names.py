@@ -1,4 +1,4 @@
-"""Names that several modules share: layers, task groups, task ids, roles, schemas, prefixes. Spelled only here."""
+"""Names that several modules share: layers, groups, task ids, roles, schemas, prefixes. Only this one spells them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ GOLD_SCHEMA, STAGING_SCHEMA, STATE_SCHEMA = "gold", "staging", "audit"
 
 CHANGED_AT = "_changed_at"  # column of every bronze table: when the source changed the row, UTC
 STAGING_PREFIX = "stg_"  # silver tables that Spark builds: stg_<bronze table>
-ENTITY_ACCOUNTS = f"{SILVER}.entity_accounts"  # written by the Spark job if a run read anything
+ENTITY_ACCOUNTS = f"{SILVER}.entity_accounts"  # the Spark job writes it if a run read anything
 
 
 class Group(StrEnum):

@@ -34,7 +34,7 @@ def iterate_tables(catalog: Catalog) -> Iterator[tuple[str, Table]]:
 
 
 def merge_manifests(table: Table) -> None:
-    """Let writers of a table merge its small manifests, from the next commit on; nothing if they do already.
+    """Let writers of a table merge its small manifests, from the next commit on; no effect if they already do.
 
     Each commit adds a manifest, and every statement opens all of them. Iceberg merges a hundred of them by default.
     """

@@ -71,7 +71,7 @@ def end_spark_drivers(name: str | None) -> None:
         process
         for process in psutil.process_iter(["cmdline", "environ"])
         if (words := process.info["cmdline"])
-        # This looks at every word of every process on the machine: a Path would be slow.
+        # These are all words of all processes on the machine, for which a Path would be slow.
         and any(os.path.dirname(word) == str(SPARK_JOBS) for word in words)
         and any(word == name if name else re.fullmatch(ANY_TAG, word) for word in words)
         # The environment of another user's process cannot be read; count it as ours.

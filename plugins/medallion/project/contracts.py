@@ -38,7 +38,7 @@ BATCH_COLUMN = "_batch"  # bookkeeping of the lake, never published
 DELETED_COLUMN = "_deleted"  # bookkeeping of the staging tables
 PUBLICATION_TABLE = "publication"
 MAX_NAME = 63  # bytes of a name in PostgreSQL
-# The name of a table is also that of tasks; staging tables append the batch and an attempt to it.
+# Tasks have the name of their table; staging tables append the batch and an attempt to it.
 TABLE_NAME = re.compile(r"[a-z_][a-z0-9_]{0,44}")
 
 
@@ -105,7 +105,7 @@ def key_of(node: dict[str, Any]) -> list[str]:
 
 
 def contract_faults(node: dict[str, Any]) -> Iterator[str]:
-    """Yield what keeps a gold model from being published, each as the end of a sentence that begins with its name."""
+    """Yield the faults that keep a gold model from being published, each as words that follow the model's name."""
     columns = {
         name: column.get("data_type") for name, column in node["columns"].items() if name != BATCH_COLUMN
     }

@@ -65,8 +65,8 @@ MAX_BUCKETS = 31
 class Declaration:
     """A table of silver staging.
 
-    name: the bronze model. natural_key: the columns of bronze that identify a row. key: the table's own columns that
-    do. columns: name -> data type, a value of DATA_TYPES or decimal(p,s). descriptions: name -> description.
+    name: the bronze model. natural_key: the columns of bronze that identify a row. key: those of the table itself.
+    columns: name -> data type, a value of DATA_TYPES or decimal(p,s). descriptions: name -> description.
     projection: what the select has between `select` and `from`, in Spark SQL. alias: the name of bronze's table in it.
     reads: name -> the columns of bronze that it is computed from. required: columns without which a row is rejected,
     besides the key. checks: rule -> condition that an accepted row meets. flags: name -> condition of a doubtful row.
@@ -385,7 +385,7 @@ class _Reader:
                 self.sql_file,
                 f"does not select {', '.join(missing)}, which {self.yaml_file} declares. Select it, or remove it there",
             )
-        # A delete has nothing but its natural key, and two rows of the source must stay two.
+        # A delete carries only its natural key, and two rows of the source must stay two rows.
         reads = {name: sorted(_column_names(projections[name])) for name in columns}
         read = set[str]().union(*(reads[name] for name in key))
         if read != set(natural_key):
@@ -413,7 +413,7 @@ class _Reader:
         return list(tokenize(self.sql, read="spark"))
 
     def split_select(self, select: Select) -> tuple[str, str]:
-        """Return what the select has before its table, unchanged, and the table's name in it."""
+        """Return the text between `select` and the last `from`, unchanged, and the table's name in the select."""
         from sqlglot import TokenType
 
         tokens, depth = self.sql_tokens, 0

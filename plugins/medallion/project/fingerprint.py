@@ -1,4 +1,4 @@
-"""Fingerprints of the project's code: of its files, and of what decides the rows of each table."""
+"""Fingerprints of the project's code: of all files, and of everything that decides the rows of a table."""
 
 import hashlib
 import json
@@ -41,7 +41,7 @@ def spark_code() -> str:
 
 
 def project_code() -> str:
-    """Return a digest of all files that make rows. It takes milliseconds: every task compares it with its run's."""
+    """Return a digest of all files that make rows; in milliseconds, because every task compares it with its run's."""
     return _digest([dbt_code(), spark_code()])
 
 
@@ -65,7 +65,7 @@ def fingerprints(manifest: Mapping[str, Any], entity_code: str) -> dict[str, str
 
     It covers the model's SQL, its keys, columns, types and constraints, the macros that it calls, directly or not, and
     the same of every model that it reads. `entity_code`, a digest of the Spark jobs, is part of every entity.
-    Descriptions and tests change no row and are left out. Comments in SQL and in Python are not.
+    Descriptions and tests change no row and are left out. Comments in SQL and in Python are included.
     """
     nodes, macros = manifest["nodes"], _Macros(manifest["macros"])
 
@@ -134,5 +134,5 @@ class _Macros:
 
 
 def _digest(content: Any) -> str:
-    # 64 bits: nobody has an interest in a collision.
+    # 64 bits are enough, because nobody gains by a collision.
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

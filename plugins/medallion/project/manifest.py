@@ -34,7 +34,7 @@ class SourceTable:
 
     model: name of the bronze model. cursor: the column that says when a row last changed, None if there is none.
     key: the natural key, by the columns' names in bronze. left_out, hashed: columns that bronze does not take, or takes
-    as a hash. zone: of a cursor without one. capture: how bronze finds changes.
+    as a hash. zone: the zone in which a time without one is read. capture: how bronze finds changes.
     """
 
     model: str
@@ -54,7 +54,7 @@ def manifest(engine: str = "trino") -> dict[str, Any]:
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """Return the manifest of a file; a process reads a file once, until it changes. Raises ManifestError without it."""
+    """Return the manifest of a file, read again only if the file has changed. Raises ManifestError without the file."""
     return _read(*_version(path))
 
 

@@ -59,7 +59,7 @@ def check_consistency(ti: Any, run: RunState) -> None:
 
 
 def check_rebuilt(history: RunHistory, outdated: Iterable[str], since: datetime) -> None:
-    """Raise AirflowFailException if a table that other code has made was not built after `begin` ran last."""
+    """Raise AirflowFailException if a table made by other code has not been rebuilt since `begin` last ran."""
     builders, tasks = history.builders(), build_tasks()
     for task in sorted({tasks.get(table, BUILD_ENTITIES) for table in outdated} & history.before):
         attempt = builders.get(task)

@@ -33,8 +33,8 @@ def has_written(attempted: set[str]) -> bool:
 def publish(ti: Any, audited: Audited | None) -> dict[str, int]:
     """Apply the rows that the run staged to the gold tables; return each table's number of rows.
 
-    `audited` is the result of `audit_run`, which counts unless `begin` found nothing to audit: then only the batch and
-    the watermark move. Skips if a later batch is published already, as that publication holds this run's rows too, and
+    `audited` is the result of `audit_run`. If `begin` found nothing to audit, it is ignored, and only the batch and the
+    watermark move. Skips if a later batch is published already, as that publication holds this run's rows too, and
     while publishing is held by a roll-back. Raises AirflowFailException if another publication came between audit and
     publishing, or if something was written since `begin` found nothing.
     """

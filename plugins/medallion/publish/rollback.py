@@ -1,4 +1,4 @@
-"""Rolling gold back to an earlier publication, from the lake's snapshots; nothing new is published until resumed."""
+"""Rolling gold back to an earlier publication, from the lake's snapshots; nothing new is published until a resume."""
 
 import logging
 from typing import Any

@@ -20,8 +20,8 @@ HASHED_TYPES = (
 class PublishedTable:
     """A table of the schema `gold`.
 
-    columns: name -> type. key: the columns of its unique index. is_own: whether the publisher owns it. comment: of the
-    table. comments: column -> comment.
+    columns: name -> type. key: the columns of its unique index. is_own: whether the publisher owns it. comment: the
+    table's. comments: column -> comment.
     """
 
     columns: dict[str, str]
@@ -120,7 +120,7 @@ def tables_in_shape(cursor: Cursor) -> set[str]:
 
 
 def read_dependents(cursor: Cursor) -> Dependents:
-    """Return the objects that would have to go with a column of the schema `gold`, or with a table: column None."""
+    """Return the objects that a drop of a column of the schema `gold` would drop, too; or of a table: column None."""
     cursor.execute(
         """
         select

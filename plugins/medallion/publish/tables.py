@@ -63,7 +63,7 @@ def apply_staged_rows(cursor: Cursor, staged: Staged) -> None:
 
 
 def check_kept(cursor: Cursor, shape: Shape, published: PublishedTable, staging: str) -> bool:
-    """Mark and report what keeps an earlier shape; return whether the table can take its staged rows all the same."""
+    """Mark and report what keeps an earlier shape; return whether the staged rows fit into that shape."""
     name = shape.table.name
     comments: list[tuple[str | None, str]] = [(None, published.comment), *published.comments.items()]
     for column, text in comments:
@@ -169,7 +169,7 @@ def _count_rows(cursor: Cursor, relations: dict[str, str]) -> dict[str, int]:
 
 @contextmanager
 def require_staging() -> Iterator[None]:
-    """Raise AirflowFailException if a staging table is gone that the block reads."""
+    """Raise AirflowFailException if a staging table that the block reads is gone."""
     try:
         yield
     except UndefinedTable as error:

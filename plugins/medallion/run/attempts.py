@@ -25,7 +25,7 @@ def attempt_of(ti: Any) -> AttemptId:
 
 
 def is_recorded(ti: Any) -> bool:
-    """Return whether attempts of this task have a row: tasks of our DAGs, but for `begin`."""
+    """Return whether attempts of this task are recorded: it is a task of our DAGs, and not `begin`."""
     # If somebody marks a task by hand, an Airflow server calls the listener, without the task's operator.
     return bool(ti.task) and DAG_TAG in ti.task.dag.tags and ti.task_id != BEGIN
 

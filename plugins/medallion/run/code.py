@@ -24,7 +24,7 @@ class CodeChangedError(AirflowFailException):
 
 
 class RebuildError(AirflowFailException):
-    """Rebuilding the tables that other code has made is too large for a run of its own accord."""
+    """A rebuild of the tables made by other code is so large that a person has to ask for it."""
 
 
 def check_code(run: RunRecord) -> None:
@@ -39,8 +39,8 @@ def check_code(run: RunRecord) -> None:
 def begin_with_code(ti: Any, builds: bool, accepted: bool) -> list[str]:
     """Record the code that the run of `ti` begins with; return the tables that other code has made.
 
-    If the run `builds` silver and gold, it is requested that these tables are compared whole: in this run, and in
-    every later one until one has published. Raises RebuildError if that reads more than MEDALLION_REBUILD_ROWS and
+    If the run `builds` silver and gold, this requests that these tables are compared whole, in this run and in every
+    later one until one has published. Raises RebuildError if that reads more than MEDALLION_REBUILD_ROWS and
     nobody has `accepted` it. Raises ManifestError if there is no manifest of the current files.
     """
     code, current = project_code(), table_fingerprints()
@@ -55,7 +55,7 @@ def begin_with_code(ti: Any, builds: bool, accepted: bool) -> list[str]:
     if unpublished := [name for name in outdated if name not in published]:
         log.info("These tables are not published yet: %s. The run builds them whole.", describe(unpublished))
     if not accepted:
-        # Tables that were never published are built whole in any case.
+        # Check only published tables: others are built whole in any case.
         check_size(sorted({*published} - {*pipeline.outdated}))
     with transaction() as cursor:
         lock_pipeline(cursor, ti)

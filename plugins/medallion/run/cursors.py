@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 TIME_KINDS = ("timestamptz", "timestamp", "date")
 LARGE = 100_000  # rows from which a missing index is worth a warning
-# A number counts as microseconds since 1970; more is after the year 9999.
+# A number counts as microseconds since 1970. These are the first and the last of the years 1 to 9999.
 NUMBERS = (-62_135_596_800_000_000, 253_402_300_799_999_999)
 
 
@@ -43,7 +43,7 @@ class SourceCursor:
 
     @property
     def zone(self) -> str:
-        """Return the zone of a cursor without one, for the macros of moments.sql."""
+        """Return the zone in which a time without one is read, for the macros of moments.sql."""
         return self.table.zone
 
     def bounds(self, start: str, end: str) -> tuple[str, str]:
@@ -73,7 +73,7 @@ def kind_of(data_type: str) -> str | None:
 
 
 def read_catalog(cursor: Cursor, tables: Sequence[SourceTable]) -> dict[str, Any]:
-    """Return what the source's catalog says of the tables' cursors, by model; of those that exist."""
+    """Return the row of the source's catalog about each table's cursor, by model; a missing column has none."""
     declared = [table for table in tables if table.cursor]
     if not declared:
         return {}
@@ -92,7 +92,7 @@ def read_cursors(cursor: Cursor, tables: Sequence[SourceTable]) -> list[SourceCu
 
 
 def cursors_of(tables: Sequence[SourceTable], catalog: dict[str, Any]) -> list[SourceCursor]:
-    """Return the tables with the kinds of their cursors, which `catalog` has from `read_catalog`.
+    """Return the tables with the kinds of their cursors. `catalog` is the result of `read_catalog`.
 
     Raises CursorError as `check_cursors` does.
     """
@@ -105,7 +105,7 @@ def cursors_of(tables: Sequence[SourceTable], catalog: dict[str, Any]) -> list[S
 
 
 def problem_of(table: SourceTable, row: Any) -> str | None:
-    """Return why the table's declared cursor is none; None if it is one, or if none is declared."""
+    """Return why the declared cursor can't be used; None if it can, or if the table declares none."""
     if not table.cursor:
         if table.capture is Capture.WINDOW:
             return f"{table.schema}.{table.name} has no cursor (loaded_at_field), and no capture in its bronze model"
@@ -160,7 +160,7 @@ def check_numbers(cursor: Cursor, numbers: list[SourceCursor]) -> None:
 
 
 def log_doubts(cursor: SourceCursor, row: Any) -> None:
-    """Log what the catalog lets expect of a cursor: rows that no window sees, a slow window, the zone in use."""
+    """Log a cursor's drawbacks that the catalog shows: rows that no window sees, a slow window; and its zone."""
     table = cursor.table
     name = f"{table.schema}.{table.name}.{table.cursor}"
     if cursor.kind == "timestamp":

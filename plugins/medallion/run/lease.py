@@ -37,8 +37,8 @@ class LeaseHeldError(AirflowFailException):
 def is_finished(ti: Any, run: Run) -> bool:
     """Return whether a run can no longer write.
 
-    It has ended, was deleted, or no task of it is running and none will start on its own. The last holds if its DAG is
-    paused or removed, or if the run was cleared and is queued; it then asks for the lease again when it starts.
+    It has ended, was deleted, or no task of it is running and none will start on its own. No task starts if its DAG is
+    paused or removed, or while the run is cleared and queued; it asks for the lease again when it starts.
     `ti` is the running task instance: tasks have no access to the metadata database in Airflow 3.
     """
 
@@ -78,7 +78,7 @@ def ask_lease(ti: Any) -> Run | None:
 def try_lease(ti: Any) -> Run | None:
     """Take the lease for the run of `ti` under a new batch, or keep it; the queue does not count.
 
-    A published batch is never written under again: its run gets a new one. Returns None if the run holds the lease
+    Nothing is written under a published batch: its run gets a new one. Returns None if the run holds the lease
     now, else the run that does.
     """
     run = run_of(ti)

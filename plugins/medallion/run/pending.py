@@ -28,7 +28,7 @@ def tables_with_new_rows(run: RunState, tables: list[str]) -> list[str]:
     They are the tables with rows above the published batch, and those without a silver table. All of them are returned
     if a rebuild was requested, if other code has made a table, if a model with rows was never published, if a published
     table is gone, or if a silver table is not the declared one. In the last two cases the recorded snapshots are
-    cleared as well, so that silver and gold are compared whole. Reads metadata of Iceberg only: schemas, and the
+    cleared as well, so that silver and gold are compared whole. Reads only Iceberg's metadata: schemas, and the
     greatest `_batch` of each data file.
 
     Raises AirflowFailException if a table has rows of a later batch than this run's: then the gold database, which

@@ -87,9 +87,9 @@ def describe(rows: Sequence[Any]) -> SourceDescription:
 def compare(
     table: SourceTable, description: SourceDescription | None, role: str, reads: set[str]
 ) -> Iterator[str]:
-    """Yield what is wrong with a table for `role`; None: the source lacks it. Logs what bronze leaves out.
+    """Yield the problems that `role` has with a table; log what bronze leaves out.
 
-    `reads`: the columns of bronze that silver reads.
+    `description`: None if the source lacks the table. `reads`: the columns of bronze that silver reads.
     """
     name, file = f"{table.schema}.{table.name}", f"include/dbt/models/bronze/{table.model}.yml"
     sql_name, sql_role = f"{quote(table.schema)}.{quote(table.name)}", quote(role)
@@ -142,7 +142,7 @@ def compare(
         )
     if description.policies:
         log.warning(
-            "%s: row policies may hide rows from the role %s (%s). The daily comparison takes no row of it for"
+            "%s: row policies may hide rows from the role %s (%s). The daily comparison counts no row of it as"
             " deleted. Grant the role bypassrls, or a policy that shows all rows.",
             name,
             role,
@@ -151,7 +151,7 @@ def compare(
 
 
 def read_clock() -> SourceClock:
-    """Return the source's time and its oldest change; of a replica, the time that it has replayed its primary to."""
+    """Return the source's time and its oldest change. A replica's time is the one up to which it has replayed."""
     with reading(SOURCE_CONNECTION, settings().task_timeout) as cursor:
         cursor.execute(
             render_sql("source/clock.sql", cursors=read_cursors(cursor, source_tables()), quote=quote)

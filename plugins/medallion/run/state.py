@@ -62,7 +62,7 @@ class RunState:
 
     @property
     def base_snapshots(self) -> dict[str, int]:
-        """Return the snapshots that this run's changes are compared with; none of a table that is compared whole."""
+        """Return the snapshots with which this run finds changes; a table that is compared whole has none."""
         if self.rebuild != "none":
             return {}
         return {name: snapshot for name, snapshot in self.snapshots.items() if name not in self.outdated}

@@ -1,4 +1,4 @@
-"""The single row of `audit.pipeline`: last publication, lease, requested rebuild. And the queue for the lease."""
+"""The single row of `audit.pipeline`: last publication, lease, requested rebuild; and the queue for the lease."""
 
 import json
 from collections.abc import Mapping

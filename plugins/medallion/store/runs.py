@@ -70,7 +70,7 @@ def record_run(cursor: Cursor, run: Run, record: RunRecord, is_first_attempt: bo
 def record_code(cursor: Cursor, run: Run, code: str, fingerprints: Mapping[str, str], requests: bool) -> None:
     """Record the code that a run begins with, which may differ from that of an earlier attempt of its `begin`.
 
-    `requests`: the run has tables rebuilt for which no earlier run has requested it.
+    `requests`: whether this is the first run to request the rebuild of some table.
     """
     cursor.execute(
         """

@@ -193,7 +193,7 @@ def skip_idle_tasks(ti: Any, publishes: bool = True) -> list[str]:
 
 
 def is_lake_published(run: RunState, attempted: set[str]) -> bool:
-    """Return whether the last publication is what the lake holds, and whether gold has the shapes of its contracts.
+    """Return whether the lake holds nothing but what is published, and gold has the shapes of its contracts.
 
     `attempted`: the tasks that were attempted since.
     """

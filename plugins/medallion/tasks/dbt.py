@@ -105,14 +105,14 @@ def dbt_models(group: Group, pool_slots: int = 1) -> DbtTaskGroup:
     Tables that Spark builds are tested by one task at the end of the group, on Trino: a test on Spark takes several
     times as long, most of it for a session of its own.
     `pool_slots`: slots of Airflow's pool that each task takes.
-    Raises ManifestError if a model has the name of that task.
+    Raises ManifestError if a model has the name of the task that tests the others.
     """
     engine = ENGINES[group]
     is_tested_apart = engine != TEST_ENGINE
     project = ProjectConfig(
         dbt_project_path=DBT_PROJECT, install_dbt_deps=False, env_vars=ENVIRONMENT[engine]
     )
-    # As an argument it would become a path of object storage, which loads Airflow's plugins to report its lineage.
+    # As an argument the path would become one of object storage, which loads Airflow's plugins to report lineage.
     project.manifest_path = MANIFESTS / engine / "manifest.json"
     task_group = DbtTaskGroup(
         group_id=group,

@@ -10,7 +10,7 @@ from medallion.run.code import check_code
 from medallion.run.state import RunState, claim_run
 from medallion.store.runs import read_run
 
-RUN_VARIABLE = "MEDALLION_RUN"  # by which dbt gets the run's context, as JSON
+RUN_VARIABLE = "MEDALLION_RUN"  # dbt reads the run's context from it, as JSON
 
 
 def claim(context: Any) -> RunState:
