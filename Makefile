@@ -1,6 +1,6 @@
 # Thin targets over `python -m stack` and `python -m sample`. `make help` lists them.
 
-# Knobs: make TARGET NAME=value, or from the environment.
+# Variables: make TARGET NAME=value, or from the environment.
 PYTHON ?= python3
 # Data of the sample shop
 OLIST ?=
@@ -122,7 +122,7 @@ rebuild: venv ## Rebuild silver and gold from bronze (LAYER=gold: only gold)
 reconcile: venv ## Find rows deleted or missed at the source (ALLOW_DELETES=1: however many)
 	@$(stack) reconcile $(if $(ALLOW_DELETES),--allow-deletes)
 
-maintain: venv ## Compact the lake's tables, remove old snapshots and stray files, as every day
+maintain: venv ## Compact the lake's tables, remove old snapshots and stray files, now
 	@$(stack) maintain
 
 publications: venv ## List the publications, by batch
@@ -162,7 +162,7 @@ lint: venv ## Check with ruff, mypy and sqlfluff
 lock: venv ## Resolve the packages of pyproject.toml into the lock files
 	@$(PYTHON) -m stack.bootstrap lock
 
-# By name, because STACK_HOME may be a folder with other files in it.
+# Remove these by name, because STACK_HOME may be a folder with other files in it.
 made := airflow dbt docs log pg_service.conf postgres postgres.partial secrets.env session settings.json spark \
     supervisord.pid test test-engines trino venv warehouse
 

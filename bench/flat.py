@@ -1,10 +1,10 @@
-"""The cost of an hour against the length of the history: of each layer, and in CPU, bytes read and bytes written.
+"""The cost of an hour against the length of the history: seconds by layer, CPU seconds, bytes read and written.
 
     make bench NAME='flat --orders 500000 --times 10'
 
-Generates a shop of --times as many years as orders, and publishes first what the last years have, which are --orders
-orders, and later everything. After each of both it measures some hours. The shop has the same orders a day. Needs a
-running stack that has never published.
+Generates a shop with --times times --orders orders, the same number each day. First it publishes the last two years,
+which have --orders orders, and measures some hours; then it publishes everything, and measures some hours again. Needs
+a running stack that has never published.
 """
 
 import statistics
@@ -49,7 +49,7 @@ def seconds_by_layer(settings: Settings, runs: int) -> dict[str, float]:
 
 
 def written_since(moment: datetime) -> float:
-    """Return the megabytes of files that the lake's tables got since."""
+    """Return the megabytes of files that the lake's tables got since a moment."""
     return sum(
         summary_number(snapshot, "added-files-size") / 1e6
         for _, table in iterate_tables(load_lake())
@@ -90,10 +90,8 @@ def show_ratios(names: Iterable[str], short: Mapping[str, float], long: Mapping[
 
 
 @click.command()
-@click.option(
-    "--orders", default=500_000, show_default=True, help="Orders of the short history, of two years."
-)
-@click.option("--times", default=10, show_default=True, help="How many times as long the other history is.")
+@click.option("--orders", default=500_000, show_default=True, help="Orders of the short history, two years.")
+@click.option("--times", default=10, show_default=True, help="Length of the long history, in short ones.")
 @runs_option
 def flat(orders: int, times: int, runs: int) -> None:
     """Compare hours over a short and over a longer history of the same orders a day."""

@@ -33,7 +33,7 @@ def user_environment() -> dict[str, str]:
 
 @contextmanager
 def fresh_clone() -> Iterator[Path]:
-    """Yield a clone of the last commit, in a folder that is removed at the end, with what it has started."""
+    """Yield a clone of the last commit; at the end stop its stack and remove it."""
     with tempfile.TemporaryDirectory() as folder:
         clone = Path(folder, "clone")
         subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)

@@ -57,7 +57,7 @@ def cpu_seconds(process: Any) -> float:
 
 
 def read_cpu(settings: Settings) -> dict[str, float]:
-    """Return the CPU seconds of each running service, and as `commands` of what this process has started."""
+    """Return the CPU seconds of each running service, and as `commands` those of the processes started here."""
     commands = resource.getrusage(resource.RUSAGE_CHILDREN)
     return {name: cpu_seconds(process) for name, process in services(settings).items()} | {
         "commands": commands.ru_utime + commands.ru_stime

@@ -22,7 +22,7 @@ from stack.pipeline import on_trino, source_tables
 from stack.settings import Settings
 
 SCHEMA = "full_refresh"
-# The schema of PostgreSQL's tables that nobody reads; each publication empties it.
+# PostgreSQL's schema for the copies: nobody reads it, and each publication empties it.
 COPIES = "staging"
 PROJECT = {
     "name": SCHEMA,
@@ -82,7 +82,7 @@ def peer(runs: int) -> None:
     """Compare an hourly run with rebuilding every table from the source by one `dbt build`."""
     settings = prepare()
     with full_refresh(settings) as build:
-        build()  # the engines have compiled its statements then, and dbt has parsed it
+        build()  # a first time, so that dbt parses it and the engines compile it
         rebuilt = [measure(settings, build) for _ in range(runs)]
     hours = measure_hours(settings, runs)
     show_costs("full refresh", rebuilt)

@@ -11,7 +11,7 @@ from stack.demo import shop
 
 DAYS = 30
 HOURS = DAYS * 24
-SHOP_DAYS = 730  # in which a generated shop has its orders
+SHOP_DAYS = 730  # days that a generated shop spreads its orders over
 
 
 @click.command("range")
@@ -22,7 +22,7 @@ def ranges(hours: int) -> None:
     orders = count_orders(settings)
     end = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
     start = end - timedelta(days=DAYS)
-    # Orders of any age change within the 30 days, as many as a month has, and other rows.
+    # Within the 30 days as many orders change as a month has, of any age, and some other rows.
     shop(
         settings, "change", "--orders", str(orders * DAYS // SHOP_DAYS), "--days", "100000",
         "--since", f"{start:%Y-%m-%dT%H:%M:%S}", "--until", f"{end:%Y-%m-%dT%H:%M:%S}",

@@ -41,7 +41,7 @@ def prepare() -> Settings:
     settings = Settings()
     if not publication(settings):
         raise StackError("The stack has published nothing yet: make run")
-    supervisor.stop("shop", settings)  # it would trade between two runs
+    supervisor.stop("shop", settings)  # the shop would trade between two runs
     trigger(settings, {})
     return settings
 

@@ -1,6 +1,6 @@
--- Give the rows of a generated shop that have one time the times at which they were used: customers that of their
--- order, products and sellers that of their last sale, and the rest that of the last purchase. A window then takes what
--- a shop of its length would have.
+-- In a generated shop customers, products and sellers all have the same time. Give each the time of its use: a customer
+-- that of the order, a product or seller that of the last sale, everything else that of the last purchase. A window
+-- then finds as many rows as in a real shop.
 
 update sales.customers
 set updated_at = orders.order_purchase_timestamp::timestamp at time zone 'UTC'

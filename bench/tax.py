@@ -65,7 +65,7 @@ def watch_tasks(settings: Settings) -> Iterator[dict[str, float]]:
 
 @contextmanager
 def bare_run() -> Iterator[RunState]:
-    """Yield the context of a run that holds the lease, and whose tasks are no tasks of Airflow."""
+    """Yield the context of a run that holds the lease, though Airflow runs none of its tasks."""
     ti: Any = SimpleNamespace(
         dag_id="bench", run_id=f"bench__{datetime.now(UTC).isoformat()}", task=None, try_number=1
     )
@@ -102,7 +102,7 @@ def build_bare(models: dict[str, list[str]], run: RunState) -> tuple[float, floa
 
     The projects are parsed before, as in Airflow's tasks. The seconds include the Spark job between two groups.
     """
-    from dbt.cli.main import dbtRunner  # its import takes seconds, also when measures are only listed
+    from dbt.cli.main import dbtRunner  # the import takes seconds, which a list of the measures can save
 
     seconds = cpu = 0.0
     os.environ[RUN_VARIABLE] = run.json()

@@ -157,7 +157,7 @@ PARENTS = (
     ("order_reviews", "order_id"),
     ("products", "product_category_name"),
 )
-# Values that no generated row has. The copy is a second older and loses.
+# Values that no generated row has. The copy is a second older, so the original wins.
 CONFLICTS = (
     ("orders", "order_status", "approved"),
     ("order_items", "price", "0.01"),

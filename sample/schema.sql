@@ -144,7 +144,7 @@ create index if not exists order_items_updated_at on sales.order_items (updated_
 create index if not exists order_payments_updated_at on sales.order_payments (updated_at);
 create index if not exists order_reviews_updated_at on sales.order_reviews (updated_at);
 
--- The trading shop advances open orders, which are few, however many orders there are.
+-- The trading shop looks for open orders, which are few in any shop.
 create index if not exists orders_open on sales.orders (updated_at)
 where order_status in ('created', 'approved', 'invoiced', 'processing', 'shipped');
 

@@ -3,5 +3,5 @@
 import sys
 from pathlib import Path
 
-# The stack stamps the manifests with the digest that the tasks compare.
+# The stack uses the names of the plugins, and their digest, with which it stamps the manifests.
 sys.path.append(str(Path(__file__).parents[1] / "plugins"))

@@ -246,7 +246,7 @@ def tables(settings: Settings, schema: str, force: bool) -> None:
 def new(settings: Settings, folder: Path, schema: str | None) -> None:
     """Make a project without the sample in FOLDER, which must be new or empty."""
     if schema:
-        # Before anything is made: a folder that is no longer empty would be refused the next time.
+        # Check the source first: after a failure the folder would not be empty, and the next try would be refused.
         check_source(settings)
         check_schema(settings, schema)
     make_project(folder)

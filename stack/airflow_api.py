@@ -22,8 +22,8 @@ from stack.settings import Settings
 ENDED = {"success", "failed", "skipped", "removed"}
 ACTIVE = {"running", "deferred", "queued"}
 POLL_SECONDS = 2
-ATTEMPTS = 5  # to read an answer that takes longer than the client's time limit
-QUIET_SECONDS = 60  # after this time without a line the follower names the active tasks
+ATTEMPTS = 5  # to read, if an answer takes longer than the client's time limit
+QUIET_SECONDS = 60  # without a line for this long, the active tasks are named
 # Log lines of every task that say nothing about its failure
 NOISE = re.compile(
     r"^(\d\d:\d\d:\d\d\s+)?(Running with dbt|Registered adapter|Found \d+ |Concurrency:|Unable to do partial parsing)"
@@ -62,7 +62,7 @@ class AirflowApi:
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return the JSON answer. Raises StackError with Airflow's message if there is another answer or none.
 
-        On a busy machine an answer may take long: only what changes nothing is asked for again.
+        On a busy machine an answer may take long: only a request that changes nothing is sent again.
         """
         retrying = Retrying(
             retry=retry_if_exception_type(httpx.TimeoutException),

@@ -14,8 +14,8 @@ from stack.settings import ROOT, STACK, Settings
 
 DBT = ROOT / "include" / "dbt"
 TARGETS = ("trino", "spark")
-# dbt's command that makes a manifest. The Spark job needs the compiled selects of silver staging, which no engine has
-# to be there for.
+# dbt's command that makes a manifest. The Spark job needs the compiled selects of silver staging, and
+# compiling them needs no engine.
 STAGING = "path:models/silver/staging"
 PARSE = {"trino": ["parse"], "spark": ["compile", "--no-introspect", "--select", STAGING]}
 # Modules that check a manifest after it was made.

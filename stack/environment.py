@@ -157,7 +157,7 @@ def environment(settings: Settings) -> dict[str, str]:
     warehouse = f"file://{home / 'warehouse'}"  # unescaped, because Trino and pyiceberg decode nothing
     spark_tmp = home / "spark" / "tmp"
     spark_options = [
-        # The Thrift server leaves a folder in the temporary folder at each start.
+        # The Thrift server leaves a folder behind at each start; keep it out of the machine's temporary folder.
         f"-Djava.io.tmpdir={spark_tmp}",
         # Spark reads settings from system properties, too. These depend on the folder of the clone.
         f"-Dspark.sql.catalog.lake.warehouse={warehouse}",

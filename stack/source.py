@@ -29,7 +29,7 @@ select
 from pg_roles
 where rolname = current_user
 """
-# Part of a message of libpq or of the server: the reason.
+# Part of an error of libpq or of the server, and the reason to show.
 REASONS = {
     "password authentication failed": "The user or the password is wrong; in a URL {ENCODED}.",
     "no password supplied": "The database asks for a password: {SHAPE}",

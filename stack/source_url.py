@@ -43,7 +43,7 @@ ADDRESS = ("host", "port", "dbname", "user", "password")
 
 
 def parse_source_url(url: str) -> dict[str, str]:
-    """Return libpq's parameters of a URL, with the port. Raises ValueError, without a part of the URL."""
+    """Return libpq's parameters of a URL, with the port. Raises ValueError, whose message has no part of the URL."""
     if not re.match("postgres(ql)?://", url):
         raise ValueError(f"it must be {SHAPE}")
     try:

@@ -120,7 +120,7 @@ def stack_processes(settings: Settings) -> list[psutil.Process]:
             is_member = os.getsid(process.pid) == stack_session or process.environ().get(MARK) == str(
                 settings.home
             )
-            # A zombie has ended, but is listed for ever in a container without an init process.
+            # Ignore zombies: they have ended, and without an init process a container lists them for ever.
             if is_member and process.status() != psutil.STATUS_ZOMBIE:
                 processes.append(process)
     return processes

@@ -1,4 +1,4 @@
-"""Preload what tasks need in the scheduler, so that the tasks forked from it need not; Airflow imports this at start.
+"""Load what tasks need in the scheduler, so that its forks, the tasks, have it; Airflow imports this file at start.
 
 Without it most of a task's CPU time goes into importing packages, reading the manifests and loading the parsed project.
 """
@@ -17,7 +17,7 @@ ROOT = Path(os.environ["STACK_ROOT"])
 DBT_PROJECT = ROOT / "include" / "dbt"
 ENGINES = ("trino", "spark")
 
-# Modules that tasks import when they run, and those of the scheduler: dbt's adapters look through all of them.
+# Modules that tasks and the scheduler import. Loaded before the fork, they cost a task nothing.
 PRELOAD = (
     "agate",
     "airflow.executors.local_executor",
@@ -74,7 +74,7 @@ def reuse_project(projects: dict[str, Any], code: str) -> None:
 
     @cache
     def is_current() -> bool:
-        """Return whether the files are those that were parsed; asked once in a task."""
+        """Return whether the files are those that were parsed; a task checks this once."""
         return dbt_code() == code
 
     class Runner(dbt.cli.main.dbtRunner):
@@ -86,7 +86,7 @@ def reuse_project(projects: dict[str, Any], code: str) -> None:
 
     dbt.cli.main.dbtRunner = Runner  # type: ignore[misc]
 
-    # Cosmos copies and reads the parsed project on disk, which dbt then does not use.
+    # Otherwise Cosmos copies and reads the parsed project on disk, which dbt does not use here.
     copy_parsed = AbstractDbtLocalBase._handle_partial_parse
     AbstractDbtLocalBase._handle_partial_parse = lambda task, folder: (
         is_current() or copy_parsed(task, folder)
@@ -99,7 +99,7 @@ def preload_scheduler() -> None:
 
     for name in PRELOAD:
         importlib.import_module(name)
-    # It imports much, and nothing else of Airflow needs it.
+    # Imported here, because only the scheduler needs its many imports.
     from stack.airflow.faster_tasks import compile_templates, shorten
 
     shorten()

@@ -38,7 +38,7 @@ from medallion.settings import DBT_PROJECT
 def keep_compiled_templates() -> None:
     """Keep the code that Jinja makes from a text; dbt compiles every text again in each process."""
     compile_text = MacroFuzzEnvironment.compile
-    # The code depends only on the text and on the type of the environment: dbt sets up all of a type alike.
+    # The code depends only on the text and on the environment's type: dbt sets up all of one type in the same way.
     codes: dict[tuple[type, str], Any] = {}
 
     def compile_once(self: MacroFuzzEnvironment, source: Any, *options: Any, **named: Any) -> Any:
@@ -81,7 +81,7 @@ def share_context_of_arguments() -> None:
 
 
 def name_no_sources_of_flags() -> None:
-    """Leave out the module that defines a behavior flag of an adapter, which only a label of an event would say.
+    """Do not look for the module that defines an adapter's behavior flag: only a label of an event would name it.
 
     dbt looks for it through the source files of all loaded modules, of which the scheduler has thousands.
     """
@@ -90,7 +90,7 @@ def name_no_sources_of_flags() -> None:
 
 
 def keep_plugins() -> None:
-    """Keep the list of dbt's plugins, for which each command looks through all installed packages."""
+    """Keep the list of dbt's plugins; otherwise each command searches all installed packages for them."""
     modules = PluginManager.get_prefixed_modules()  # type: ignore[no-untyped-call]
     PluginManager.get_prefixed_modules = lambda: modules  # type: ignore[method-assign]
 
@@ -132,20 +132,20 @@ def find_secrets_by_name() -> None:
 
 
 def keep_schemas() -> None:
-    """Keep the schemas of messages between a task and its supervisor, of which Airflow makes one for each use."""
+    """Keep the schemas of messages between a task and its supervisor; Airflow makes new ones for each use."""
     adapter = cache(TypeAdapter)
     for module in (airflow.sdk.execution_time.comms, airflow.sdk.execution_time.task_runner):
         module.TypeAdapter = adapter  # type: ignore[attr-defined]
     for message in (JsonValue, StartupDetails, ToTask):
         adapter(message)
-    # dbt makes this one for each hook at the end of a command, and keeps it in the process.
+    # dbt makes this schema at the end of a command, for its hooks, and keeps it in the process.
     Hook.json_schema()
 
 
 def read_no_lineage() -> None:
-    """Leave out that Cosmos reads the files from which OpenLineage could report what a task has read and written.
+    """Keep Cosmos from reading the files from which OpenLineage could report what a task has read and written.
 
-    Tasks leave none of them, and Cosmos would find that out by reading the project and the profiles.
+    Tasks write no such files, and Cosmos would notice that only after reading the project and the profiles.
     """
     AbstractDbtLocalBase._get_dbt_local_artifact_processor = staticmethod(lambda: None)
 

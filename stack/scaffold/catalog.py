@@ -11,7 +11,7 @@ from stack.build import DBT
 from stack.source import Source
 
 CATALOG = (Path(__file__).parent / "catalog.sql").read_text()
-# The product's own query of the source, which knows the names that bronze reserves.
+# The product's macros: one queries the source's catalog, and knows the names that bronze reserves.
 MACROS = Environment(loader=FileSystemLoader(DBT / "macros" / "medallion"))  # noqa: S701, SQL is not HTML
 VIEWS = "vm"
 
@@ -19,7 +19,7 @@ VIEWS = "vm"
 class Column(BaseModel):
     """A column: `type` is the base type's name (`enum`, `other` for types of extensions), `declared` the full one.
 
-    is_reserved: whether bronze has a column of its name itself.
+    is_reserved: whether bronze has a bookkeeping column of that name.
     """
 
     position: int
@@ -83,7 +83,7 @@ def read_relations(source: Source, schema: str, name: str | None = None) -> list
 
 
 def reserved_columns(source: Source, relations: Sequence[Relation]) -> set[tuple[str, str]]:
-    """Return table and name of the columns whose names bronze has itself."""
+    """Return table and name of the columns whose names bronze reserves for its bookkeeping."""
     if not relations:
         return set()
     module: Any = MACROS.get_template("source_catalog.sql").module

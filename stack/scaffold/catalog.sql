@@ -7,7 +7,7 @@ with recursive relations as (
         class.relispartition as is_partition,
         namespace.nspname as schema,
         obj_description(class.oid, 'pg_class') as comment,
-        -- A partitioned table has no rows of its own. A number below zero means that nobody has counted.
+        -- A partitioned table has no rows of its own. A number below zero means that its rows were never counted.
         greatest(
             class.reltuples,
             (

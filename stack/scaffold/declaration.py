@@ -12,7 +12,7 @@ from stack.scaffold.kinds import CURSOR_NAMES, CURSOR_TYPES, cursor_name, data_t
 from stack.scaffold.names import plain_name
 from stack.source import grants
 
-LARGE = 100_000  # rows; a table without a cursor that has more is compared once a day
+LARGE = 100_000  # rows; a larger table without a cursor is compared once a day
 TEMPLATE_MARKS = ("{{", "{%", "{#")
 
 
@@ -30,7 +30,7 @@ class Rule:
 
 @dataclass
 class SilverColumn:
-    """A column of silver. `advice` is a comment for who reads the file."""
+    """A column of silver. `advice` is a comment for the reader of the file."""
 
     name: str
     data_type: str
@@ -59,7 +59,7 @@ class Declaration:
 
 
 def has_template(name: str) -> bool:
-    """Return whether dbt would read a part of a name as a template."""
+    """Return whether a name has a mark that begins a template of dbt."""
     return any(mark in name for mark in TEMPLATE_MARKS)
 
 

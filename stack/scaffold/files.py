@@ -32,7 +32,7 @@ def flow(values: Iterable[str]) -> str:
 
 
 def mapping(**values: str) -> str:
-    """Return a mapping as YAML in one line; the values are YAML already, and an empty one is left out."""
+    """Return a mapping as YAML in one line; the values are YAML already, and empty ones are left out."""
     return f"{{{', '.join(f'{name}: {value}' for name, value in values.items() if value)}}}"
 
 

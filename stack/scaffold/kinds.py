@@ -20,7 +20,7 @@ DATA_TYPES = {
 MAX_PRECISION = 38
 FREE_TEXT = {"text", "varchar", "bpchar", "name"}  # an empty value is null in silver
 CURSOR_TYPES = {"timestamptz", "timestamp", "date", "int2", "int4", "int8"}
-# Names of cursors without case, blanks and underscores, the most usual first.
+# Usual names of cursors, the most usual first, in lower case without blanks and underscores.
 CURSOR_NAMES = [
     f"{word}{suffix}"
     for word in ("updated", "lastupdate", "lastupdated", "modified", "lastmodified", "changed", "lastchanged")
@@ -61,5 +61,5 @@ def data_type(column: Column) -> DataType:
 
 
 def cursor_name(name: str) -> str:
-    """Return a column's name as the list of usual names has it."""
+    """Return a column's name in the spelling of CURSOR_NAMES."""
     return "".join(letter for letter in name.lower() if letter.isalnum())

@@ -11,7 +11,7 @@ def plain_name(name: str) -> str:
 
 
 def model_name(schema: str, table: str, models: Mapping[str, tuple[str, str] | None]) -> str | None:
-    """Return the name of a table's model; None if no identifier is left of its name.
+    """Return the name of a table's model; None if its name has no character of an identifier.
 
     models: the project's models, each with the source table that it captures, if it captures one.
     """

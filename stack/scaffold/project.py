@@ -1,6 +1,6 @@
 """`make new`: a project without the sample, from the files of this one.
 
-Its git repository has two branches: `product` holds the product's files only, and later versions are committed there;
+Its git repository has two branches: `product` holds only the product's files, and later versions are committed there;
 `main` holds the project, and merges them.
 """
 
@@ -20,7 +20,7 @@ from stack.settings import ROOT
 # Patterns of the sample's files. They match every model, because no model is the product's.
 SAMPLE_FILES = Path(__file__).parent / "sample_files.txt"
 README = Path(__file__).parent / "project_readme.md"
-# Files of which a project has its own.
+# Files that a new project gets in its own version.
 OWN = {"README.md"}
 MADE = {".git", ".stack", ".hypothesis", "__pycache__", "target", "logs", ".env"}
 

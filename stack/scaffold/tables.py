@@ -116,7 +116,7 @@ class Scaffold:
 
 
 def find_relation(source: Source, schema: str, name: str) -> Relation:
-    """Return a table of the source. Raises StackError that names what there is instead."""
+    """Return a table of the source. Raises StackError that names similar tables, or else those that exist."""
     if relations := read_relations(source, schema, name):
         return relations[0]
     alike = similar_tables(source, name)
