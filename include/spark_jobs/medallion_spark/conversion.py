@@ -29,8 +29,8 @@ from pyspark.sql.types import (
     VarcharType,
 )
 
-# Surrogates do not count as blank: the look-behind takes half of a character beyond U+FFFF for one. Unassigned code
-# points do not count, either: an older Java takes a newer emoji for one.
+# Surrogates do not count as blank, because the look-behind mistakes half of a character beyond U+FFFF for one.
+# Unassigned code points do not count, either, because an older Java mistakes a newer emoji for one.
 BLANK = r"[\s\p{Z}\p{C}&&[^\p{Cs}\p{Cn}]]"
 # The look-behind lets a match start only at the first of several blanks, which keeps the time linear.
 OUTER_BLANKS = rf"^{BLANK}+|(?<!{BLANK}){BLANK}+$"
@@ -42,7 +42,7 @@ DATE = r"(?!0000)[0-9]{4}-[0-9]{2}-[0-9]{2}"
 TIME = r"([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?"
 OFFSET = r"[+-](0[0-9]|1[0-5])(:[0-5][0-9]){0,2}"
 
-# Data types of declarations -> Spark's types; a decimal(p,s) is one in both.
+# Data types of declarations -> Spark's types; decimal(p,s) has the same name in both.
 SPARK_TYPES = {
     "text": "string",
     "integer": "int",
@@ -60,7 +60,7 @@ TEXT = (StringType, VarcharType, CharType)
 
 
 class ConversionError(ValueError):
-    """No value of the one type can become one of the other."""
+    """No value of a type can become one of the declared type; the message names both."""
 
 
 def spark_type(data_type: str) -> str:
@@ -123,7 +123,7 @@ def _parse(text: Column, data_type: str, target: str) -> Column:
     }
     pattern = patterns[data_type] if data_type in patterns else _decimal_pattern(target)
     if data_type == "timestamptz":
-        # Spark takes an offset only with its minutes.
+        # Spark parses an offset only if it has minutes.
         whole = F.when(text.rlike("[+-][0-9]{2}$"), F.concat(text, F.lit(":00"))).otherwise(text)
         return F.when(text.rlike(pattern), whole.try_cast(target))
     return F.when(text.rlike(pattern), text.try_cast(target))
@@ -146,14 +146,14 @@ def _convert_number(value: Column, source: DataType, target: str) -> Column:
         if target == "float":
             narrow = value.cast(target)
             return F.when(narrow.cast("double") == value, narrow)
-        # The shortest decimal that is this number, and no other number of its type.
+        # The shortest decimal that stands for this number and for no other number of its type.
         exact = value.cast("string").try_cast(target if target.startswith("decimal") else "decimal(38,0)")
         return F.when(exact.cast("string").cast(source) == value, exact.try_cast(target))
     if target in ("float", "double"):
         near = value.cast(target)
         if isinstance(source, DecimalType):
             return F.when(near.cast("string").try_cast(source) == value, near)
-        # At 2^63 the cast back would stop at the largest bigint. A third cast here would let Spark leave out the first.
+        # At 2^63 the cast to bigint saturates, so exclude it. Do not add a third cast: Spark would drop the first.
         return F.when((near < F.lit(2.0**63)) & (near.try_cast("bigint") == value), near)
     outcome = value.try_cast(target)
     return F.when(outcome.try_cast(source) == value, outcome)

@@ -69,7 +69,7 @@ def run_argument(text: str) -> RunContext:
 def spark_session(name: str, settings: Mapping[str, Any]) -> Iterator[SparkSession]:
     """Open a session of a job, in a Spark of its own or on the server of SPARK_REMOTE, and stop it at the end.
 
-    Sessions of Spark Connect are no context managers.
+    A session of Spark Connect is no context manager.
     """
     session = SparkSession.builder.appName(name).config(map=dict(settings)).getOrCreate()
     try:

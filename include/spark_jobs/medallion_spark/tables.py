@@ -55,7 +55,7 @@ PROPERTIES = {
     "write.merge.mode": "merge-on-read",
     "write.update.mode": "merge-on-read",
     "write.delete.mode": "merge-on-read",
-    "commit.retry.num-retries": "20",  # the driver of a killed attempt may commit in between
+    "commit.retry.num-retries": "20",  # the driver of a killed attempt may have committed in between
     "write.metadata.delete-after-commit.enabled": "true",
 }
 
@@ -121,7 +121,7 @@ def fit_table(
     stored: str | None,
     identity: str,
 ) -> list[str]:
-    """Widen the types of a table that Iceberg can widen; return what else differs from its declaration.
+    """Widen the types of a table that Iceberg can widen; return all other differences from its declaration.
 
     `stored`: the identity that the table was created with; None if an earlier release created it. A difference means
     that the table must be replaced. Nothing is changed then.

@@ -18,19 +18,19 @@ from medallion_spark.sql import quote, text_literal
 log = logging.getLogger("build_entities")
 
 SETTINGS: dict[str, bool | float | int | str | None] = {
-    # A cast in a select that fails stops the run, instead of a null; decimals are written without an exponent.
+    # A failing cast in a select stops the run instead of giving null. Decimals have no exponent.
     "spark.sql.ansi.enabled": True,
     "spark.sql.session.timeZone": "UTC",
-    # Literals name the buckets to read already; looking for more partitions to skip only costs time.
+    # Literals already name the buckets to read, so a search for more partitions to skip only costs time.
     "spark.sql.optimizer.dynamicPartitionPruning.enabled": False,
-    # A longer plan logs a warning otherwise.
+    # Otherwise Spark logs a warning for each longer plan.
     "spark.sql.debug.maxToStringFields": 1000,
 }
 
 
 # For the rows of an hour, generating and compiling code takes longer than interpreting.
 INTERPRETED = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
-# For more versions than these, compiled code pays.
+# Above this number of versions compiled code is faster.
 MANY_VERSIONS = 100_000
 
 
@@ -43,7 +43,7 @@ class Incoming:
     """The versions that decide an entity's changes, from `convert_and_validate`.
 
     `is_new`: nothing was ever written to its table. `is_replaced`: the table does not fit the declaration.
-    `is_whole`: all of bronze was read for a table that has rows, so that rows of others are to be deleted.
+    `is_whole`: all of bronze was read for a table that has rows, so that its rows of other keys are to be deleted.
     """
 
     entity: Entity
@@ -54,15 +54,16 @@ class Incoming:
 
     @property
     def is_from_all_of_bronze(self) -> bool:
-        """Return whether all of bronze decides, and not the versions since the last publication."""
+        """Return whether all of bronze decides, instead of the versions since the last publication."""
         return self.is_new or self.is_whole
 
 
 @dataclass(frozen=True)
 class Touched:
-    """The number of an entity's new versions, None if all of bronze decides; and the part of its table that they touch.
+    """The number of an entity's new versions, and the part of its table that they touch.
 
-    `bounds`: an SQL condition of literals that covers all rows of their keys: the buckets that they are in, if any.
+    `versions`: None if all of bronze decides. `bounds`: an SQL condition of literals that covers all rows of their
+    keys: their buckets, if the table has any.
     """
 
     versions: int | None
@@ -144,7 +145,7 @@ def read_versions(run: Run, entity: Entity) -> Incoming:
 
 
 def find_touched(run: Run, incoming: Sequence[Incoming]) -> dict[str, Touched]:
-    """Return what the versions of each entity touch in its table, by entity. One query over all."""
+    """Return the part of each entity's table that its versions touch, by entity. One query for all."""
     transform = f"{run.context.lake_catalog}.system.bucket"
     touched = {each.entity.name: Touched(None, "true") for each in incoming}
     partial = [each for each in incoming if not each.is_from_all_of_bronze]
@@ -229,9 +230,9 @@ def write_quarantine(run: Run, outcomes: list[Outcome]) -> None:
 
 
 def write_quarantined(run: Run, outcomes: list[Outcome], whole: bool) -> None:
-    """Write the rejected versions of some entities; with `whole` those that are rejected no more are deleted."""
+    """Write the rejected versions of some entities; with `whole` all others are deleted."""
     spark = run.spark
-    # Version 0.2 and before called the column otherwise.
+    # Up to version 0.2 the column had another name.
     if spark.catalog.tableExists(run.quarantine) and CHANGED_AT not in spark.table(run.quarantine).columns:
         spark.sql(f"alter table {run.quarantine} rename column updated_at to {CHANGED_AT}")
     ensure_table(run, run.quarantine, tables.QUARANTINE_COLUMNS, "entity")
@@ -242,7 +243,7 @@ def write_quarantined(run: Run, outcomes: list[Outcome], whole: bool) -> None:
             for outcome in outcomes
         ),
     )
-    # With literal names and times the files of other entities, and old files, are skipped.
+    # With literal names and times Iceberg skips old files and those of other entities.
     bounds = f"quarantine.entity in ({entity_names(outcomes)})"
     if not whole:
         first = min(outcome.counts.rejected_from for outcome in outcomes)
@@ -268,7 +269,7 @@ def write_entity(run: Run, outcome: Outcome) -> None:
             entity.identity,
         )
     elif outcome.changes.is_new:
-        # A new table is written even if there is no row, so that it is not new afterwards. A retry writes the same.
+        # Write a new table even without rows, so that it is not new afterwards. A retry writes the same.
         rows.writeTo(table).overwrite(F.lit(True))
     elif outcome.changes.is_whole:
         tables.merge_differing(rows, table, key, "true", whole=True)
@@ -285,7 +286,7 @@ def write_accounts(run: Run, outcomes: list[Outcome]) -> None:
         (run.context.batch, outcome.entity.name, *(outcome.counts[name] for name in versions.ACCOUNTS))
         for outcome in outcomes
     }
-    # With literal names the files of other entities are skipped.
+    # With literal names Iceberg skips the files of other entities.
     bounds = f"entity_accounts.batch = {run.context.batch} and entity_accounts.entity in ({entity_names(outcomes)})"
     present = run.spark.table(run.accounts).where(bounds).select(*tables.ACCOUNTS_COLUMNS)
     if pending := accounts - {tuple(row) for row in present.collect()}:

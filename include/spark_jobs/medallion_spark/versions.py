@@ -31,8 +31,8 @@ CARRIED = {CHANGED_AT: CHANGED_AT, "_op": "_op", "_hash": "_hash", "_extracted_a
 ORDER = (CHANGED_AT, "_version_batch", "_is_delete", "_hash")
 IDENTITY = (CHANGED_AT, "_is_delete", "_hash")
 
-# Aggregates over the rows of `resolve_versions`. After `read` four outcomes add up to it, each version counted once;
-# the others count the keys that the versions touched.
+# Aggregates over the rows of `resolve_versions`. `read` is the sum of the next four, each version counted once. The
+# last three count keys.
 ACCOUNTS = {
     "read": "count_if(_is_new)",
     "current": "count_if(_is_new and not _is_rejected and _decides and _state = 'current')",
@@ -93,7 +93,7 @@ def staging_columns(entity: Entity) -> dict[str, tuple[str, str]]:
 
 
 def check_columns(bronze: DataFrame, table: str, entity: Entity) -> None:
-    """Raise ValueError naming the columns that the entity's select reads, and its table of bronze lacks."""
+    """Raise ValueError naming the columns that the entity's select reads and its bronze table lacks."""
     needed = dict.fromkeys([*chain(*entity.reads.values()), *entity.natural_key, CHANGED_AT])
     needed.pop(UNKEPT, None)  # a table of version 0.2 and before lacks it until its next version
     if missing := [name for name in needed if name not in bronze.columns]:
@@ -131,7 +131,7 @@ def select_versions(bronze: DataFrame, entity: Entity) -> DataFrame:
         }
     ).createOrReplaceTempView(view)
     carried = ", ".join(f"{quote(name)} as {quote(alias)}" for alias, name in CARRIED.items())
-    # The lines end before a comment of the select can swallow what follows.
+    # The line breaks keep a comment in the select from swallowing the code after it.
     return bronze.sparkSession.sql(
         f"select {carried},\n{entity.projection}\nfrom {view} as {quote(entity.alias)}"
     )
@@ -233,7 +233,7 @@ def resolve_versions(versions: DataFrame, existing: DataFrame | None) -> DataFra
     """
     of_key = Window.partitionBy("_key")
     of_raw_key = Window.partitionBy("_key", "_raw_key")
-    # A version that is read again wins over its row in silver, which is equal.
+    # If a version is read again, it wins over its row in silver, which is equal.
     latest_first = of_raw_key.orderBy(*(F.desc(name) for name in (*ORDER, "_is_new")))
     silver_now = F.struct("_state", "_first_extracted_at", *ORDER)
 
@@ -250,7 +250,7 @@ def resolve_versions(versions: DataFrame, existing: DataFrame | None) -> DataFra
     history = (
         history.withColumns(
             {"_is_delete": F.col("_op") == "delete", "_is_rejected": F.size("_rules") > 0}
-        ).repartition("_key")  # serves all windows below: one shuffle
+        ).repartition("_key")  # one shuffle for all windows below
     )
     raw_keys = history.withColumns(
         {

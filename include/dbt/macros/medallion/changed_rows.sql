@@ -24,8 +24,8 @@
 {%- endmacro %}
 
 {#-
-  Keys that unpublished runs wrote. The input may have left such a key again without having had it at the last
-  publication. Without this query its row would stay.
+  Keys that unpublished runs wrote. A key may have come and gone since the last publication: the input has no row of it,
+  now or then, and without this query its row would stay.
 -#}
 {% macro unpublished_keys(keys) -%}
     {{ select_own_keys(keys) }} {{ 'and ' ~ is_changed() if not compares_whole() }}
@@ -48,7 +48,7 @@
     case when {{ has_row }} then {{ batch() }} end
 {%- endmacro %}
 
-{#- A single full join, because an engine computes a CTE again for each use. -#}
+{#- One full join reads each CTE once, because an engine computes a CTE again for each use. -#}
 {% macro with_deleted_keys(rebuilt, affected, affected_by) -%}
     {%- set keys = quoted(key_columns()) -%}
     {%- set columns = quoted(model.columns.keys() | reject('equalto', '_batch')) -%}

@@ -79,7 +79,7 @@
 {#-
   The time that a comparison gives a row, `_changed_at`, and the reason, `_reading`. A row without a cursor, or with one
   that lies ahead, gets the source's clock, so that its next change is later; a row with a null cursor gets 1970, so
-  that any cursor that it gets is later. See `select_differences` for what becomes of them.
+  that any later cursor of it is later than that. See `select_differences` for what becomes of them.
 -#}
 {% macro compared_moment(cursor) -%}
     {%- if cursor.kind == 'none' -%}
@@ -100,9 +100,9 @@
 {%- endmacro %}
 
 {#-
-  The range of moments, UTC, that a run reads; a list without an element if there is none. A date is read for whole
-  days of the cursor's zone. A number is read from the highest that bronze has: that one again, because other rows may
-  have got it since.
+  The range of moments, UTC, that a run reads; an empty list if there is none. A date is read for whole
+  days of the cursor's zone. A number is read from the highest that bronze has, which is read again, because other rows
+  may have got it since.
 -#}
 {% macro cursor_window(cursor) -%}
     {%- set parse = modules.datetime.datetime.fromisoformat -%}

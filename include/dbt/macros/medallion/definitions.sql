@@ -26,7 +26,7 @@
     {{ return(columns) }}
 {%- endmacro %}
 
-{#- Looked up once: `graph` is the same while dbt compiles and runs a model, and also in its next invocation. -#}
+{#- The columns are looked up once and kept in `graph`, which dbt's next invocation has, too: hence the key. -#}
 {% macro lake_columns() -%}
     {%- set known, table = graph.setdefault('_lake_columns', {}), invocation_id ~ model.unique_id -%}
     {%- if table not in known -%}
@@ -111,7 +111,7 @@
     {{ return(selected_types) }}
 {%- endmacro %}
 
-{#- A number that is too large fails the statement by itself. -#}
+{#- Every type of whole numbers passes, because a number that is too large fails the statement by itself. -#}
 {% macro holds(lake_type, selected_type) -%}
     {%- set integers = ('int', 'integer', 'bigint') -%}
     {%- if selected_type in (lake_type, 'unknown', 'void') or (selected_type, lake_type) == ('real', 'double') -%}
@@ -145,7 +145,7 @@
     {{ return('case when %s then %s else %s end' % (is_lost, fail_with([message]), stored)) }}
 {%- endmacro %}
 
-{#- An expression that fails the statement. `parts` of the message alternate between text and SQL. -#}
+{#- An expression that fails the statement. The message's `parts` are text and SQL in turns. -#}
 {% macro fail_with(parts) -%}
     {%- set expressions = [] -%}
     {%- for part in parts -%}

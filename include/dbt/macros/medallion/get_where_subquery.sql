@@ -1,4 +1,4 @@
-{#- dbt puts this in the place of a generic test's `model`. -#}
+{#- dbt replaces `model` in a generic test by this query. -#}
 {% macro get_where_subquery(relation) -%}
     (
         select * from {{ relation }}

@@ -1,5 +1,5 @@
 {#-
-  The tests that every table gets: what each row of a changelog and of silver staging keeps, whatever is modelled. While
+  The tests that every table gets: the promises that each row of a changelog and of silver staging keeps, whatever its model. While
   a test is compiled, it asks ten tables at a time, so that two hundred tables make no giant statement: first how many
   rows in scope break a promise about a row, then whether keys in scope are unique in the tables that have rows in scope.
   It returns a row for each promise that a table breaks.
@@ -52,7 +52,7 @@
     {{ return(breaches) }}
 {%- endmacro %}
 
-{#- Pairs of a column, or none for the whole model, and a constraint. -#}
+{#- Each constraint as a pair (column, constraint); the column is none for a constraint of the whole model. -#}
 {% macro constraints_of(model) -%}
     {%- set found = [] -%}
     {%- for constraint in model.constraints -%}{%- do found.append((none, constraint)) -%}{%- endfor -%}
@@ -63,8 +63,8 @@
 {%- endmacro %}
 
 {#-
-  Checks are Spark SQL. Here only those are asked that mean the same on Trino: comparisons within one class of types,
-  without functions or arithmetic. None for any other.
+  A check is Spark SQL. This returns it if it means the same on Trino, else none: comparisons within one class of types,
+  without functions or arithmetic.
 -#}
 {% macro condition_on_trino(expression, columns) -%}
     {%- set classes, words = [], [] -%}

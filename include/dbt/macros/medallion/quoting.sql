@@ -22,7 +22,7 @@
     {{ return('"' ~ relation.schema | replace('"', '""') ~ '"."' ~ relation.identifier | replace('"', '""') ~ '"') }}
 {%- endmacro %}
 
-{#- Trino passes the query to PostgreSQL unchanged; names in it are PostgreSQL's, with their own upper and lower case. -#}
+{#- Trino passes the query to PostgreSQL unchanged; names in it are PostgreSQL's, and keep their upper and lower case. -#}
 {% macro on_source(relation, query) -%}
     {{ return('table(' ~ quote_identifier(relation.database) ~ '.system.query(query => ' ~ text_literal(query) ~ '))') }}
 {%- endmacro %}

@@ -119,7 +119,7 @@
     {{ return(this ~ ' for version as of ' ~ snapshots[0].snapshot_id) }}
 {%- endmacro %}
 
-{#- A compiler error is not retried: waiting brings no row back. -#}
+{#- A compiler error is not retried, which is right here: a retry would find the same rows gone. -#}
 {% macro check_deleted_share(deleted, known, findings) -%}
     {%- set limit = run_context().max_deleted_share -%}
     {% if deleted >= run_context().max_deleted_from and deleted > limit * known %}
@@ -203,7 +203,7 @@
                 when _source_version._reading = 'none' then 'unmoved'
                 when _source_version._changed_at < _bronze_version._changed_at then 'went_back'
                 {%- if cursor.capture == 'window' %}
-                -- The next window captures it.
+                -- The next window captures a row that no window has read yet.
                 when not ({{ is_covered(cursor, covered_to) }}) then null
                 {%- endif %}
                 when _source_version._changed_at = _bronze_version._changed_at then 'unmoved'

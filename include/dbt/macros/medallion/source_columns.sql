@@ -112,7 +112,7 @@
             '(' ~ text_literal(entry.bronze_name) ~ ', case when not (' ~ entry.fits ~ ') then ' ~ entry.as_text ~ ' end)'
         ) -%}
     {%- endfor -%}
-    {#- The rows that need the subquery are few. -#}
+    {#- Only few rows need the subquery. -#}
     {{ return(
         'case when ' ~ fits | join(' and ') ~ ' then null else (select jsonb_object_agg(name, value)::text from (values '
         ~ values | join(', ') ~ ') as unkept (name, value) where value is not null) end'

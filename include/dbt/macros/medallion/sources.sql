@@ -11,8 +11,8 @@
 {%- endmacro %}
 
 {#-
-  The age of a source table: its last change up to now, as a moment. A cursor ahead of the clock would keep a table fresh
-  for ever, and only PostgreSQL can read infinity.
+  The age of a source table: its last change up to now, as a moment. A cursor ahead of the clock is left out: it
+  would keep a table fresh for ever. PostgreSQL computes the age, because Trino can't read infinity.
 -#}
 {% macro trino__collect_freshness(source, loaded_at_field, filter) %}
     {%- set relation = in_source_catalog(source) -%}
