@@ -22,7 +22,7 @@ SKIPPED = {"LICENSE", "requirements.txt", "requirements-dev.txt"}
 OPENINGS = "Of|Not|Nor|One that|Those|What"
 QUESTION = r"(?! (?:is|are|does|do|happens)\b[^.]*\?)"
 OPENING = "a sentence needs its subject: write the noun"
-# Pattern of words that a text should not have: the better ones.
+# A pattern of words to avoid, and better ones.
 RULES = {
     rf"(?:^(?i:{OPENINGS})|(?<=[.!?:] )(?:{OPENINGS}))\b{QUESTION}": OPENING,
     r"(?i)\balone\b": "only",
@@ -52,7 +52,7 @@ SPEAKING = {
     "step",
 }  # functions whose argument is a message
 DESCRIBING = {"description", "help", "doc_md"}  # arguments that people read
-# Part of a text that may break a rule: the reason.
+# Part of a text that may break a rule, and the reason.
 EXCEPTIONS = {
     "What changes, and why": "a heading that asks the author",
 }

@@ -14,7 +14,7 @@ from medallion.tasks import hooks
 
 from .runs import STATE, render, start
 
-# They write nothing; `begin` takes the lease once it is the run's turn.
+# These tasks write nothing; `begin` takes the lease once it is the run's turn.
 WITHOUT_CLAIM = {names.BEGIN, names.END, names.FRESHNESS, names.MEASURE}
 
 

@@ -17,7 +17,7 @@ from medallion.tasks.stage import STATEMENTS, staging_statement
 from .runs import render
 
 SQL = "x; drop table lake.bronze.some; --"
-# A value of the type that the templates expect, whose every part is the caller's SQL.
+# A value as the templates expect it, with the caller's SQL in every part.
 INJECTED = {"name": SQL, "key": [SQL], "contract": {SQL: SQL}, "columns": {SQL: SQL}, "staging": SQL}
 DAG_IDS = (names.HOURLY_DAG, names.RECONCILE_DAG, names.ROLLBACK_DAG, names.MAINTENANCE_DAG)
 
@@ -82,7 +82,7 @@ def test_names_of_templates_are_found_in_included_files(hourly: DAG) -> None:
 
 @pytest.mark.parametrize("dag_id", DAG_IDS)
 def test_declared_params_take_no_sql(dag_bag: DagBag, dag_id: str) -> None:
-    """Airflow itself checks all of them except a window's start and end, which `window_from_params` checks."""
+    """Airflow checks all params except the start and end of a window, which `window_from_params` checks."""
     dag = dag_bag.dags[dag_id]
     for name in set(dag.params) - {"window_start", "window_end"}:
         with pytest.raises(ValueError, match=name):

@@ -54,7 +54,7 @@ def test_one_task_per_model(hourly: DAG, group: Group) -> None:
 
 
 def test_tables_that_spark_builds_are_tested_on_trino_before_gold(hourly: DAG) -> None:
-    """Tests that read a model of a later step are left out until then."""
+    """A test that reads a model of a later step runs in that step."""
     for name in tasks_of(Group.SILVER_MARTS):
         task: Any = hourly.get_task(name)
         assert {"unit_test", "test"} <= {*task.dbt_cmd_flags}

@@ -79,7 +79,7 @@ def test_tasks_have_an_owner(dag_bag: DagBag) -> None:
 
 
 def test_a_later_attempt_ends_what_the_earlier_one_left(dag_bag: DagBag) -> None:
-    """The hooks of a claim do that, too; a Spark job claims in a method of its operator."""
+    """The claiming hooks end earlier attempts, too; a Spark job claims in a method of its operator."""
     for task in tasks(dag_bag):
         if isinstance(task, SparkJobOperator):
             assert task._pre_execute_hook is None, task.task_id
@@ -92,7 +92,7 @@ def test_success_is_recorded_within_the_task(dag_bag: DagBag) -> None:
 
 
 def test_a_killed_task_ends_what_it_runs_on_an_engine(dag_bag: DagBag) -> None:
-    """The exceptions use only metadata and PostgreSQL, whose statements end with the connection."""
+    """The tasks `without` a hook use only metadata and PostgreSQL, whose statements end with the connection."""
     without = {
         task.task_id
         for task in tasks(dag_bag)

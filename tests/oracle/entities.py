@@ -176,9 +176,9 @@ def _list(expressions: Iterable[str]) -> str:
 def judged(name: str) -> str:
     """SQL over `source.<name>`: a row per version, typed, with its rules and flags and its rank in its key.
 
-    Columns: the entity's, `updated_at` (UTC), `raw_key` (JSON array), `rules`, `flags`, `latest` (no newer
-    version of the parsed key is there; a key with a null part is nobody else's) and `ambiguous` (another
-    version with the same `updated_at` stands beside it).
+    Columns: the entity's, `updated_at` (UTC), `raw_key` (JSON array), `rules`, `flags`, `latest` (the
+    newest version of its parsed key; a key with a null part equals no other) and `ambiguous` (another version of
+    the key has the same `updated_at`).
     """
     entity = ENTITIES[name]
     key = ", ".join(entity.key)

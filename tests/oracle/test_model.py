@@ -25,7 +25,7 @@ def items(*amounts: tuple[int, str, str]) -> list[dict[str, str]]:
         ([(1, "1", "0"), (2, "2", "0")], ["0.02", "0.03"], ["0.01", "0.04"]),
         # the rest goes to item 10, though "2" is the higher text
         ([(2, "1", "0"), (10, "1", "0")], ["0.01"], ["0.00", "0.01"]),
-        # nothing to weigh by: equal shares
+        # equal shares, because the items cost nothing
         ([(1, "0", "0"), (2, "0", "0"), (3, "0", "0")], ["1.00"], ["0.33", "0.33", "0.34"]),
         ([(1, "0", "0"), (2, "5", "0")], ["7"], ["0.00", "7.00"]),
         ([(1, "10", "0"), (2, "10", "0")], [], ["0.00", "0.00"]),
@@ -116,11 +116,11 @@ def small_shop(shop: Shop) -> Any:
     """Five orders: two of u1, a late one of u2, a canceled one, and one without a customer."""
     return shop(
         orders=[
-            # taken 5 days
+            # delivered after 5 days
             {"order_id": "o1", "customer_id": "c1"},
-            # the same customer from another state, in the same second: taken 5 days
+            # the same customer from another state, in the same second: delivered after 5 days
             {"order_id": "o2", "customer_id": "c2"},
-            # taken 12 days, 1 second late
+            # delivered after 12 days, 1 second late
             {
                 "order_id": "o3",
                 "customer_id": "c3",

@@ -104,16 +104,16 @@ def store_script(postgres: Server) -> str:
         text=True,
         check=True,
     ).stdout
-    # Lines for psql only, and settings of the session.
+    # Leave out lines that only psql reads, and settings of the session.
     return "\n".join(line for line in dump.splitlines() if not line.startswith(("\\", "SET ", "SELECT ")))
 
 
 @pytest.fixture
 def gold(postgres: Server, store_script: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Query]:
     """A database for gold with an empty store; called with a statement it returns the rows."""
-    # There is no engine here on which anything could be left.
+    # No engine runs here, so there are no leftovers to end.
     monkeypatch.setattr(lease, "end_all_leftovers", lambda: None)
-    # Attempts that a test leaves open have no process.
+    # Attempts that a test leaves open have no process to wait for.
     monkeypatch.setattr(lease.wait_for_open_attempts.retry, "stop", stop_after_delay(0))
     monkeypatch.setenv("AIRFLOW_CONN_MEDALLION_GOLD", connection(postgres, "bi"))
     # Dropping schemas is faster than creating a database.

@@ -81,7 +81,7 @@ def test_values_and_times(shop: Query, folder: Path) -> None:
     day_before = datetime(2017, 7, 8, 21, 57, 5, tzinfo=UTC)
     first, second = datetime(2017, 7, 9, 21, 57, 5, tzinfo=UTC), datetime(2018, 1, 1, 0, 0, 1, tzinfo=UTC)
     future = shop("select updated_at <= now() from sales.orders where order_id = 'o5'")
-    assert future == [(True,)]  # 9999 is capped: no window would ever reach it
+    assert future == [(True,)]  # year 9999 becomes now, because no window would reach it
     assert shop("select order_id, updated_at from sales.orders where order_id <> 'o5'") == [
         ("o1", datetime(2017, 7, 26, 10, 57, 55, tzinfo=UTC)),
         ("o2", datetime(2018, 1, 2, 3, 4, 5, tzinfo=UTC)),
@@ -165,11 +165,11 @@ PAYMENTS, REVIEWS, ORDERS = (
         pytest.param(replaced(PAYMENTS, "payment_value", "payment_values"), "line 1: ", id="misspelt column"),
         pytest.param(replaced(ORDERS, "o2,c2", "o2,c2,c2"), "line 3: ", id="too many values"),
         pytest.param(replaced(ORDERS, "o3,c2,", "o3,"), "line 4: ", id="too few values"),
-        # The first record's comment holds a newline, so the second starts in line 4 of the file.
+        # A comment in the first record has a line break, so the second record starts in line 4.
         pytest.param(
             replaced(REVIEWS, "r2,o2,5,,,", "r2,o2,5,"), "line 4: ", id="after a newline in a value"
         ),
-        # It is missed at the end of the file.
+        # The missing quote is noticed at the end of the file.
         pytest.param(replaced(REVIEWS, "r2,o2,5,,,", 'r2,o2,5,",,'), "line 5: ", id="quote never closed"),
         pytest.param((REVIEWS, FILES[REVIEWS].encode("latin-1")), "line 2: ", id="wrong encoding"),
         pytest.param((ORDERS, FILES[ORDERS].encode("utf-16")), "line 1: ", id="UTF-16"),

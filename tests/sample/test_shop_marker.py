@@ -171,7 +171,7 @@ def test_a_schema_that_differs_from_the_shop_is_never_marked(
 
 
 def test_the_start_of_the_stack_marks_no_empty_schema(shop: Query, server: Server) -> None:
-    """Whoever uses it for tables of their own keeps them; the shop marks its tables when it creates them."""
+    """People who use the schema for tables of their own keep them; the shop marks its tables as it creates them."""
     query(server.url(database="shop"), STACK_SQL.read_text())
     shop("create table sales.orders (order_id integer)")
     query(server.url(database="shop"), STACK_SQL.read_text())

@@ -94,7 +94,7 @@ def test_a_change_at_given_times(filled: Query) -> None:
 
 def test_bad_rows_are_not_copied(shop: Query, server: Server) -> None:
     assert sample("generate", "--orders", 2000, "--anomalies", "all").exit_code == 0
-    shop("insert into sales.orders (order_status) values ('delivered')")  # just now: a review is due
+    shop("insert into sales.orders (order_status) values ('delivered')")  # delivered now, so a review is due
 
     def bad() -> Counter[Any]:
         """Count the errors by kind."""
@@ -192,7 +192,7 @@ def test_the_trickle_goes_on_through_a_restart_and_ends_on_request(
     try:
         wait_for_line(trading.stderr, "Retrying")
     finally:
-        server.start()  # other tests use it, too
+        server.start()  # other tests use the server, too
     # The statement waits at the server, a minute at most, for an order placed after the restart.
     query(
         server.url("shop", "shop"),

@@ -283,7 +283,7 @@ def test_expected_text_is_that_of_postgres(postgres_dsn: str) -> None:
             assert query(postgres_dsn, f"select ('{value!r}'::{postgres})::text") == [(text,)]
 
 
-# Each example is a query, so that there are few, of many values, and none is made smaller.
+# Each example costs a query: so there are few, with many values each, and a failing one is not shrunk.
 sampled = settings(max_examples=2, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 NUMBERS = st.one_of(
     st.decimals(allow_nan=False, allow_infinity=False, places=4).map(lambda number: format(number, "f")),

@@ -17,7 +17,7 @@ NBSP, ZERO_WIDTH = "\u00a0", "\u200b"
 
 READING = {"device_id": "d", "reading_id": "1", "sensor": "s", "value": "0.10"}
 DEVICE = {"device_id": "d", "status": "on"}
-# An accepted row, what is changed of it, the rules that it breaks then, and its flags.
+# Entity, accepted row, changed values, the rules they break, the flags.
 CASES: list[tuple[Entity, dict[str, Any], dict[str, Any], list[str], list[str]]] = [
     (READINGS, READING, {}, [], []),
     (READINGS, READING, {"device_id": None}, ["device_id_missing"], []),

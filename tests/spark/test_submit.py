@@ -28,7 +28,7 @@ def submit(master: str, job: Path, path: str) -> str:
 
 
 def test_client_of_a_connect_server_is_plain_python(job: Path, tmp_path: Path) -> None:
-    """Its command line has the tag, by which a later attempt finds it."""
+    """The client's command line has the tag by which a later attempt finds the process."""
     printed = submit("sc://spark.example:15002", job, str(tmp_path))
     assert printed == f"sc://spark.example:15002 {{'{TAG}': True}} ['--run', '{{\"a\": 1}}']\n"
 

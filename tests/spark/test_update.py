@@ -188,7 +188,7 @@ def test_story(pages: list[dict[str, dict[str, str]]], module_lake: Lake, story:
 def test_stories_end_as_a_rebuild_does(pages: Any, module_lake: Lake) -> None:
     before = module_lake.snapshots()
     module_lake.run("readings", batch=4, published=3, rebuild="silver")
-    # It found nothing to change, and so left every row unchanged; only its accounts are new.
+    # The rebuild changed no row; only its accounts are new.
     assert module_lake.snapshots() == before | {"entity_accounts": before["entity_accounts"] + 1}
     assert {batch for (batch,) in module_lake.rows("stg_readings", "_batch")} == {1, 2, 3}
 
@@ -260,7 +260,7 @@ def test_details(lake: Lake, spark: SparkSession) -> None:
     )
     lake.run("readings", batch=2)
     columns = "device_id, _state, value, _version_batch"
-    # The hash decides between two versions alike in all else; a version that is there twice is one.
+    # Between two versions that differ only in the hash, the hash decides. A version that occurs twice counts once.
     assert lake.rows("stg_readings", columns, "device_id in ('hash', 'twice', 'twice bad', 'stamped')") == [
         ("hash", "current", Decimal("6.00"), 1),
         ("stamped", "current", Decimal("2.00"), 2),
@@ -278,7 +278,7 @@ def test_details(lake: Lake, spark: SparkSession) -> None:
     assert lake.rows("quarantine", "key, superseded", "contains(key, 'twice')") == [
         ('["twice bad","1"]', False)
     ]
-    # One version of each pair in bronze counts as itself, the other as superseded; a rejected one stays rejected.
+    # The second of two equal versions in bronze counts as superseded, but a rejected one stays rejected.
     assert lake.rows("entity_accounts", "read, current, superseded, quarantined") == [(10, 4, 2, 4)]
 
     # A version that bronze stamped with a newer batch decides again; the earliest extraction is kept.
@@ -329,7 +329,7 @@ def test_only_touched_partitions_are_read(lake: Lake) -> None:
 
 
 def test_runs_cut_off_are_finished_by_the_next(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each run finds a part of the stories more, and is cut off before or after a step; none publishes."""
+    """Each run gets another part of the stories, and is cut off before or after a step; none publishes."""
 
     def capture(part: int) -> None:
         lake.capture("readings", *(row for story in STORIES[part::6] for row in list_rows(story, 1)))
@@ -358,7 +358,7 @@ def test_runs_cut_off_are_finished_by_the_next(lake: Lake, monkeypatch: pytest.M
 def test_rank_told_by_a_run_that_was_cut_off_is_told_anew(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The other spelling of a rejected key is deleted, which only the quarantine hears of, and comes back."""
+    """The other spelling of a rejected key is deleted, which changes only the quarantine, and comes back."""
     rank = ("quarantine", "superseded", "contains(key, '\"a\"')")
     lake.capture("readings", version(batch=1, **reading("a", 1, BAD)), version(batch=1, **reading(" a", 2)))
     lake.run("readings", batch=1)
@@ -412,7 +412,7 @@ def test_entity_that_other_code_has_made_is_rebuilt_beside_others(lake: Lake) ->
         "devices", version(1, 1, device_id="s", status="broken"), version(1, 1, device_id="t", status="on")
     )
     lake.run("readings", "devices", batch=1)
-    # The other code had neither rejected nor accepted any of them.
+    # As if the other code had neither rejected nor accepted any row.
     for table in ("quarantine", "stg_readings", "stg_devices"):
         lake.spark.sql(f"delete from lake.silver.{table}")
     lake.capture("devices", version(batch=2, at=2, device_id="u", status="broken"))
@@ -439,7 +439,7 @@ def test_names_that_need_quotes_are_merged_and_counted(lake: Lake) -> None:
     assert lake.rows("stg_devices", "_state, `serial no.`, `order`, _flags") == [
         ("current", "three", None, ["unparsable_order"])
     ]
-    # A value that was lost is counted as long as its version decides.
+    # A lost value is counted as long as its version decides.
     assert lake.rows("entity_accounts", "batch, unparsable_latest") == [(1, 0), (2, 0), (3, 1)]
 
 

@@ -107,7 +107,7 @@ def test_variables_are_the_native_ones(
 
     settled = {name for name in airflow if not name.startswith("AIRFLOW_CONN_")}
     assert {name for name in settled if as_native(airflow[name]) != native.get(name)} == {
-        "AIRFLOW__API__BASE_URL",  # for browsers; services use another URL
+        "AIRFLOW__API__BASE_URL",  # for browsers: services use another URL
         "NO_PROXY",
         "no_proxy",
         "PGSERVICEFILE",

@@ -33,7 +33,7 @@ POM = """\
 
 @pytest.fixture(autouse=True)
 def one_artifact(monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is one artifact; retries do not wait."""
+    """Pin a single artifact, and let retries not wait."""
     pinned = fetch.artifacts() | {"maven": {"thing": WANTED}}
     monkeypatch.setattr(fetch, "artifacts", lambda: pinned)
     monkeypatch.setattr(fetch, "wait_exponential", lambda max: wait_none())

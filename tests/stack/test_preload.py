@@ -108,7 +108,7 @@ def forks(tmp_path_factory: pytest.TempPathFactory) -> Any:
         "STACK_LOG": str(root / "log"),
         "PYTHONPATH": os.pathsep.join(map(str, (ROOT / "stack" / "airflow", root / "plugins", ROOT))),
         "TRINO_HOST": "127.0.0.1",
-        "TRINO_PORT": "9",  # which nothing serves
+        "TRINO_PORT": "9",  # a port that nobody serves
     }
     done = subprocess.run(
         [sys.executable, "-c", FORK_TWICE, str(root), json.dumps(selected), *SLOW],

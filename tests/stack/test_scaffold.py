@@ -134,7 +134,7 @@ def test_a_schema_is_written_and_what_failed_is_listed(
     with pytest.raises(StackError) as failure:
         tables.write_tables(erp_settings, "crm", overwrite=False, models=models)
     message = str(failure.value)
-    # Where to go on: the project of the models may not be the one whose command was run.
+    # The message names the models' project, which may not be the one whose command was run.
     assert f"4 of 7 tables were not done in {models.parents[2]}:\n" in message
     for line in (
         "crm.invoice_view: a view has no key of its own. Name the columns that identify a row: make table"
@@ -158,7 +158,7 @@ def test_a_schema_is_written_and_what_failed_is_listed(
     assert "constraints" not in silver["columns"][1]
     # Bronze gives another name to a column that has the name of one of its own.
     assert [column["name"] for column in silver["columns"]] == ["id", "name", "number", "_reading_2"]
-    # Nobody would run 150,000 comparisons an hour.
+    # Comparing 150,000 rows each hour would cost too much.
     assert read(models, "events")[1]["config"]["meta"]["capture"] == "daily"
     capsys.readouterr()
     with pytest.raises(StackError):

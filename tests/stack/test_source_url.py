@@ -144,7 +144,7 @@ def test_several_servers_keep_their_ports(settings: Settings) -> None:
     connection = connections(outside, {"PUBLISHER_PASSWORD": "x"})["medallion_source"]
     extra = connection["extra"]
     assert isinstance(extra, dict)
-    # As the hook joins them.
+    # The hook joins the fields like this.
     assert ({"port": connection["port"]} | extra)["port"] == "1,2"
     assert parse_dsn(Source(outside).dsn)["port"] == "1,2"
 

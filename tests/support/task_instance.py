@@ -45,7 +45,7 @@ class Task:
     """A task instance, as far as the package uses it.
 
     runs: run -> its state, as Airflow knows it; a run that is missing was deleted. states: task -> its state, in
-    every run. paused, dag_file: of the DAG of the run that is asked about. xcoms: task -> its result, and what this
+    every run. paused, dag_file: those of any run's DAG. xcoms: task -> its result, and what this
     task pushes, by key.
     """
 

@@ -17,13 +17,14 @@ GIVEN_PREFIX = "_given_"
 class Entity:
     """A table of silver staging: its key, its columns, the conditions of an accepted row and those that flag a row.
 
-    `name` is that of its bronze model, whose rows `natural_key` identifies. `projection` is the text of the
-    model's select between `select` and `from`, `alias` its name for the bronze table, `reads` the columns of bronze
-    that each column is computed from. `columns` maps names to data types (see `conversion`). A row is rejected as
+    `name` is that of its bronze model, whose rows `natural_key` identifies. `projection` is the text of the model's
+    select between `select` and `from`, `alias` its name for the bronze table, `reads` the columns of bronze that each
+    column is computed from. `columns` maps names to data types (see `conversion`). A row is rejected as
     `<column>_missing` or `<column>_unparsable` if a column of `key` or `required` is null, and by the name of each
-    condition in `checks` that is false. An optional column that can't be converted flags the row `unparsable_<column>`;
-    each condition in `flags` flags it by its name. Conditions are Spark SQL over the converted columns; one that is null
-    is not broken. A column computed from a value that bronze could not keep counts as one that can't be converted.
+    condition in `checks` that is false. An optional column that can't be converted flags the row
+    `unparsable_<column>`; each condition in `flags` flags it by its name. Conditions are Spark SQL over the converted
+    columns; one that is null is not broken. A column computed from a value that bronze could not keep counts as one
+    that can't be converted.
 
     `bucketed_by` is the column of the key that spreads the table over `buckets` partitions. Every hour writes a file to
     each bucket, and every reader opens all of them: few buckets are best.

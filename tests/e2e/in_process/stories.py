@@ -215,8 +215,8 @@ def order_is_committed_late(shop: Shop) -> Iterator[None]:
     shop.sell("late")
     sold = shop.clock
     yield
-    # The time is within the lookback of the next run, but not before the sale: a version whose `updated_at` goes back
-    # would only be reported.
+    # The time is within the lookback of the next run, and not before the sale, because no window finds a version whose
+    # `updated_at` goes back.
     at = max(sold, shop.covered - timedelta(minutes=10))
     shop.put("orders", "late", order_status="unavailable", at=at)
     yield
@@ -275,7 +275,7 @@ def order_is_deleted_and_restored(shop: Shop) -> Iterator[None]:
     yield
     shop.delete("orders", "restored")
     yield
-    shop.put_order("restored", at=at)  # as from a backup
+    shop.put_order("restored", at=at)  # restored as from a backup
     yield
 
 

@@ -111,7 +111,7 @@ def captured(stack: Stack, capture: Capture) -> str:
             as_superuser(stack, f"alter role source_reader reset {name}")
 
 
-# Columns that bronze has as text, by the way in which the source's own JSON of a row has their values.
+# Columns that bronze has as text, grouped by how the source's JSON of a row writes their values.
 TEXT = [
     "a_numeric", "a_wider", "a_rounded", "a_tiny", "a_time", "a_timetz", "an_interval", "a_bit", "a_varbit", "an_inet",
     "a_cidr", "a_macaddr", "a_point", "a_polygon", "an_int4range", "a_tstzrange", "an_int4multirange", "an_xml",
@@ -139,7 +139,7 @@ OTHER = {
     "a_bytea": ("00ff10", "", None, None),
     "a_char": ("ab", "", "", None),
 }
-# The values that no type of bronze holds are null there.
+# By id, the values that no type of bronze holds: they are null in bronze.
 UNKEPT = {
     1: None,
     2: {"a_decimal": "NaN", "a_wide": "NaN", "a_share": "NaN", "a_date": "infinity", "a_timestamp": "-infinity",
@@ -178,12 +178,12 @@ def test_value_of_a_type_of_bronze_is_kept(stack: Stack, typed: Columns, name: s
         f"select case when id <> all(array{unkept}::integer[]) then {name} end"
         ' from "Typed Things"."all types" order by id'
     )
-    # NaN differs from itself, unlike its text.
+    # Compare texts, because NaN differs from itself.
     assert [as_text(value) for value in typed[name]] == [as_text(value) for (value,) in source]
 
 
 def as_text(value: Any) -> str:
-    """Return a text by which values of both clients are compared."""
+    """Return a text in which equal values of both clients are equal."""
     if isinstance(value, datetime) and value.tzinfo:
         return value.astimezone(UTC).isoformat()
     return str(value)

@@ -48,7 +48,7 @@ def deploy(pipeline: InProcessPipeline, folder: Path) -> Iterator[None]:
         patch.setattr(fingerprint, "SPARK_JOBS", folder / "spark_jobs")
         patch.setattr(manifest, "MANIFESTS", folder / "parsed")
         patch.setattr(pipeline, "dbt", Dbt(pipeline.environment, folder / "parsed", folder / "dbt"))
-        # The manifests are written now.
+        # Write the manifests of the copy.
         pipeline.dbt.manifest("trino")
         pipeline.dbt.invoke("spark", *PARSE["spark"])
         patch.setattr(pipeline, "spark", pipeline.start_spark(folder / "spark_jobs"))

@@ -26,7 +26,7 @@ SCHEMAS = {"clinic": ["country", "patient", "visit"], "ledger": ["account", "ent
 MODELS = [model for models in SCHEMAS.values() for model in models]
 # Names at the source that differ from those in bronze.
 NAMES = {"patient": "Patient", "full name": "Full Name", "order_2": "Order"}
-# Columns of silver with a text that the source's own conversion to text would write otherwise.
+# Silver columns whose text differs from PostgreSQL's `::text`, with the expression for it.
 AS_TEXT = {
     "home": "to_json({})::text",
     "tags": "to_json({})::text",
@@ -73,7 +73,7 @@ class ForeignTables:
             return module.declarations()
 
     def run(self, kind: str) -> None:
-        """Capture and build all tables as a run of this kind does."""
+        """Capture and build all tables like a run of the kind."""
         context = run_context(
             self.stack.draw_batch(),
             kind=kind,

@@ -84,7 +84,7 @@ def test_compaction_after_one_that_was_killed_changes_no_row_and_leaves_one_file
     before = set(folder.rglob("*.parquet"))
     command = [sys.executable, "-m", "stack", *compact_command(table)]
     with subprocess.Popen(command, cwd=ROOT, env=stack.environment) as killed:
-        # Kill it when it has written its first file.
+        # Kill the compaction when it has written its first file.
         wait_until(lambda: set(folder.rglob("*.parquet")) - before, every=0.01)
         killed.kill()
     assert read_rows(stack, table) == ROWS

@@ -18,13 +18,13 @@ from ..conftest import Stack
 from .pipeline import InProcessPipeline
 from .stories import OPENING, STORIES, Shop, Story
 
-# Columns that depend on the runs and not only on the source.
+# Columns that depend on the runs, too, and not only on the source.
 BOOKKEEPING = ("_batch",)
 # Table -> keys whose changes no window can see: their time is behind the windows by more than the lookback.
 BEHIND_WINDOWS = {"orders": {"restored"}, "order_payments": {"slow", "twice"}}
-# Each sequence has a seed, its stories, and the share of their steps that a run follows. The default three sequences
-# share the stories; each of the fifty long ones plays all stories. The three seeds were chosen out of 2,500 each, so
-# that a run publishes between the steps of every story, and that the runs include: one of a past hour and one of a
+# Each sequence has a seed, its stories, and the share of story steps that are followed by a run. The three default
+# sequences share the stories out; the fifty long ones play all stories. The three seeds were chosen out of 2,500 each,
+# so that a run publishes between the steps of every story, and that the runs include: one of a past hour and one of a
 # rebuild that are cut off in bronze, one that is cut off in silver, a single model that is cleared, a range, and a
 # reconciliation between deletes.
 SEQUENCES = [
@@ -53,7 +53,7 @@ class PlannedRun:
 class RunSequence:
     """Runs of all kinds while stories go on at the shop. A seed decides their order.
 
-    run_share: the share of the stories' steps that a run follows. unfinished: run -> the tasks that it was cut off
+    run_share: the share of story steps that are followed by a run. unfinished: run -> the tasks that it was cut off
     before.
     """
 
@@ -175,13 +175,13 @@ def count_rows(stack: Stack) -> dict[str, Counter[str]]:
         " from information_schema.columns where table_schema in ('silver', 'gold')"
         f" and column_name not in ({', '.join(map(repr, BOOKKEEPING))}) group by 1"
     )
-    # The accounts are about runs.
+    # Leave out the accounts: they count per run.
     columns_of = {table: columns for table, columns in lake if table != "silver.entity_accounts"}
     statements = [f"select {', '.join(columns)} from {table}" for table, columns in columns_of.items()]
     with ThreadPoolExecutor(4) as pool:
         tables = dict(zip(columns_of, pool.map(stack.query_trino, statements), strict=True))
     tables |= {f"published {table}": rows for table, rows in stack.read_published().items()}
-    # A quarantine that never had a row may not exist.
+    # Leave out empty tables: a quarantine without rows may not exist.
     return {table: Counter(map(repr, rows)) for table, rows in tables.items() if rows}
 
 

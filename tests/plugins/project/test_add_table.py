@@ -25,7 +25,7 @@ def guide_files() -> dict[str, str]:
 
 
 def test_added_table_is_drawn_from_source_to_silver(tmp_path: Path, declare: Models) -> None:
-    """Beside the tables of the fixture project."""
+    """The table is added to those of the fixture project."""
     project = tmp_path / "project"
     copy_project(project, FIXTURE_MODELS)
     files = guide_files()

@@ -74,8 +74,8 @@ def test_tables_of_silver_and_gold_have_one() -> None:
             {READINGS, *ABOVE_READINGS},
         ),
         (edit_macro("batch_if"), {FACTS, DAY, MONTH}),
-        (edit_macro("run_context"), {FACTS, DAY, MONTH, SITE}),  # no model names it
-        (edit_macro("row_differs"), {FACTS, DAY, MONTH, SITE}),  # only the materialization does
+        (edit_macro("run_context"), {FACTS, DAY, MONTH, SITE}),  # no model names this macro
+        (edit_macro("row_differs"), {FACTS, DAY, MONTH, SITE}),  # only the materialization names it
         (add_spark_variant, {FACTS, DAY, MONTH}),
         (add_model, {"gold.readings_by_week"}),
     ],
@@ -157,7 +157,7 @@ def test_files_that_are_made_do_not_change_the_code(files: Path) -> None:
 
 def test_manifest_of_other_files_is_refused(files: Path, declare: Any, tmp_path: Path) -> None:
     declare({"nodes": {}, "macros": {}})
-    assert table_fingerprints() == {}  # nobody knows what it was built from
+    assert table_fingerprints() == {}  # the files that it was built from are unknown
     (tmp_path / "trino" / "sources.sha256").write_text(dbt_code())
     assert table_fingerprints() == {}
     (files / "dbt/models/a.sql").write_text("2")

@@ -213,7 +213,7 @@ def test_table_that_bi_has_lost_or_in_another_shape_is_published_whole(gold: Que
     published = {"gold.readings_by_day": 42, "gold.devices_by_site": 43, "silver.fact_readings": 44}
     gold("update audit.pipeline set published_snapshots = %s", (json.dumps(published),))
     gold(f"create table gold.readings_by_day ({READINGS_BY_DAY})")
-    assert audit()["base_snapshots"] == {"silver.fact_readings": 44}  # one is gone, one has no key
+    assert audit()["base_snapshots"] == {"silver.fact_readings": 44}  # one gold table is gone, one has no key
     gold(READINGS_BY_DAY_KEY)
     assert audit()["base_snapshots"] == {"gold.readings_by_day": 42, "silver.fact_readings": 44}
     gold("alter table gold.readings_by_day add column note text")

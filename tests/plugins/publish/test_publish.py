@@ -152,7 +152,7 @@ def test_watermark_moves_where_the_window_joins_up(
 def test_watermark_waits_for_what_bronze_did_not_take(gold: Query, staged: Staged, after: str) -> None:
     gold("update audit.pipeline set watermark = %s", (moment(2),))
     audited = staged("a", {}, (1, 3))
-    if after == "it failed":  # and was marked as done by hand, which no row records
+    if after == "it failed":  # then it was marked as done by hand, which no row records
         again = Task("a", "bronze.readings", 2)
         AttemptListener().on_task_instance_running(None, again)
         AttemptListener().on_task_instance_failed(None, again, ValueError())
@@ -161,7 +161,7 @@ def test_watermark_waits_for_what_bronze_did_not_take(gold: Query, staged: Stage
     publish(publisher("a"), audited)
     watermark = moment(3 if after == "the window" else 2)
     assert gold("select watermark from audit.pipeline") == [(watermark,)]
-    # The next whole run covers it.
+    # The next whole run covers the window.
     publish(publisher("b"), staged("b", {}, (2, 4)))
     assert gold("select watermark from audit.pipeline") == [(moment(4),)]
 

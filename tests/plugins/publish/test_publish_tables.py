@@ -132,7 +132,7 @@ def test_reader_in_one_transaction_sees_one_publication(gold: Query, begin: Begi
     with psycopg.connect(postgres.url(database="bi")) as reader:
         reader.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         assert reader.execute("select batch from gold.publication").fetchall() == [(1,)]
-        publish(Task("b", "publish"), audited)  # does not wait for the reader
+        publish(Task("b", "publish"), audited)  # publishing does not wait for the reader
         assert reader.execute(MONTHS.encode()).fetchall() == [(A, JANUARY, 2), (B, JANUARY, 1)]
     assert gold(MONTHS) == [(A, JANUARY, 9)]
 
@@ -204,7 +204,7 @@ def test_older_batch_is_refused_although_the_published_batch_was_held_back(gold:
     publish(Task("cut off", "publish"), begin("cut off", {(B, JANUARY): 4}, without=(early,)))
     assert gold("select published_batch from audit.pipeline") == [(2,)]
     forget_lease(gold)
-    # Its stage tasks are cleared and stage what was audited.
+    # The stage tasks of the older run are cleared, and stage what was audited.
     for table in gold_tables():
         create_staging(gold, f"{table.name}_3_1", table.columns)
     gold(

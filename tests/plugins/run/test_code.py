@@ -80,7 +80,7 @@ def test_before_the_first_publication_everything_is_rebuilt_whatever_its_size(
     """A run that failed before may have written tables by other code."""
     set_limit(monkeypatch, 0)
     assert begin(gold) == sorted(table_fingerprints())
-    # A first run says nothing of other code.
+    # The log of a first run does not mention other code.
     assert "are not published yet: silver." in caplog.text and "other code" not in caplog.text
 
 
@@ -139,7 +139,7 @@ def test_rebuild_above_the_limit_is_refused_by_name_and_requests_nothing(
         begin(gold)
     assert gold("select outdated from audit.pipeline") == [([],)]
     assert gold("select code from audit.runs") == [(None,)]
-    # The same by hand, and then in every run until one has published.
+    # A run by hand gets the same tables, and so does every run until one has published.
     assert begin(gold, "by hand", accepted=True) == sorted(tables)
     assert begin(gold, "next") == sorted(tables)
 
@@ -192,7 +192,7 @@ def test_run_whose_begin_alone_was_cleared_after_a_deployment_is_refused(
     ]
     record_success(*run)
     check_consistency(Task("a", "audit"), claim_run(Task("a", "audit")))
-    begin(gold)  # cleared, with the same code
+    begin(gold)  # the run is cleared, with the same code
     check_consistency(Task("a", "audit"), claim_run(Task("a", "audit")))
     deploy(monkeypatch)
     begin(gold)
@@ -217,7 +217,7 @@ def test_run_goes_on_after_a_fix_from_the_model_that_was_fixed(
 
 
 def test_run_that_others_have_overtaken_with_other_code_is_refused(gold: Query, bronze: SqlCatalog) -> None:
-    """Its own code has not changed, but the lake is by the other one now."""
+    """The run's own code has not changed, but other code has written the lake meanwhile."""
     made_by_other_code(gold)
     begin(gold)
     record_success(*BUILDERS)

@@ -189,12 +189,12 @@ def test_transaction_that_is_open_for_longer_than_the_lookback_is_reported(
     with closing(psycopg2.connect(source_database)) as other, other.cursor() as cursor:
         cursor.execute("select 1")
         check_cursors()
-        assert "is open for" not in caplog.text  # it wrote nothing
+        assert "is open for" not in caplog.text  # the transaction has written nothing
         cursor.execute("insert into works.plain values (now())")
         check_cursors()
         assert "A transaction at the source is open for 0:00:0" in caplog.text
         caplog.clear()
-        # A plain role sees no times of others.
+        # A role without rights sees no start times of other sessions.
         works("create role reader login; grant usage on schema works to reader")
         works("grant select on all tables in schema works to reader")
         monkeypatch.setenv("AIRFLOW_CONN_MEDALLION_SOURCE", connection(postgres, "source", login="reader"))
@@ -264,7 +264,7 @@ def test_window_of_a_replica_ends_where_it_has_replayed_its_primary_to(
         wait_until(is_received, 60)
         clock = read_clock().now
         assert clock == before < written < datetime.now(UTC)
-        # No window ends after the clock, so the row is in none yet; and the wall clock has passed it.
+        # No window ends after the replica's clock, so none has the row yet, although the wall clock is later.
         assert query(replica.url(), "select id from works.stamped") == [(1,)]
     query(replica.url(), "select pg_wal_replay_resume()")
     wait_until(is_replayed, 60)

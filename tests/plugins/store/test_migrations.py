@@ -89,7 +89,7 @@ def test_old_database_is_upgraded_without_losing_a_row(old: Query) -> None:
     assert all(before.values())
     upgrade_store()
     assert read_version()[0] == latest_version()
-    # Columns that came later are not compared.
+    # Leave out columns that later versions added.
     after = {
         table: [{name: row[name] for name in before[table][0]} for row in rows]
         for table, rows in read_tables(old).items()
@@ -202,7 +202,7 @@ def test_two_runs_may_upgrade_at_once(empty_gold: Query, version: str) -> None:
 def test_newest_version_costs_two_questions_and_no_import(
     gold: Query, statements: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "alembic", None)  # an import would fail
+    monkeypatch.setitem(sys.modules, "alembic", None)  # makes an import fail
     before = gold("select xmin::text from audit.schema_version")
     upgrade_store()
     assert len(statements) == 2
@@ -216,7 +216,7 @@ def test_newer_version_is_left_unchanged(gold: Query) -> None:
 
 
 def test_failed_migration_changes_nothing(old: Query) -> None:
-    # Nobody expects this column, which the migration adds.
+    # The migration fails, because it adds a column that is there already.
     old("alter table audit.data_pipeline_runs add column role integer")
     before = read_tables(old)
     with pytest.raises(Exception, match=r'column "role" .* already exists'):

@@ -161,9 +161,9 @@ def test_scheduled_run_ends_at_once_if_all_is_published(gold: Query, begin: Begi
 @pytest.mark.parametrize(
     ("hour", "change", "try_number"),
     [
-        (NOON, None, 1),  # It goes beyond what is covered.
+        (NOON, None, 1),  # Its hour goes beyond the covered range.
         (NOON - HOUR, None, 2),
-        (NOON - HOUR, "last_batch = 6", 1),  # A run, a reconciliation maybe, wrote after that.
+        (NOON - HOUR, "last_batch = 6", 1),  # A later run, such as a reconciliation, drew a batch.
         (NOON - HOUR, "rebuild = 'gold'", 1),
         (NOON - HOUR, "outdated = '{gold.readings_by_day}'", 1),
         (NOON - HOUR, "fingerprints = fingerprints - 'gold.readings_by_day'", 1),
@@ -197,7 +197,7 @@ def captured(gold: Query, catalog: SqlCatalog) -> Table:
 
 
 NO_ROW = {"window_start": "2018-01-03T10:16Z", "window_end": "2018-01-04T00:00Z"}
-A_ROW = NO_ROW | {"window_start": "2018-01-03T10:15Z"}  # the lookback finds it
+A_ROW = NO_ROW | {"window_start": "2018-01-03T10:15Z"}  # the lookback finds the row
 
 
 @pytest.mark.parametrize("params", [NO_ROW, {"rebuild": "silver"}], ids=["range", "rebuild"])
@@ -266,7 +266,7 @@ def test_table_that_its_task_has_to_look_at_is_not_skipped(
     params: dict[str, str],
     state: Callable[[Query, Table], None],
 ) -> None:
-    """It creates what is missing, and tests what was captured and never published."""
+    """The task creates a missing table, and tests rows that were captured and never published."""
     state(gold, captured)
     with pytest.raises(DownstreamTasksSkipped) as skipped:
         begin(**params)
@@ -400,7 +400,7 @@ def test_range_from_the_first_day_of_the_calendar_is_taken(gold: Query, begin: B
     with pytest.raises(DownstreamTasksSkipped) as skipped:
         begin(window_start="0001-01-01", window_end="2018-01-01")
     assert list(skipped.value.tasks) == ["freshness"]
-    # There is nothing before it that a lookback could reach.
+    # No lookback can reach back before year 1.
     assert gold("select window_start::text, extract_from::text from audit.runs") == [
         ("0001-01-01 00:00:00+00", "0001-01-01 00:00:00+00")
     ]
