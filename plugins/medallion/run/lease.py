@@ -28,6 +28,8 @@ PATIENCE, POLLS = timedelta(minutes=5), 4
 # A task's process may outlive its run by this many seconds: Airflow stops it at the next heartbeat and kills it
 # shortly after.
 LAST_SECONDS = 20
+# Longer than the wait for these processes and for the engines.
+TAKING_LIMIT = timedelta(minutes=5)
 
 
 class LeaseHeldError(AirflowFailException):
@@ -78,7 +80,7 @@ def ask_lease(ti: Any) -> Run | None:
 def try_lease(ti: Any) -> Run | None:
     """Take the lease for the run of `ti` under a new batch, or keep it; the queue does not count.
 
-    Nothing is written under a published batch: its run gets a new one. Returns None if the run holds the lease
+    A published batch is never written under again: its run gets a new one. Returns None if the run holds the lease
     now, else the run that does.
     """
     run = run_of(ti)
@@ -86,25 +88,41 @@ def try_lease(ti: Any) -> Run | None:
     while True:
         with transaction() as cursor:
             pipeline = lock_pipeline_row(cursor)
-            if pipeline.holder in (None, run, finished):
-                if pipeline.holder != run or publication_batch(cursor) >= (pipeline.lease_batch or 0):
-                    _take(cursor, run)
+            if pipeline.holder == run and publication_batch(cursor) < (pipeline.lease_batch or 0):
                 # Inside the row lock: either the task that publishes this batch sees this attempt, or the attempt
                 # gets the next batch.
                 if is_recorded(ti):
                     open_attempt(cursor, attempt_of(ti))
                 return None
-        # Outside the row lock, because this asks Airflow's API.
-        if not is_finished(ti, pipeline.holder):
+        # The rest is done without the row's lock: other tasks would wait for what the engines and Airflow answer.
+        if pipeline.holder in (None, run, finished):
+            take_lease(run, pipeline)
+        elif is_finished(ti, pipeline.holder):
+            finished = pipeline.holder
+        else:
             return pipeline.holder
-        finished = pipeline.holder
 
 
-def _take(cursor: Cursor, run: Run) -> None:
-    # Draw the batch last, so that nothing is written under an earlier batch afterwards.
-    wait_for_open_attempts(cursor, run)
-    end_all_leftovers()
-    give_lease(cursor, run)
+def take_lease(run: Run, former: Pipeline) -> None:
+    """Give the lease to `run` under a new batch, when nothing of earlier runs writes any more.
+
+    `former`: the row that shows that the lease is free. Does nothing if somebody else has changed it since.
+    """
+    with transaction(idle_limit=TAKING_LIMIT) as guard:
+        # One run at a time takes the lease. The others wait here, not for the row.
+        guard.execute("select pg_advisory_xact_lock(hashtext('medallion lease'))")
+        with transaction() as cursor:
+            current = lock_pipeline_row(cursor)
+            if (current.holder, current.lease_batch) != (former.holder, former.lease_batch):
+                return
+            # A task of a run that has lost the lease is refused from now on.
+            if former.holder:
+                release_lease(cursor, former.holder)
+        wait_for_open_attempts(run)
+        end_all_leftovers()
+        # Draw the batch last, so that nothing is written under an earlier batch afterwards.
+        with transaction() as cursor:
+            give_lease(cursor, run)
 
 
 @retry(
@@ -113,9 +131,10 @@ def _take(cursor: Cursor, run: Run) -> None:
     stop=stop_after_delay(LAST_SECONDS),
     retry_error_callback=lambda _: [],
 )
-def wait_for_open_attempts(cursor: Cursor, run: Run) -> list[str]:
+def wait_for_open_attempts(run: Run) -> list[str]:
     """Wait for tasks of a stopped run: one may be about to send a statement, which nobody could cancel yet."""
-    return open_tasks_of_last_batch(cursor, run)
+    with transaction() as cursor:
+        return open_tasks_of_last_batch(cursor, run)
 
 
 def lock_pipeline(cursor: Cursor, ti: Any) -> Pipeline:

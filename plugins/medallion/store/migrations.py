@@ -1,6 +1,8 @@
 """The schema of the store: numbered migrations, applied by Alembic."""
 
-from medallion.engines.postgres import render_sql, transaction
+from datetime import timedelta
+
+from medallion.engines.postgres import LOCK_LIMIT, render_sql, transaction
 from medallion.names import GOLD_SCHEMA, STAGING_SCHEMA, STATE_SCHEMA
 from medallion.settings import GOLD_CONNECTION, SQL
 
@@ -65,6 +67,7 @@ def apply_migrations() -> None:
     hook = PostgresHook(GOLD_CONNECTION)
     engine = create_engine("postgresql+psycopg://", creator=hook.get_conn, poolclass=NullPool)
     with engine.begin() as connection:
+        connection.exec_driver_sql(f"set local lock_timeout = {LOCK_LIMIT // timedelta(milliseconds=1)}")
         connection.exec_driver_sql(LOCK)
         config = Config()
         config.set_main_option("script_location", str(CONTROL))

@@ -10,7 +10,7 @@ from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
 from airflow.sdk import BaseHook, BaseOperator, Context
 from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException, DownstreamTasksSkipped
 
-from medallion.engines.postgres import transaction
+from medallion.engines.postgres import BlockedError, transaction
 from medallion.names import BRONZE, FRESHNESS, GROUPS_UP_TO, Group, group_of, lake_table, task_id
 from medallion.project.contracts import gold_tables
 from medallion.project.manifest import ManifestError, entities, source_tables
@@ -99,9 +99,14 @@ class BeginRunOperator(BaseOperator):
             # A deleted run with the same id may still hold the lease. Release it, so that this run draws its own
             # batch and ends whatever the deleted run left running.
             release(ti)
-        if first := ask_lease(ti):
+        try:
+            first = ask_lease(ti)
+            if not first:
+                return
             self.log.info("Waiting for the lease: run %s of %s comes first.", first.run_id, first.dag_id)
-            self.defer(trigger=TimeDeltaTrigger(settings().lease_poll), method_name="execute")
+        except BlockedError as error:
+            self.log.warning("Waiting for the lease. %s", error)
+        self.defer(trigger=TimeDeltaTrigger(settings().lease_poll), method_name="execute")
 
     def log_window(self, window: dict[str, str | None]) -> None:
         """Log the range that the run covers."""

@@ -19,7 +19,7 @@ from airflow.utils.types import DagRunType
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import Table
 
-from medallion.engines.postgres import quote, transaction
+from medallion.engines.postgres import BlockedError, quote, transaction
 from medallion.names import CHANGED_AT
 from medallion.project.contracts import gold_tables
 from medallion.project.declarations import declarations
@@ -102,6 +102,18 @@ def test_run_waits_deferred_while_another_writes(
     assert deferred.value.method_name == "execute"
     assert gold("select lease_run_id from audit.pipeline") == [("other",)]
     assert gold("select * from audit.runs") == []
+
+
+def test_run_waits_deferred_while_the_pipelines_row_is_locked(
+    gold: Query, begin: Begin, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def ask(ti: Task) -> None:
+        raise BlockedError("process 7 holds it")
+
+    monkeypatch.setattr("medallion.tasks.begin.ask_lease", ask)
+    with pytest.raises(TaskDeferred):
+        begin()
+    assert "process 7 holds it" in caplog.text
 
 
 @pytest.mark.parametrize(
