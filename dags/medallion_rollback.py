@@ -37,7 +37,7 @@ with DAG(
 
     chosen = task(rollback.choose_publication, task_id=names.CHOOSE, pre_execute=claim)()
 
-    stage = stage_tables(audited_by=names.CHOOSE)
+    stage = stage_tables(audited_by=names.CHOOSE, while_held=True)
 
     restored = task(rollback.restore, task_id=names.RESTORE, pre_execute=claim)(chosen=chosen)
 

@@ -9,7 +9,9 @@ import pytest
 from stack.settings import ROOT
 from test_language import read_string, template_strings
 
-pytestmark = pytest.mark.skipif(not (ROOT / "sample").exists(), reason="the runbook quotes messages of the sample")
+pytestmark = pytest.mark.skipif(
+    not (ROOT / "sample").exists(), reason="the runbook quotes messages of the sample"
+)
 FOLDERS = ("plugins", "include/spark_jobs", "include/dbt/macros", "sample", "stack")
 # Messages of PostgreSQL, Trino, dbt and pydantic, which no file here has.
 FOREIGN = {

@@ -9,11 +9,13 @@ from medallion.engines.postgres import transaction
 from medallion.names import ROLLBACK_DAG, Group, Role, place_of, task_id
 from medallion.publish.audit import Audited
 from medallion.publish.tables import (
+    GIVE_WAY,
     apply_staged_rows,
     count_published_rows,
     count_staged_rows,
     drop_left_tables,
     drop_staging,
+    try_again_when_blocked,
 )
 from medallion.run.attempts import run_of
 from medallion.run.history import load_history
@@ -36,9 +38,18 @@ def publish(ti: Any, audited: Audited | None) -> dict[str, int]:
     `audited` is the result of `audit_run`. If `begin` found nothing to audit, it is ignored, and only the batch and the
     watermark move. Skips if a later batch is published already, as that publication holds this run's rows too, and
     while publishing is held by a roll-back. Raises AirflowFailException if another publication came between audit and
-    publishing, or if something was written since `begin` found nothing.
+    publishing, or if something was written since `begin` found nothing; BlockedError if another session holds a lock
+    that it needs for most of a minute.
     """
-    with transaction() as cursor:
+    counts = apply_publication(ti, audited)
+    drop_staging()
+    return counts
+
+
+@try_again_when_blocked
+def apply_publication(ti: Any, audited: Audited | None) -> dict[str, int]:
+    """Do what `publish` describes, in one transaction."""
+    with transaction(lock_limit=GIVE_WAY) as cursor:
         pipeline = lock_pipeline(cursor, ti)
         if pipeline.held_by:
             raise AirflowSkipException(
@@ -94,5 +105,4 @@ def publish(ti: Any, audited: Audited | None) -> dict[str, int]:
             snapshots=audited["snapshots"] if audited else pipeline.published_snapshots,
             fingerprints=record.fingerprints,
         )
-        drop_staging(cursor)
         return count_published_rows(cursor)

@@ -10,7 +10,13 @@ from medallion.engines.postgres import transaction
 from medallion.names import is_gold
 from medallion.project.contracts import Staged
 from medallion.project.manifest import model_tables
-from medallion.publish.tables import apply_staged_rows, count_published_rows, drop_staging
+from medallion.publish.tables import (
+    GIVE_WAY,
+    apply_staged_rows,
+    count_published_rows,
+    drop_staging,
+    try_again_when_blocked,
+)
 from medallion.run.attempts import run_of
 from medallion.run.lease import lock_pipeline
 from medallion.run.state import read_state
@@ -85,8 +91,19 @@ def choose_publication(ti: Any, params: dict[str, Any]) -> Chosen:
 
 
 def restore(ti: Any, chosen: Chosen) -> dict[str, int]:
-    """Turn PostgreSQL's gold into the `chosen` publication and hold publishing; return each table's number of rows."""
-    with transaction() as cursor:
+    """Turn PostgreSQL's gold into the `chosen` publication and hold publishing; return each table's number of rows.
+
+    Raises BlockedError if another session holds a lock that it needs for most of a minute.
+    """
+    counts = apply_roll_back(ti, chosen)
+    drop_staging()
+    return counts
+
+
+@try_again_when_blocked
+def apply_roll_back(ti: Any, chosen: Chosen) -> dict[str, int]:
+    """Do what `restore` describes, in one transaction."""
+    with transaction(lock_limit=GIVE_WAY) as cursor:
         pipeline = lock_pipeline(cursor, ti)
         if pipeline.held_by == ti.run_id:
             log.info("An earlier attempt has rolled gold back.")
@@ -99,7 +116,6 @@ def restore(ti: Any, chosen: Chosen) -> dict[str, int]:
             published_batch=chosen["published_batch"],
             snapshots=chosen["published_snapshots"],
         )
-        drop_staging(cursor)
         log.info(
             "Gold shows the publication by batch %d. Nothing is published until publishing is resumed.",
             chosen["to_batch"],

@@ -1,13 +1,24 @@
 """The gold tables in PostgreSQL and their staging tables."""
 
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from itertools import islice
 
 from airflow.sdk.exceptions import AirflowFailException
-from psycopg.errors import UndefinedTable
+from psycopg.errors import LockNotAvailable, UndefinedTable
+from tenacity import before_sleep_log, retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from medallion.engines.postgres import Cursor, quote, render_sql
+from medallion.engines.postgres import (
+    BlockedError,
+    Cursor,
+    describe_lock_holders,
+    quote,
+    render_sql,
+    transaction,
+)
 from medallion.names import GOLD, GOLD_SCHEMA, STAGING_SCHEMA, lake_table
 from medallion.project.contracts import Staged, gold_tables
 from medallion.publish.shapes import (
@@ -23,6 +34,19 @@ from medallion.publish.shapes import (
 from medallion.store.audits import tables_of_last_publication
 
 log = logging.getLogger(__name__)
+
+# A changed contract alters its gold table, which waits for that table's readers and keeps new readers waiting. So the
+# transaction gives way after some seconds, and is tried again for most of a minute.
+GIVE_WAY = timedelta(seconds=3)
+try_again_when_blocked = retry(
+    retry=retry_if_exception_type(BlockedError),
+    wait=wait_fixed(5),
+    stop=stop_after_delay(40),
+    before_sleep=before_sleep_log(log, logging.INFO),
+    reraise=True,
+)
+# The longest time that a publication spends on dropping staging tables.
+CLEANING_SECONDS = 30
 
 
 def apply_staged_rows(cursor: Cursor, staged: Staged) -> None:
@@ -179,16 +203,41 @@ def require_staging() -> Iterator[None]:
         ) from error
 
 
-def drop_staging(cursor: Cursor) -> None:
-    """Drop the staging tables of all batches.
+def drop_staging() -> None:
+    """Drop the staging tables of all batches, each for itself; what another session is reading is left for next time.
 
-    This publication includes what dead runs had staged. Trino's temporary tables (`tmp_trino_…`), left by a
-    kill, go too.
+    To be called after a publication, which includes what dead runs had staged, by the run that has the lease: nobody
+    else stages then. Trino's temporary tables (`tmp_trino_…`), left by a kill, go too.
     """
-    cursor.execute(
-        "select format('%%I.%%I', schemaname, tablename) as name from pg_tables"
-        " where schemaname = %s and tablename ~ %s",
-        (STAGING_SCHEMA, r"^(.+_\d+_\d+|tmp_trino_.+)$"),
-    )
-    if tables := [row.name for row in cursor.fetchall()]:
-        cursor.execute(f"drop table {', '.join(tables)}".encode())
+    deadline = time.monotonic() + CLEANING_SECONDS
+    with transaction() as cursor:
+        # A dump that is in progress blocks those that it has seen, which are the older ones.
+        cursor.execute(
+            """
+            select format('%%I.%%I', relnamespace::regnamespace, relname) as name
+            from pg_class
+            where relnamespace = to_regnamespace(%s) and relkind = 'r' and relname ~ %s
+            order by oid desc
+            """,
+            (STAGING_SCHEMA, r"^(.+_\d+_\d+|tmp_trino_.+)$"),
+        )
+        tables = [row.name for row in cursor.fetchall()]
+    blocked = []
+    # Each table takes about five locks, of which a server has some thousands.
+    remaining = iter(tables)
+    while chunk := list(islice(remaining, 50)):
+        with transaction(lock_limit=timedelta(milliseconds=200)) as cursor:
+            for table in chunk:
+                try:
+                    with cursor.connection.transaction():
+                        cursor.execute(f"drop table if exists {table}".encode())
+                except LockNotAvailable:
+                    blocked.append(table)
+        if time.monotonic() > deadline:
+            break
+    if blocked:
+        log.warning(
+            "%s: in use by another session; the next publication tries to drop it again. %s",
+            ", ".join(blocked[:10]),
+            describe_lock_holders(),
+        )

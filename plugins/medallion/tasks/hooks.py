@@ -2,12 +2,15 @@
 
 from typing import Any
 
+from airflow.sdk.exceptions import AirflowSkipException
+
 from medallion.engines.leftovers import end_earlier_attempt
 from medallion.engines.postgres import transaction
 from medallion.names import Role, place_of
 from medallion.run.attempts import close_attempt, run_of
 from medallion.run.code import check_code
 from medallion.run.state import RunState, claim_run
+from medallion.store.pipeline import read_pipeline
 from medallion.store.runs import read_run
 
 RUN_VARIABLE = "MEDALLION_RUN"  # dbt reads the run's context from it, as JSON
@@ -22,6 +25,18 @@ def claim(context: Any) -> RunState:
     run = claim_run(context["ti"], allow_deletes=context["params"].get("allow_deletes") is True)
     end_earlier_attempt(context)
     return run
+
+
+def claim_to_stage(context: Any) -> None:
+    """Claim the run, or skip the task while publishing is held; a `pre_execute` hook.
+
+    Rows that nobody publishes would fill the database until publishing is resumed.
+    """
+    claim(context)
+    with transaction() as cursor:
+        held_by = read_pipeline(cursor).held_by
+    if held_by:
+        raise AirflowSkipException(f"Publishing is held since gold was rolled back by {held_by}.")
 
 
 def claim_for_dbt(context: Any) -> None:

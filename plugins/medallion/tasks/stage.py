@@ -10,7 +10,7 @@ from medallion.engines.leftovers import cancel_on_kill
 from medallion.names import Group
 from medallion.project.contracts import GoldTable, gold_tables
 from medallion.settings import TRINO_CONNECTION, settings
-from medallion.tasks.hooks import claim
+from medallion.tasks.hooks import claim, claim_to_stage
 
 STATEMENTS = ("publish/drop_staging.sql", "publish/stage.sql")
 
@@ -30,15 +30,18 @@ def staging_statement(file: str, table: GoldTable, audited_by: str) -> str:
     )
 
 
-def stage_tables(audited_by: str) -> TaskGroup:
-    """Return a group of one task per gold table; the task `audited_by` returns the snapshots to compare (Staged)."""
+def stage_tables(audited_by: str, while_held: bool = False) -> TaskGroup:
+    """Return a group of one task per gold table; the task `audited_by` returns the snapshots to compare (Staged).
+
+    `while_held`: stage while publishing is held, too.
+    """
     with TaskGroup(Group.STAGE) as stage:
         for table in gold_tables():
             task = SQLExecuteQueryOperator(
                 task_id=table.name,
                 conn_id=TRINO_CONNECTION,
                 sql=[staging_statement(file, table, audited_by) for file in STATEMENTS],
-                pre_execute=claim,
+                pre_execute=claim if while_held else claim_to_stage,
             )
             cancel_on_kill(task)
     return stage

@@ -113,7 +113,6 @@ def test_reader_sees_each_publication_whole(
         *(f"gold.{table}" for table in TABLES),
         "audit.publications",
         "gold.publication",
-        "staging.readings_by_day_2_1",
     ],
 )
 def test_reader_sees_nothing_of_a_publication_that_is_killed(

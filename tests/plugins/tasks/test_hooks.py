@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG, TaskGroup
+from airflow.sdk.exceptions import AirflowSkipException
 
 from medallion.engines.leftovers import tag
 from medallion.run.lease import LeaseHeldError, hold_lease
 from medallion.run.state import claim_run
 from medallion.tasks import hooks
 from medallion.tasks.dbt import entity_tests
-from medallion.tasks.hooks import claim, claim_for_dbt
+from medallion.tasks.hooks import claim, claim_for_dbt, claim_to_stage
 from support.task_instance import Task
 
 from ..conftest import Query
@@ -29,6 +30,14 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def context_of(task: Task, **params: Any) -> dict[str, Any]:
     return {"ti": task, "params": params}
+
+
+def test_nothing_is_staged_while_publishing_is_held(gold: Query, ended: list[str]) -> None:
+    context = context_of(Task("a", "stage.readings_by_day"))
+    claim_to_stage(context)
+    gold("update audit.pipeline set held_by = 'a roll-back'")
+    with pytest.raises(AirflowSkipException, match="held since gold was rolled back by a roll-back"):
+        claim_to_stage(context)
 
 
 def test_claim_takes_the_lease_and_opens_the_attempt(gold: Query, ended: list[str]) -> None:
