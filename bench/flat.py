@@ -21,7 +21,7 @@ from bench.ranges import SHOP_DAYS
 from bench.runs import measure_hours, measure_run, prepare_empty, runs_option, whole_history, window
 from medallion.engines.iceberg import iterate_tables, load_lake, summary_number
 from medallion.engines.postgres import transaction
-from medallion.names import Group
+from medallion.names import Group, group_of
 from medallion.store.migrations import upgrade_store
 from medallion.store.pipeline import set_first_watermark
 from stack.demo import shop
@@ -36,15 +36,20 @@ def seconds_by_layer(settings: Settings, runs: int) -> dict[str, float]:
     """Return the median seconds of each layer in the last runs, from the start of its first task to its last end."""
     _, rows = on_trino(
         settings,
-        "select split_part(task_id, '.', 1), to_unixtime(max(end_time)) - to_unixtime(min(start_time))"
+        "select run_id, task_id, to_unixtime(min(start_time)), to_unixtime(max(end_time))"
         " from postgres_gold.audit.data_pipeline_runs where status <> 'skipped' and run_id in"
         f" (select run_id from postgres_gold.audit.publications order by batch desc limit {runs})"
-        " group by run_id, split_part(task_id, '.', 1)",
+        " group by run_id, task_id",
     )
+    tasks: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for run, task, start, end in rows:
+        tasks.setdefault(group_of(task), {}).setdefault(run, []).append((start, end))
     return {
-        layer: statistics.median(seconds for name, seconds in rows if name == layer)
+        layer: statistics.median(
+            max(end for _, end in times) - min(start for start, _ in times) for times in tasks[layer].values()
+        )
         for layer in Group
-        if layer in {name for name, _ in rows}
+        if layer in tasks
     }
 
 

@@ -4,7 +4,7 @@ import click
 
 from bench.meter import record, show_costs
 from bench.runs import count_orders, measure_run, prepare
-from medallion.names import GOLD, Group
+from medallion.names import GOLD, Group, task_id
 from medallion.project.contracts import GoldTable, gold_tables
 from stack.demo import shop
 from stack.errors import StackError
@@ -49,13 +49,14 @@ def publish(rows: int) -> None:
     change_gold(settings, rows, last[1] + 1)
     # A run without any change at the source would not look at gold.
     shop(settings, "change", "--orders", "0", "--customers", "1", "--products", "0", "--sellers", "0")
-    costs = [measure_run(settings), measure_run(settings, {"rebuild": "gold"})]
+    costs = [measure_run(settings), measure_run(settings, {"rebuild": GOLD})]
+    staging = ", ".join(f"'{task_id(Group.STAGE, table.name)}'" for table in gold_tables())
     columns, figures = on_trino(
         settings,
-        "select batch, sum(records_processed) filter (where task_id like 'stage.%') as rows,"
+        f"select batch, sum(records_processed) filter (where task_id in ({staging})) as rows,"
         f" max(to_unixtime(end_time) - to_unixtime(start_time)) filter (where task_id = '{Group.PUBLISH}') as publish,"
-        " to_unixtime(max(end_time) filter (where task_id like 'stage.%'))"
-        " - to_unixtime(min(start_time) filter (where task_id like 'stage.%')) as stage"
+        f" to_unixtime(max(end_time) filter (where task_id in ({staging})))"
+        f" - to_unixtime(min(start_time) filter (where task_id in ({staging}))) as stage"
         f" from postgres_gold.audit.data_pipeline_runs where batch > {last[1]} group by batch order by batch",
     )
     show_costs("publish", costs)

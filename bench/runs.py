@@ -9,11 +9,12 @@ from urllib.parse import quote
 import click
 
 from bench.meter import Cost, measure
+from medallion.names import HOURLY_DAG
 from stack import supervisor
 from stack.airflow_api import AirflowApi
 from stack.demo import shop
 from stack.errors import StackError
-from stack.pipeline import DAG, follow, publication, query, source_dsn, trigger
+from stack.pipeline import follow, publication, query, source_dsn, trigger
 from stack.settings import Settings
 
 # A common hour's changes: 1,000 orders of the last 30 days with what belongs to them, 10 rows of each other table.
@@ -79,16 +80,19 @@ def measure_run(settings: Settings, params: Mapping[str, Any] | None = None) -> 
     """
     before = publication(settings)
     with AirflowApi(settings) as airflow:
-        airflow.wait_dag(DAG)
+        airflow.wait_dag(HOURLY_DAG)
         # A scheduled run may be due as well. This run is due earlier, so it starts first.
         due = datetime.now(UTC) - timedelta(days=1)
-        cost = measure(settings, lambda: follow(airflow, DAG, airflow.trigger(DAG, dict(params or {}), due)))
+        cost = measure(
+            settings,
+            lambda: follow(airflow, HOURLY_DAG, airflow.trigger(HOURLY_DAG, dict(params or {}), due)),
+        )
         after = publication(settings)
         if after is None or after == before:
             raise StackError("The run published nothing.")
         run, *_, published_at = after
-        record = airflow.call("GET", f"/api/v2/dags/{DAG}/dagRuns/{quote(run, safe='')}")
-        instances = airflow.tasks(DAG, run)
+        record = airflow.call("GET", f"/api/v2/dags/{HOURLY_DAG}/dagRuns/{quote(run, safe='')}")
+        instances = airflow.tasks(HOURLY_DAG, run)
     began = datetime.fromisoformat(record["start_date"])
 
     def since_start(moment: str) -> float:

@@ -19,7 +19,7 @@ from airflow.sdk import BaseHook
 
 from bench.meter import ENGINE_SERVICES, cpu_seconds, difference, read_cpu, record, services
 from bench.runs import INCREMENT, count_orders, measure_run, prepare
-from medallion.names import BUILD_ENTITIES, ENGINES, Group, group_of, model_of
+from medallion.names import BUILD_ENTITIES, ENGINES, HOURLY_DAG, Group, group_of, model_of
 from medallion.project.declarations import declarations
 from medallion.project.manifest import entities
 from medallion.run.lease import release
@@ -32,7 +32,7 @@ from medallion.tasks.hooks import RUN_VARIABLE
 from stack.airflow_api import AirflowApi
 from stack.demo import shop
 from stack.errors import StackError
-from stack.pipeline import DAG, publication, show
+from stack.pipeline import publication, show
 from stack.settings import Settings
 
 POLL_SECONDS = 0.1
@@ -148,7 +148,7 @@ def tax() -> None:
     run = publication(settings)
     assert run  # noqa: S101, measure_run has checked it
     with AirflowApi(settings) as airflow:
-        tasks = [task for task in airflow.tasks(DAG, run[0]) if task["state"] == "success"]
+        tasks = [task for task in airflow.tasks(HOURLY_DAG, run[0]) if task["state"] == "success"]
     names = {task["task_id"]: used[task["id"]] for task in tasks}
     models = {group: sorted(model_of(name) for name in names if group_of(name) == group) for group in ENGINES}
     count = sum(map(len, models.values()))

@@ -45,11 +45,11 @@ with DAG(
             None, type=["null", "string"], description="End of the window, which excludes this moment."
         ),
         "rebuild": Param(
-            "none",
-            enum=["none", "gold", "silver"],
+            names.NO_REBUILD,
+            enum=[names.NO_REBUILD, names.GOLD, names.SILVER],
             description="Rebuild this layer and those above it from bronze.",
         ),
-        "up_to": Param("publish", enum=[*names.GROUPS_UP_TO], description="Stop after this layer."),
+        "up_to": Param(Group.PUBLISH.value, enum=[*names.GROUPS_UP_TO], description="Stop after this layer."),
         "allow_rejected": Param(
             False, type="boolean", description="Publish even if too many rows were rejected, or lost a value."
         ),

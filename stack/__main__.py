@@ -11,6 +11,16 @@ import click
 from pydantic import ValidationError
 from rich.console import Console
 
+from medallion.names import (
+    GOLD,
+    GROUPS_UP_TO,
+    MAINTENANCE_DAG,
+    MODELS,
+    RECONCILE_DAG,
+    ROLLBACK_DAG,
+    SILVER,
+    Group,
+)
 from stack import demo, pipeline, supervisor
 from stack.build import DBT, build, make_manifests
 from stack.console import console
@@ -133,11 +143,9 @@ def run(settings: Settings, olist: Path | None, orders: int) -> None:
 @cli.command()
 @click.option("--from", "start", type=MOMENT, help="Start of the window, UTC.")
 @click.option("--to", "end", type=MOMENT, help="End of the window, UTC, exclusive.")
+@click.option("--layer", type=click.Choice([*GROUPS_UP_TO]), help="Stop after this layer.")
 @click.option(
-    "--layer", type=click.Choice(["bronze", "silver", "gold", "publish"]), help="Stop after this layer."
-)
-@click.option(
-    "--rebuild", type=click.Choice(["silver", "gold"]), help="Rebuild this layer and the layers above it."
+    "--rebuild", type=click.Choice([SILVER, GOLD]), help="Rebuild this layer and the layers above it."
 )
 @click.pass_obj
 def trigger(
@@ -160,7 +168,7 @@ def trigger(
 @click.pass_obj
 def reconcile(settings: Settings, allow_deletes: bool) -> None:
     """Compare the whole source with bronze and follow the run; the next hourly run updates silver and gold."""
-    pipeline.trigger(settings, {"allow_deletes": allow_deletes}, pipeline.RECONCILE_DAG)
+    pipeline.trigger(settings, {"allow_deletes": allow_deletes}, RECONCILE_DAG)
 
 
 @cli.command()
@@ -178,7 +186,7 @@ def backfill(settings: Settings, start: datetime, end: datetime) -> None:
 @click.pass_obj
 def maintain(settings: Settings) -> None:
     """Compact the lake's tables, remove old snapshots and stray files."""
-    pipeline.trigger(settings, {}, pipeline.MAINTENANCE_DAG)
+    pipeline.trigger(settings, {}, MAINTENANCE_DAG)
 
 
 @cli.command()
@@ -204,14 +212,14 @@ def as_of(settings: Settings, batch: int, table: str, rows: int) -> None:
 @click.pass_obj
 def rollback(settings: Settings, batch: int) -> None:
     """Set PostgreSQL's gold back to publication BATCH, and hold publishing until `resume`."""
-    pipeline.trigger(settings, {"to_batch": batch}, pipeline.ROLLBACK_DAG)
+    pipeline.trigger(settings, {"to_batch": batch}, ROLLBACK_DAG)
 
 
 @cli.command()
 @click.pass_obj
 def resume(settings: Settings) -> None:
     """Resume publishing after a rollback; the next run publishes everything since."""
-    pipeline.trigger(settings, {}, pipeline.ROLLBACK_DAG)
+    pipeline.trigger(settings, {}, ROLLBACK_DAG)
 
 
 @cli.command()
@@ -277,7 +285,7 @@ def docs(settings: Settings) -> None:
 @click.pass_obj
 def dbt_test(settings: Settings) -> None:
     """Run every dbt test over whole tables, on the engine that builds them."""
-    marts = "path:models/silver/marts"
+    marts = MODELS[Group.SILVER_MARTS]
     failed = [
         target
         for target, selection in (("trino", ["--exclude", marts]), ("spark", ["--select", marts]))

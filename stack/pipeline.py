@@ -10,6 +10,7 @@ import trino
 from psycopg2 import sql
 from rich.table import Column, Table
 
+from medallion.names import GOLD, HOURLY_DAG, RECONCILE_DAG, lake_table
 from stack.airflow_api import AirflowApi
 from stack.build import DBT
 from stack.console import console, table_console
@@ -17,11 +18,6 @@ from stack.environment import HOST, public_environment
 from stack.errors import StackError
 from stack.settings import Settings
 from stack.source import Source, grants
-
-DAG = "medallion_hourly"
-RECONCILE_DAG = "medallion_reconcile"
-MAINTENANCE_DAG = "medallion_maintenance"
-ROLLBACK_DAG = "medallion_rollback"
 
 
 def query(dsn: str, statement: str | sql.Composed) -> list[tuple[Any, ...]]:
@@ -136,8 +132,8 @@ def show_as_of(settings: Settings, batch: int, table: str, count: int) -> None:
     """
     _, snapshots = on_trino(
         settings,
-        f"select json_extract_scalar(snapshots, '$[\"gold.{table}\"]') from postgres_gold.audit.publications"
-        f" where batch = {batch}",
+        f"select json_extract_scalar(snapshots, '$[\"{lake_table(GOLD, table)}\"]')"
+        f" from postgres_gold.audit.publications where batch = {batch}",
     )
     if not snapshots or snapshots[0][0] is None:
         raise StackError(f"No publication by batch {batch} has a table {table}. See: make publications")
@@ -149,26 +145,26 @@ def show_as_of(settings: Settings, batch: int, table: str, count: int) -> None:
 
 # Rows written per layer and per gold table, and rejected rows, as the run's audit counted them.
 RUN_FIGURES = """
-with tries as (
-    select task_id, batch, records_processed as rows
+with attempts as (
+    select task_id, layer, batch, records_processed as rows
     from postgres_gold.audit.data_pipeline_runs
     where dag_id = '{dag}' and run_id = '{run}' and records_processed is not null
 ),
 
 final as (
-    select 1 as position, split_part(task_id, '.', 1) as step, sum(rows) as rows
-    from tries
-    where task_id not like 'gold.%' and task_id not like 'stage.%'
-    group by 2
+    select 1 as position, layer as step, sum(rows) as rows
+    from attempts
+    where layer <> '{gold}'
+    group by layer
     union all
     select 2, 'rejected', sum(quarantined)
     from postgres_gold.audit.entity_accounts
-    where batch in (select batch from tries)
+    where batch in (select batch from attempts)
     having count(*) > 0
     union all
     select 3, task_id, rows
-    from tries
-    where task_id like 'gold.%'
+    from attempts
+    where layer = '{gold}'
 )
 
 select step, rows from final order by position, step
@@ -191,7 +187,7 @@ group by table_name
 order by table_name
 """
 FIGURES = {
-    DAG: ("Rows of this run", RUN_FIGURES),
+    HOURLY_DAG: ("Rows of this run", RUN_FIGURES),
     RECONCILE_DAG: ("Differences between the source and bronze", RECONCILIATION_FIGURES),
 }
 
@@ -202,7 +198,7 @@ def show_figures(settings: Settings, dag: str, run: str) -> None:
         return
     title, statement = FIGURES[dag]
     try:
-        columns, rows = on_trino(settings, statement.format(dag=dag, run=run.replace("'", "''")))
+        columns, rows = on_trino(settings, statement.format(dag=dag, run=run.replace("'", "''"), gold=GOLD))
     except StackError as error:
         console.print(f"The run's figures can't be read. {error}")
         return
@@ -219,7 +215,7 @@ def follow(airflow: AirflowApi, dag: str, run: str) -> None:
     airflow.follow(dag, run)
 
 
-def trigger(settings: Settings, params: dict[str, Any], dag: str = DAG) -> None:
+def trigger(settings: Settings, params: dict[str, Any], dag: str = HOURLY_DAG) -> None:
     """Run `dag` once with `params`, follow it to its end, and print its figures."""
     with AirflowApi(settings) as airflow:
         airflow.wait_dag(dag)
@@ -231,21 +227,23 @@ def trigger(settings: Settings, params: dict[str, Any], dag: str = DAG) -> None:
 def run_history(settings: Settings, start: datetime) -> None:
     """Run the DAG over everything since `start`, or follow such a run that an earlier call left active."""
     with AirflowApi(settings) as airflow:
-        airflow.wait_dag(DAG)
-        active = [run["dag_run_id"] for run in airflow.active(DAG) if (run["conf"] or {}).get("window_start")]
+        airflow.wait_dag(HOURLY_DAG)
+        active = [
+            run["dag_run_id"] for run in airflow.active(HOURLY_DAG) if (run["conf"] or {}).get("window_start")
+        ]
         window = {"window_start": start.isoformat(), "window_end": datetime.now(UTC).isoformat()}
         # Unpausing lets Airflow create the last hour's run. This run is due earlier, so it starts first.
-        run = active[0] if active else airflow.trigger(DAG, window, due=start)
-        follow(airflow, DAG, run)
-    show_figures(settings, DAG, run)
+        run = active[0] if active else airflow.trigger(HOURLY_DAG, window, due=start)
+        follow(airflow, HOURLY_DAG, run)
+    show_figures(settings, HOURLY_DAG, run)
 
 
 def backfill(settings: Settings, start: datetime, end: datetime) -> None:
     """Run each hour of [start, end), UTC, as a separate run, and follow them. Raises StackError if one failed."""
     with AirflowApi(settings) as airflow:
-        airflow.wait_dag(DAG)
-        airflow.unpause(DAG)
-        airflow.backfill(DAG, start, end)
+        airflow.wait_dag(HOURLY_DAG)
+        airflow.unpause(HOURLY_DAG)
+        airflow.backfill(HOURLY_DAG, start, end)
 
 
 def show_gold(settings: Settings) -> None:

@@ -20,6 +20,8 @@ CHANGED_AT = "_changed_at"  # column of every bronze table: when the source chan
 STAGING_PREFIX = "stg_"  # silver tables that Spark builds: stg_<bronze table>
 ENTITY_ACCOUNTS = f"{SILVER}.entity_accounts"  # the Spark job writes it if a run read anything
 
+NO_REBUILD = "none"  # value of the parameter `rebuild`; the others are layers
+
 
 class Group(StrEnum):
     """A step of the hourly DAG, in the order of the steps: a task group, or a task of its own."""

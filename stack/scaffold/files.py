@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from medallion.names import staging_table
 from stack.errors import StackError
 from stack.scaffold.checks import quote
 from stack.scaffold.declaration import Declaration, Rule, SilverColumn
@@ -89,9 +90,10 @@ def render(declaration: Declaration, name: str) -> dict[str, str]:
     ]
     key = mapping(type="primary_key", columns=flow(declaration.key))
     rules = [f"      - {render_rule(rule)}" for rule in declaration.rules]
+    staging = staging_table(name)
     silver = [
         "models:",
-        f"  - name: stg_{name}",
+        f"  - name: {staging}",
         f"    description: {description}",
         *([f"    constraints: [{key}]"] if not rules else ["    constraints:", f"      - {key}", *rules]),
         "    columns:",
@@ -100,8 +102,8 @@ def render(declaration: Declaration, name: str) -> dict[str, str]:
     columns = wrap(quote(column.name) for column in declaration.columns)
     return {
         f"bronze/{name}.yml": "\n".join(bronze) + "\n",
-        f"silver/staging/stg_{name}.yml": "\n".join(silver) + "\n",
-        f"silver/staging/stg_{name}.sql": f"select\n{columns}\nfrom {{{{ ref('{name}') }}}}\n",
+        f"silver/staging/{staging}.yml": "\n".join(silver) + "\n",
+        f"silver/staging/{staging}.sql": f"select\n{columns}\nfrom {{{{ ref('{name}') }}}}\n",
         f"bronze/{name}.sql": f"select * from {{{{ source('{source}', '{name}') }}}}\n",
     }
 

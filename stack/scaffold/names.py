@@ -3,6 +3,8 @@
 import re
 from collections.abc import Mapping
 
+from medallion.names import staging_table
+
 
 def plain_name(name: str) -> str:
     """Return a name in lower case, with `_` for each other character; empty if nothing of it is left."""
@@ -24,5 +26,5 @@ def model_name(schema: str, table: str, models: Mapping[str, tuple[str, str] | N
     long = f"{prefix}_{short}" if prefix else f"source_{short}"
     candidates = [long] if short[0].isdigit() else [short, long]
     candidates += [f"{long}_{number}" for number in range(2, 100)]
-    free = (name for name in candidates if name not in models and f"stg_{name}" not in models)
+    free = (name for name in candidates if name not in models and staging_table(name) not in models)
     return next((name for name in free if not name[0].isdigit()), None)

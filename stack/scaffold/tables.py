@@ -12,6 +12,7 @@ from rich.progress import track
 from rich.table import Column as Heading
 from rich.table import Table
 
+from medallion.names import staging_table
 from stack.build import DBT
 from stack.console import console, table_console
 from stack.errors import StackError
@@ -111,7 +112,7 @@ class Scaffold:
         files = render(draft, name)
         write_files(self.models, files, self.overwrite)
         self.known[name] = (relation.namespace, relation.name)
-        self.known[f"stg_{name}"] = None
+        self.known[staging_table(name)] = None
         return Written(name, [*files], draft)
 
 

@@ -18,11 +18,12 @@ import psutil
 import psycopg2
 from tenacity import RetryError, retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
+from medallion.names import HOURLY_DAG
 from stack import supervisor
 from stack.airflow_api import AirflowApi
 from stack.credentials import credentials
 from stack.errors import StackError
-from stack.pipeline import DAG, show
+from stack.pipeline import show
 from support.waiting import wait_until
 
 from .conftest import Stack, fill_shop, start_stack
@@ -203,8 +204,8 @@ def run_with_kills(stack: Stack, kills: Sequence[Kill]) -> Run:
     run = Run(list(kills))
     stack.run_sample("live")
     with AirflowApi(stack.settings) as airflow:
-        airflow.unpause(DAG)
-        run.run_id = airflow.trigger(DAG, {})
+        airflow.unpause(HOURLY_DAG)
+        run.run_id = airflow.trigger(HOURLY_DAG, {})
     try:
         for _, group in itertools.groupby(run.kills, lambda kill: kill.layer):
             kills_of_layer = list(group)
@@ -247,8 +248,8 @@ def await_end(stack: Stack, run_id: str) -> str:
 
     def read_state() -> str:
         with suppress(StackError), AirflowApi(stack.settings) as airflow:
-            state = str(airflow.call("GET", f"/api/v2/dags/{DAG}/dagRuns/{run_id}")["state"])
-            if state in ("success", "failed") and not airflow.active(DAG):
+            state = str(airflow.call("GET", f"/api/v2/dags/{HOURLY_DAG}/dagRuns/{run_id}")["state"])
+            if state in ("success", "failed") and not airflow.active(HOURLY_DAG):
                 return state
         return ""
 

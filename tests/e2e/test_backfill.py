@@ -5,9 +5,9 @@ from itertools import pairwise
 
 import pytest
 
+from medallion.names import HOURLY_DAG
 from oracle.model import MODELS
 from stack.airflow_api import AirflowApi
-from stack.pipeline import DAG
 from support.waiting import wait_until
 
 from .conftest import NOTIFICATIONS, Stack
@@ -70,9 +70,9 @@ def test_backfill_beside_the_schedule_equals_one_run_over_its_range(stack: Stack
     }
     change_orders(stack, [moment], order_status="canceled", **values)
     with AirflowApi(stack.settings) as airflow:
-        runs = f"/api/v2/dags/{DAG}/dagRuns"
+        runs = f"/api/v2/dags/{HOURLY_DAG}/dagRuns"
         # Airflow skips the tasks of a run that is cleared while its first task skips them. Wait until no run is active.
-        wait_until(lambda: not airflow.active(DAG))
+        wait_until(lambda: not airflow.active(HOURLY_DAG))
         # Change a row in the hour of the last scheduled run, and repeat that run.
         [scheduled] = airflow.call("GET", f"{runs}?run_type=scheduled&order_by=-logical_date&limit=1")[
             "dag_runs"
@@ -124,12 +124,12 @@ def test_two_days_backfilled_by_airflow_itself(stack: Stack, first_run: str, dir
     hours = find_past_hours(stack, 48)
     change_orders(stack, [hour + timedelta(minutes=5) for hour in hours[:-1:4]], order_status="canceled")
     stack.run(
-        *("exec", "--", "airflow", "backfill", "create", "--dag-id", DAG, *direction),
+        *("exec", "--", "airflow", "backfill", "create", "--dag-id", HOURLY_DAG, *direction),
         *("--from-date", hours[0].isoformat(), "--to-date", hours[-2].isoformat()),
         *("--max-active-runs", "1", "--reprocess-behavior", "completed"),
     )
     with AirflowApi(stack.settings) as airflow:
-        path = f"/api/v2/backfills?dag_id={DAG}"
+        path = f"/api/v2/backfills?dag_id={HOURLY_DAG}"
         wait_until(
             lambda: all(backfill["completed_at"] for backfill in airflow.call("GET", path)["backfills"]),
             seconds=4 * 3600,

@@ -6,8 +6,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from medallion.names import MAINTENANCE_DAG
 from stack.airflow_api import AirflowApi
-from stack.pipeline import MAINTENANCE_DAG
 
 from .conftest import Stack
 

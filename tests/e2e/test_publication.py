@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import pytest
 
+from medallion.names import HOURLY_DAG
 from oracle import GOLD
 from stack.airflow_api import AirflowApi
 from stack.errors import StackError
-from stack.pipeline import DAG
 
 from .conftest import Stack
 
@@ -88,21 +88,21 @@ def test_failing_test_in_any_layer_stops_the_publication(stack: Stack, first_run
     for fault in FAULTS:
         stack.query_trino(fault.inject)
     with AirflowApi(stack.settings) as airflow:
-        run = airflow.trigger(DAG, HOSTILE_CONF)
-        airflow.unpause(DAG)
-        tasks = [task["task_id"] for task in airflow.call("GET", f"/api/v2/dags/{DAG}/tasks")["tasks"]]
+        run = airflow.trigger(HOURLY_DAG, HOSTILE_CONF)
+        airflow.unpause(HOURLY_DAG)
+        tasks = [task["task_id"] for task in airflow.call("GET", f"/api/v2/dags/{HOURLY_DAG}/tasks")["tasks"]]
         for fault in FAULTS:
             with pytest.raises(
                 StackError, match=rf"Task {re.escape(fault.task)} failed: (.|\n)*{fault.test}"
             ):
-                airflow.follow(DAG, run)
+                airflow.follow(HOURLY_DAG, run)
             assert fault.logged in read_log(stack, run, fault.task)
             assert any(name.startswith(fault.test) for name in read_failed_tests(stack, run, fault.task))
             assert stack.read_published(*GOLD, "publication") == before
             stack.query_trino(fault.fix)
             airflow.call(
                 "POST",
-                f"/api/v2/dags/{DAG}/clearTaskInstances",
+                f"/api/v2/dags/{HOURLY_DAG}/clearTaskInstances",
                 {
                     "dry_run": False,
                     "dag_run_id": run,
@@ -113,7 +113,7 @@ def test_failing_test_in_any_layer_stops_the_publication(stack: Stack, first_run
                 },
             )
             assert count_hostile_statements(stack) == 0
-        airflow.follow(DAG, run)
+        airflow.follow(HOURLY_DAG, run)
     assert count_hostile_statements(stack) == 0
     assert [row[0] for row in stack.query_gold("select run_id from gold.publication")] == [run]
     assert stack.find_differences() == {}
@@ -140,7 +140,9 @@ def read_failed_tests(stack: Stack, run: str, task: str) -> list[str]:
 
 def read_log(stack: Stack, run: str, task: str) -> str:
     """Return the log of a task's last attempt."""
-    folder = stack.settings.home / "log" / "airflow" / f"dag_id={DAG}" / f"run_id={run}" / f"task_id={task}"
+    folder = (
+        stack.settings.home / "log" / "airflow" / f"dag_id={HOURLY_DAG}" / f"run_id={run}" / f"task_id={task}"
+    )
     return max(folder.iterdir(), key=lambda path: path.stat().st_mtime).read_text()
 
 

@@ -14,10 +14,10 @@ from typing import Any
 import psycopg2
 import pytest
 
+from medallion.names import HOURLY_DAG, RECONCILE_DAG
 from sample.shop import TABLES
 from sample.trade import change
 from stack.airflow_api import AirflowApi
-from stack.pipeline import DAG, RECONCILE_DAG
 from support.waiting import wait_until
 
 from .conftest import Stack
@@ -33,12 +33,12 @@ IS_DELETED = "max_by(_op, row(_changed_at, _batch, _op = 'delete', _hash)) = 'de
 def paused(stack: Stack, first_run: str) -> None:
     """Pause the hourly DAG, so that no run of it comes between; the next `trigger` unpauses it."""
     with AirflowApi(stack.settings) as airflow:
-        wait_until(lambda: not airflow.active(DAG))
+        wait_until(lambda: not airflow.active(HOURLY_DAG))
         pause_hourly(airflow)
 
 
 def pause_hourly(airflow: AirflowApi) -> None:
-    airflow.call("PATCH", f"/api/v2/dags/{DAG}", {"is_paused": True})
+    airflow.call("PATCH", f"/api/v2/dags/{HOURLY_DAG}", {"is_paused": True})
 
 
 def reconcile(
@@ -261,8 +261,8 @@ def test_hourly_run_paused_during_a_reconciliation_publishes_its_findings(stack:
         f" where order_id in ({delivered} limit 5)",
     )
     with AirflowApi(stack.settings) as airflow:
-        hourly = airflow.trigger(DAG, {})
-        airflow.unpause(DAG)
+        hourly = airflow.trigger(HOURLY_DAG, {})
+        airflow.unpause(HOURLY_DAG)
         attempts = (
             f"select * from audit.data_pipeline_runs where run_id = ''{hourly}'' and task_id like ''bronze.%''"
             " and status <> ''skipped''"
@@ -279,8 +279,8 @@ def test_hourly_run_paused_during_a_reconciliation_publishes_its_findings(stack:
     assert missed >= 20 and deleted >= 5 and went_back == 5
 
     with AirflowApi(stack.settings) as airflow:
-        airflow.unpause(DAG)
-        airflow.follow(DAG, hourly)
+        airflow.unpause(HOURLY_DAG)
+        airflow.follow(HOURLY_DAG, hourly)
     expected = stack.compute_expected()
     assert stack.find_differences(expected=expected) == {}
     for entity, key in TABLES.items():

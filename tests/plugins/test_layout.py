@@ -11,6 +11,7 @@ from medallion.settings import PROJECT
 
 PACKAGE = PROJECT / "plugins" / "medallion"
 MODULES = sorted(PACKAGE.rglob("*.py"))
+CALLERS = [path for folder in ("dags", "stack") for path in sorted((PROJECT / folder).rglob("*.py"))]
 # From the top to the bottom. Rooms of one floor do not import each other.
 FLOORS = (
     {"tasks"},
@@ -22,11 +23,13 @@ FLOORS = (
 )
 SCHEMA = re.compile(r"\baudit\.\w+")
 KNOWS_THE_STORE = ("include/sql/control/", "include/dbt/macros/medallion/reconcile.sql")
-# Ids of tasks and groups. Words that also mean something else (gold, silver, spark, test, end, compact) are left out.
-ID = re.compile(
-    r"(bronze|silver_staging|silver_marts|tests|audit|stage|publish|begin|freshness|measure|expire|choose|restore)"
-    r"|(bronze|silver_staging|silver_marts|gold|stage|tests)\.\w.*"
+# Layers, groups and tasks. Words that also mean something else (none, spark, test, end, compact) are left out.
+NAME = re.compile(
+    r"audit|publish|begin|freshness|measure|expire|choose|restore"
+    r"|(bronze|silver|gold|silver_staging|silver_marts|stage|tests)(\.\w.*)?"
 )
+# DAGs and the prefix of silver staging, in any text.
+PART = re.compile(r"\bmedallion_(hourly|reconcile|maintenance|rollback)\b|\bstg_")
 
 
 def room_of(path: Path) -> str:
@@ -103,11 +106,12 @@ def test_only_control_and_reconcile_name_the_schema_of_the_store() -> None:
     assert {name for name in naming if not name.startswith(KNOWS_THE_STORE)} == set()
 
 
-def test_only_names_spells_task_ids_and_groups() -> None:
+def test_only_names_spells_layers_groups_tasks_and_dags() -> None:
+    """The settings, beside the names and so without them, describe the DAGs that they are for."""
     assert [
-        f"{path.relative_to(PACKAGE)}:{line} {text}"
-        for path in MODULES
-        if path.name != "names.py"
+        f"{path.relative_to(PROJECT)}:{line} {text}"
+        for path in MODULES + CALLERS
+        if path.name not in ("names.py", "settings.py")
         for line, text in literals(path)
-        if ID.fullmatch(text)
+        if NAME.fullmatch(text) or PART.search(text)
     ] == []

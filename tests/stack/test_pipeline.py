@@ -6,6 +6,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from medallion.names import HOURLY_DAG, MAINTENANCE_DAG, RECONCILE_DAG
 from stack import pipeline
 from stack.errors import StackError
 from stack.settings import Settings
@@ -20,12 +21,15 @@ def audit(monkeypatch: pytest.MonkeyPatch) -> Iterator[duckdb.DuckDBPyConnection
         database.execute("attach ':memory:' as postgres_gold; create schema postgres_gold.audit")
         database.execute(
             "create table postgres_gold.audit.data_pipeline_runs as select * from (values"
-            " ('medallion_hourly', $run, 'bronze.readings', 7, 5), ('medallion_hourly', $run, 'bronze.items', 7, 6),"
-            " ('medallion_hourly', $run, 'begin', 7, null), ('medallion_hourly', $run, 'entities.spark', 7, 11),"
-            " ('medallion_hourly', $run, 'gold.by_day', 7, 1234), ('medallion_hourly', $run, 'stage.by_day', 7, 99),"
-            " ('medallion_hourly', 'other', 'bronze.readings', 6, 100),"
-            " ('medallion_reconcile', $run, 'bronze.readings', 8, null)"
-            ") as t (dag_id, run_id, task_id, batch, records_processed)",
+            " ('medallion_hourly', $run, 'bronze.readings', 'bronze', 7, 5),"
+            " ('medallion_hourly', $run, 'bronze.items', 'bronze', 7, 6),"
+            " ('medallion_hourly', $run, 'audit', null, 7, null),"
+            " ('medallion_hourly', $run, 'silver_staging.spark', 'silver_staging', 7, 11),"
+            " ('medallion_hourly', $run, 'gold.by_day', 'gold', 7, 1234),"
+            " ('medallion_hourly', $run, 'stage.by_day', null, 7, 99),"
+            " ('medallion_hourly', 'other', 'bronze.readings', 'bronze', 6, 100),"
+            " ('medallion_reconcile', $run, 'bronze.readings', 'bronze', 8, null)"
+            ") as t (dag_id, run_id, task_id, layer, batch, records_processed)",
             {"run": RUN},
         )
         database.execute(
@@ -61,11 +65,11 @@ def tables(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], list[Any]]]
 def test_an_hourly_run_ends_with_rows_per_layer_rejected_rows_and_rows_per_gold_table(
     settings: Settings, tables: list[Any]
 ) -> None:
-    pipeline.show_figures(settings, pipeline.DAG, RUN)
+    pipeline.show_figures(settings, HOURLY_DAG, RUN)
     assert tables == [
         (
             ["step", "rows"],
-            [("bronze", "11"), ("entities", "11"), ("rejected", "3"), ("gold.by_day", "1,234")],
+            [("bronze", "11"), ("silver_staging", "11"), ("rejected", "3"), ("gold.by_day", "1,234")],
         )
     ]
 
@@ -74,7 +78,7 @@ def test_an_hourly_run_ends_with_rows_per_layer_rejected_rows_and_rows_per_gold_
 def test_a_reconciliation_ends_with_the_last_figures_of_each_table(
     settings: Settings, tables: list[Any]
 ) -> None:
-    pipeline.show_figures(settings, pipeline.RECONCILE_DAG, RUN)
+    pipeline.show_figures(settings, RECONCILE_DAG, RUN)
     columns = ["table", "missed", "deleted", "went_back", "unmoved", "null_cursor", "ahead", "ambiguous"]
     assert tables == [(columns, [("readings", "1", "2", "0", "3", "4", "5", "6")])]
 
@@ -83,8 +87,8 @@ def test_a_reconciliation_ends_with_the_last_figures_of_each_table(
 def test_a_run_without_figures_says_so(
     settings: Settings, tables: list[Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pipeline.show_figures(settings, pipeline.DAG, "unknown")
-    pipeline.show_figures(settings, pipeline.MAINTENANCE_DAG, RUN)
+    pipeline.show_figures(settings, HOURLY_DAG, "unknown")
+    pipeline.show_figures(settings, MAINTENANCE_DAG, RUN)
     assert tables == []
     assert capsys.readouterr().out == "The run has no figures: it stopped before they were counted.\n"
 
@@ -96,11 +100,11 @@ def test_an_engine_that_does_not_answer_fails_no_run(
         raise StackError("Trino is down.")
 
     monkeypatch.setattr(pipeline, "on_trino", refuse)
-    pipeline.show_figures(settings, pipeline.DAG, RUN)
+    pipeline.show_figures(settings, HOURLY_DAG, RUN)
     assert "The run's figures can't be read. Trino is down." in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("dag", [pipeline.DAG, pipeline.RECONCILE_DAG])
+@pytest.mark.parametrize("dag", [HOURLY_DAG, RECONCILE_DAG])
 def test_trigger_follows_the_run_and_then_shows_its_figures(
     dag: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

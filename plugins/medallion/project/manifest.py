@@ -8,7 +8,7 @@ from functools import lru_cache, wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
-from medallion.names import BRONZE, GOLD, SILVER, STAGING_PREFIX, Group, lake_table, task_id
+from medallion.names import BRONZE, GOLD, RECONCILE_DAG, SILVER, STAGING_PREFIX, Group, lake_table, task_id
 from medallion.settings import DBT_PROJECT
 
 MANIFESTS = DBT_PROJECT / "target"
@@ -191,6 +191,6 @@ def capture_of(node: dict[str, Any], source: dict[str, Any]) -> Capture:
     if capture not in (Capture.FULL, Capture.DAILY):
         raise ManifestError(
             f"{node['original_file_path']}: capture is {capture!r}. It may be full (each run compares the whole table)"
-            " or daily (medallion_reconcile compares it); leave it out to capture by the cursor, loaded_at_field."
+            f" or daily ({RECONCILE_DAG} compares it); leave it out to capture by the cursor, loaded_at_field."
         )
     return Capture(capture)

@@ -9,6 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from medallion.engines.postgres import Cursor, quote, reading, render_sql
+from medallion.names import RECONCILE_DAG
 from medallion.project.manifest import Capture, SourceTable, source_tables
 from medallion.settings import SOURCE_CONNECTION, settings
 
@@ -171,7 +172,7 @@ def log_doubts(cursor: SourceCursor, row: Any) -> None:
         return
     if row.has_constraints and not row.is_not_null:
         log.warning(
-            "The cursor %s may be null. Only medallion_reconcile captures rows whose cursor is null.", name
+            "The cursor %s may be null. Only %s captures rows whose cursor is null.", name, RECONCILE_DAG
         )
     if not row.is_indexed and row.row_estimate >= LARGE:
         log.warning("The cursor %s has no index: each run reads all of the table's rows.", name)
@@ -184,9 +185,10 @@ def log_transactions(row: Any, lookback: timedelta) -> None:
     elif row.oldest is not None and row.oldest > lookback:
         log.warning(
             "A transaction at the source is open for %s, longer than the lookback (MEDALLION_LOOKBACK, %s). Rows that"
-            " it commits are captured by medallion_reconcile, not hourly.",
+            " it commits are captured by %s, not hourly.",
             row.oldest,
             lookback,
+            RECONCILE_DAG,
         )
     elif row.hidden:
         log.info(

@@ -13,7 +13,7 @@ from medallion.engines.iceberg import (
     load_lake,
 )
 from medallion.engines.postgres import transaction
-from medallion.names import BRONZE, CHANGED_AT, SILVER, lake_table, staging_table
+from medallion.names import BRONZE, CHANGED_AT, NO_REBUILD, SILVER, lake_table, staging_table
 from medallion.project.declarations import columns_read, declarations
 from medallion.project.manifest import model_tables, source_tables
 from medallion.run.state import RunState
@@ -68,7 +68,7 @@ def tables_with_new_rows(run: RunState, tables: list[str]) -> list[str]:
     if lost or changed_declarations:
         with transaction() as cursor:
             forget_published_snapshots(cursor)
-    if lost or changed_declarations or run.rebuild != "none" or run.outdated:
+    if lost or changed_declarations or run.rebuild != NO_REBUILD or run.outdated:
         return tables
     if not all(is_empty(catalog, name) for name in model_tables() - run.snapshots.keys()):
         return tables

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from medallion.engines.postgres import transaction
+from medallion.names import NO_REBUILD, SILVER
 from medallion.run.attempts import run_of
 from medallion.run.code import check_code
 from medallion.run.lease import check_holder, hold_lease
@@ -63,7 +64,7 @@ class RunState:
     @property
     def base_snapshots(self) -> dict[str, int]:
         """Return the snapshots with which this run finds changes; a table that is compared whole has none."""
-        if self.rebuild != "none":
+        if self.rebuild != NO_REBUILD:
             return {}
         return {name: snapshot for name, snapshot in self.snapshots.items() if name not in self.outdated}
 
@@ -118,7 +119,7 @@ def read_state(ti: Any, allow_deletes: bool = False) -> RunState:
         snapshots=pipeline.published_snapshots,
         rebuild=pipeline.rebuild,
         # Without recorded snapshots nothing was published yet.
-        compare_whole=pipeline.rebuild if pipeline.published_snapshots else "silver",
+        compare_whole=pipeline.rebuild if pipeline.published_snapshots else SILVER,
         outdated=pipeline.outdated,
         tested_rows="all" if reconciles else "changed",
         max_deleted_share=1 if allow_deletes else settings().max_deleted_share,

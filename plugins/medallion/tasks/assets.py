@@ -2,7 +2,9 @@
 
 from airflow.sdk import Asset
 
-GOLD_ASSET = Asset(name="gold", uri="medallion://gold")  # the published gold tables
+from medallion.names import GOLD_SCHEMA
+
+GOLD_ASSET = Asset(name=GOLD_SCHEMA, uri=f"medallion://{GOLD_SCHEMA}")  # the published gold tables
 
 
 def table_asset(table: str) -> Asset:

@@ -11,7 +11,7 @@ from airflow.sdk import BaseHook, BaseOperator, Context
 from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException, DownstreamTasksSkipped
 
 from medallion.engines.postgres import BlockedError, transaction
-from medallion.names import BRONZE, FRESHNESS, GROUPS_UP_TO, Group, group_of, lake_table, task_id
+from medallion.names import BRONZE, FRESHNESS, GROUPS_UP_TO, NO_REBUILD, Group, group_of, lake_table, task_id
 from medallion.project.contracts import gold_tables
 from medallion.project.manifest import ManifestError, entities, source_tables
 from medallion.publish.publish import has_written
@@ -31,8 +31,6 @@ from medallion.store.pipeline import is_everything_published, request_rebuild, s
 from medallion.store.runs import RunRecord, record_run
 
 log = logging.getLogger(__name__)
-
-NO_REBUILD = "none"
 
 
 class BeginRunOperator(BaseOperator):

@@ -21,7 +21,7 @@ def staging_statement(file: str, table: GoldTable, audited_by: str) -> str:
     The table is written into the template's text. As a task's `params` it could be replaced by the conf of a run, and
     with it the SQL that Trino runs.
     """
-    catalogs = {"lake": settings().lake_catalog, "gold": settings().gold_catalog}
+    catalogs = dict(lake=settings().lake_catalog, gold=settings().gold_catalog)
     return (
         f"{{%- set table = {json.dumps(asdict(table))} -%}}"
         f"{{%- set catalogs = {json.dumps(catalogs)} -%}}"
