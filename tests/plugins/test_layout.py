@@ -12,6 +12,8 @@ from medallion.settings import PROJECT
 PACKAGE = PROJECT / "plugins" / "medallion"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 CALLERS = [path for folder in ("dags", "stack") for path in sorted((PROJECT / folder).rglob("*.py"))]
+READERS = [path for folder in ("stack", "bench") for path in sorted((PROJECT / folder).rglob("*.py"))]
+STATE_TABLES = PROJECT / "docs" / "reference" / "state-tables.md"
 # From the top to the bottom. Rooms of one floor do not import each other.
 FLOORS = (
     {"tasks"},
@@ -30,6 +32,9 @@ NAME = re.compile(
 )
 # DAGs and the prefix of silver staging, in any text.
 PART = re.compile(r"\bmedallion_(hourly|reconcile|maintenance|rollback)\b|\bstg_")
+WRITE = re.compile(
+    r"\b(insert into|update|delete from|merge into|truncate|(alter|drop) table)\s+(\w+\.)?audit\."
+)
 
 
 def room_of(path: Path) -> str:
@@ -104,6 +109,14 @@ def test_only_control_and_reconcile_name_the_schema_of_the_store() -> None:
         if SCHEMA.search(re.sub(r"\{#.*?#\}|--[^\n]*", "", path.read_text(), flags=re.DOTALL))
     }
     assert {name for name in naming if not name.startswith(KNOWS_THE_STORE)} == set()
+
+
+def test_launcher_and_bench_read_documented_tables_and_write_none() -> None:
+    documented = set(re.findall(r"^## (audit\.\w+)$", STATE_TABLES.read_text(), re.MULTILINE))
+    texts = [text for path in READERS for _, text in literals(path)]
+    tables = {table for text in texts for table in SCHEMA.findall(text)}
+    assert tables and tables <= documented
+    assert [text for text in texts if WRITE.search(text)] == []
 
 
 def test_only_names_spells_layers_groups_tasks_and_dags() -> None:
