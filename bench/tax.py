@@ -24,10 +24,10 @@ from medallion.project.declarations import declarations
 from medallion.project.manifest import entities
 from medallion.run.lease import release
 from medallion.run.pending import tables_with_new_rows
+from medallion.run.request import record_window
 from medallion.run.state import RunState, claim_run
 from medallion.run.window import RunKind
 from medallion.settings import DBT_PROJECT, SPARK_CONNECTION, SPARK_JOBS
-from medallion.tasks.begin import record_window
 from medallion.tasks.hooks import RUN_VARIABLE
 from stack.airflow_api import AirflowApi
 from stack.demo import shop

@@ -23,8 +23,9 @@ from medallion.names import (
     Group,
     group_of,
 )
+from medallion.run.request import data_interval, run_kind_and_window
 from medallion.run.window import RunKind, Window, WindowError, resolve_window
-from medallion.tasks.begin import data_interval, run_kind_and_window, tasks_to_skip
+from medallion.tasks.begin import tasks_to_skip
 
 NOW = datetime(2018, 5, 1, 12, 3, tzinfo=UTC)
 HOUR = timedelta(hours=1)

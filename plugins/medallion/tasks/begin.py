@@ -3,7 +3,6 @@
 It also records the code that the run begins with.
 """
 
-import logging
 from typing import Any, cast
 
 from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
@@ -11,26 +10,18 @@ from airflow.sdk import BaseHook, BaseOperator, Context
 from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException, DownstreamTasksSkipped
 
 from medallion.engines.postgres import BlockedError, transaction
-from medallion.names import BRONZE, FRESHNESS, GROUPS_UP_TO, NO_REBUILD, Group, group_of, lake_table, task_id
-from medallion.project.contracts import gold_tables
-from medallion.project.manifest import ManifestError, entities, source_tables
-from medallion.publish.publish import has_written
-from medallion.publish.shapes import tables_in_shape
-from medallion.run.attempts import run_of
+from medallion.names import FRESHNESS, GROUPS_UP_TO, NO_REBUILD, Group, group_of
+from medallion.project.manifest import ManifestError
 from medallion.run.code import begin_with_code
 from medallion.run.cursors import CursorError, check_cursors
-from medallion.run.lease import ask_lease, hold_lease, release
-from medallion.run.pending import tables_with_new_rows, tables_without_work
-from medallion.run.source import SourceContractError, changed_models, check_source, read_clock
-from medallion.run.state import RunState, claim_run
-from medallion.run.window import RunKind, Window, WindowError, resolve_window, window_from_params
+from medallion.run.lease import ask_lease, release
+from medallion.run.request import data_interval, is_first_attempt, record_window, run_kind_and_window
+from medallion.run.source import SourceContractError, check_source
+from medallion.run.window import RunKind, Window, WindowError
 from medallion.settings import CONNECTIONS, settings
-from medallion.store.attempts import record_skipped, tasks_attempted_above
 from medallion.store.migrations import upgrade_store
-from medallion.store.pipeline import is_everything_published, request_rebuild, set_first_watermark
-from medallion.store.runs import RunRecord, record_run
-
-log = logging.getLogger(__name__)
+from medallion.store.pipeline import is_everything_published, request_rebuild
+from medallion.tasks.idle import skip_idle_tasks
 
 
 class BeginRunOperator(BaseOperator):
@@ -132,29 +123,6 @@ def check_connections() -> None:
         )
 
 
-def run_kind_and_window(context: Context) -> tuple[RunKind, Window | None]:
-    """Return the kind of a run, and the window that its parameters request. Raises WindowError."""
-    params = context["params"]
-    if window := window_from_params(params.get("window_start"), params.get("window_end")):
-        return RunKind.RANGED, window
-    if params.get("rebuild", NO_REBUILD) != NO_REBUILD:
-        return RunKind.REBUILD, None
-    # str() of Airflow's enumeration is not its value.
-    run_type = cast("Any", context["dag_run"]).run_type.value
-    return {
-        "backfill": RunKind.BACKFILL,
-        "scheduled": RunKind.SCHEDULED,
-    }.get(run_type, RunKind.MANUAL), None
-
-
-def data_interval(context: Context) -> Window | None:
-    """Return the run's data interval in UTC; None for a manual run, which has none."""
-    run = cast("Any", context["dag_run"])
-    if run.data_interval_start is None:
-        return None
-    return Window(run.data_interval_start, run.data_interval_end)
-
-
 def tasks_to_skip(task_ids: list[str], kind: RunKind, kept: tuple[Group, ...]) -> list[str]:
     """Return the tasks of groups that are not `kept`; and `freshness`, unless the run extends to the present."""
     extends_to_now = kind in (RunKind.SCHEDULED, RunKind.MANUAL)
@@ -166,95 +134,7 @@ def tasks_to_skip(task_ids: list[str], kind: RunKind, kept: tuple[Group, ...]) -
     ]
 
 
-def skip_idle_tasks(ti: Any, publishes: bool = True) -> list[str]:
-    """Return the tasks without work in the run of `ti`, and record them as skipped.
-
-    A bronze table is skipped if the source has no row for it in the window and nothing has written it since it was
-    published, not even a killed attempt, whose statement may have committed later. Rows that are committed late fall
-    into the next run's lookback; unpublished rows must be tested again. If all tables are skipped and everything
-    in the lake is published, a run that `publishes` needs no task between `begin` and `publish`, which moves the
-    watermark.
-    """
-    run = claim_run(ti)
-    with transaction() as cursor:
-        attempted = tasks_attempted_above(cursor, run.published_batch)
-    busy = attempted | {task_id(Group.BRONZE, model) for model in models_changed_in_window(run)}
-    bronze_tasks = {
-        lake_table(BRONZE, table.model): task_id(Group.BRONZE, table.model) for table in source_tables()
-    }
-    candidates = [
-        table for table, task in bronze_tasks.items() if task in ti.task.dag.task_ids and task not in busy
-    ]
-    # This comes last, and only for the candidates: it imports pyiceberg and reads metadata.
-    idle = [bronze_tasks[table] for table in tables_without_work(run, candidates)]
-    if publishes and idle and len(idle) == len(bronze_tasks) and is_lake_published(run, attempted):
-        log.info("Nothing has changed since the last publication: the run only moves the watermark.")
-        idle = [task for task in ti.task.dag.task_ids if group_of(task) in {*Group} - {Group.PUBLISH}]
-    with transaction() as cursor:
-        record_skipped(cursor, run_of(ti), idle)
-    return idle
-
-
-def is_lake_published(run: RunState, attempted: set[str]) -> bool:
-    """Return whether the lake holds nothing but what is published, and gold has the shapes of its contracts.
-
-    `attempted`: the tasks that were attempted since.
-    """
-    if has_written(attempted):
-        return False
-    with transaction() as cursor:
-        present = tables_in_shape(cursor)
-    return present == {table.name for table in gold_tables()} and not tables_with_new_rows(run, entities())
-
-
-def models_changed_in_window(run: RunState) -> set[str]:
-    """Return the bronze models whose source tables have rows in the run's window."""
-    if not (run.extract_from and run.extract_to):
-        return set()
-    return changed_models(run.extract_from, run.extract_to)
-
-
-def is_first_attempt(ti: Any) -> bool:
-    """Return whether this is the first attempt of `begin`; a deleted run that is created again starts at 1, too."""
-    return bool(ti.try_number == 1)
-
-
 def is_published(window_end: str | None) -> bool:
     """Return whether everything before this run is published, up to `window_end` (ISO 8601) or later."""
     with transaction() as cursor:
         return is_everything_published(cursor, window_end)
-
-
-def record_window(
-    ti: Any, kind: RunKind, requested: Window | None, interval: Window | None
-) -> dict[str, str | None]:
-    """Resolve the run's window once, in UTC, and return it; a run whose tasks were cleared keeps its window.
-
-    Sets the watermark if there is none yet and the source has rows.
-    """
-    hold_lease(ti)
-    clock, history_start = read_clock(), settings().history_start
-    with transaction() as cursor:
-        covered_to = set_first_watermark(
-            cursor,
-            # A history that starts in the future would leave every window empty until then.
-            history_start and min(history_start, clock.now),
-            clock.oldest,
-        )
-        window = resolve_window(kind, requested, interval, covered_to, clock.now) if covered_to else None
-        record = record_run(
-            cursor,
-            run_of(ti),
-            RunRecord(
-                kind=kind,
-                window_start=window.start if window else None,
-                window_end=window.end if window else None,
-                extract_from=window.extract_from(settings().lookback) if window else None,
-                resolved_at=clock.now,
-            ),
-            is_first_attempt(ti),
-        )
-    return {
-        "window_start": record.window_start.isoformat() if record.window_start else None,
-        "window_end": record.window_end.isoformat() if record.window_end else None,
-    }

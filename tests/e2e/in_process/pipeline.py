@@ -29,12 +29,13 @@ from medallion.run import lease
 from medallion.run.attempts import AttemptListener, close_attempt
 from medallion.run.code import begin_with_code
 from medallion.run.pending import tables_with_new_rows
+from medallion.run.request import record_window
 from medallion.run.state import RunState, claim_run
 from medallion.run.window import RunKind, Window
 from medallion.settings import SPARK_JOBS, SQL, TRINO_CONNECTION
 from medallion.store.migrations import upgrade_store
 from medallion.store.pipeline import read_pipeline, request_rebuild
-from medallion.tasks.begin import record_window, skip_idle_tasks
+from medallion.tasks.idle import skip_idle_tasks
 from medallion.tasks.stage import STATEMENTS, staging_statement
 from stack.environment import environment
 from support.task_instance import Task, dag_of

@@ -27,7 +27,7 @@ from medallion.project.manifest import model_tables
 from medallion.run.history import load_history
 from medallion.run.lease import try_lease
 from medallion.settings import settings
-from medallion.tasks.begin import BeginRunOperator
+from medallion.tasks.begin import BeginRunOperator, check_connections
 from support.task_instance import HOURLY, Task, dag_of
 
 from ..conftest import Query, publish, record_present_code, record_success
@@ -427,3 +427,15 @@ def test_run_goes_on_from_the_watermark_and_not_from_the_oldest_row(
     gold("update audit.pipeline set watermark = %s", (covered,))
     assert begin()["window"]["window_start"] == "2018-02-01T00:00:00+00:00"
     assert gold("select watermark from audit.pipeline") == [(covered,)]
+
+
+def test_every_missing_connection_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TRINO", "THRIFT", "SPARK", "SOURCE", "GOLD"):
+        monkeypatch.setenv(f"AIRFLOW_CONN_MEDALLION_{name}", '{"conn_type": "generic"}')
+    check_connections()
+    monkeypatch.delenv("AIRFLOW_CONN_MEDALLION_SPARK")
+    monkeypatch.delenv("AIRFLOW_CONN_MEDALLION_GOLD")
+    with pytest.raises(
+        AirflowNotFoundException, match=r"no connection medallion_spark, medallion_gold\. Add"
+    ):
+        check_connections()

@@ -1,17 +1,16 @@
-"""The parts of a run's first task."""
+"""The window of a run, resolved once on a real source and a real gold database."""
 
 from datetime import UTC, datetime
 
 import pytest
-from airflow.sdk.exceptions import AirflowNotFoundException
 
 from medallion.engines.postgres import transaction
 from medallion.run.lease import hold_lease
+from medallion.run.request import record_window
 from medallion.run.state import claim_run
 from medallion.run.window import RunKind, Window
 from medallion.settings import settings
 from medallion.store.pipeline import request_rebuild
-from medallion.tasks.begin import check_connections, record_window
 from support.task_instance import Task
 
 from ..conftest import Query
@@ -124,15 +123,3 @@ def test_deeper_rebuild_stays_until_it_is_published(gold: Query) -> None:
         request_rebuild(cursor, "gold")
     assert gold("select rebuild, rebuild_batch from audit.pipeline") == [("silver", 1)]
     assert claim_run(Task("a")).base_snapshots == {}
-
-
-def test_every_missing_connection_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("TRINO", "THRIFT", "SPARK", "SOURCE", "GOLD"):
-        monkeypatch.setenv(f"AIRFLOW_CONN_MEDALLION_{name}", '{"conn_type": "generic"}')
-    check_connections()
-    monkeypatch.delenv("AIRFLOW_CONN_MEDALLION_SPARK")
-    monkeypatch.delenv("AIRFLOW_CONN_MEDALLION_GOLD")
-    with pytest.raises(
-        AirflowNotFoundException, match=r"no connection medallion_spark, medallion_gold\. Add"
-    ):
-        check_connections()
