@@ -1,16 +1,19 @@
 """The context that a task gets of its run and of the publication before it."""
 
 import json
+import re
 from dataclasses import asdict
 
 import pytest
 
 from medallion.run.lease import LeaseHeldError
 from medallion.run.state import claim_run, read_state
-from medallion.settings import settings
+from medallion.settings import DBT_PROJECT, settings
 from support.task_instance import RECONCILE, Task
 
 from ..conftest import Query, forget_lease
+
+RUN_CONTEXT = DBT_PROJECT / "macros" / "medallion" / "run_context.sql"
 
 
 def record_published(gold: Query, by: int, up_to: int) -> None:
@@ -35,6 +38,14 @@ def test_reading_changes_nothing_and_is_refused_without_the_lease(gold: Query) -
     with pytest.raises(LeaseHeldError, match="has lost the lease"):
         read_state(Task("a", "audit"))
     assert gold("select lease_run_id from audit.pipeline") == [(None,)]
+
+
+def test_context_by_hand_is_that_of_a_first_run_that_tests_all_rows(gold: Query) -> None:
+    """The macro `run_context` writes it down, for dbt without Airflow."""
+    [by_hand] = re.findall(r"^ *(\{\".*\})$", RUN_CONTEXT.read_text(), re.MULTILINE)
+    context = json.loads(by_hand)
+    first = asdict(claim_run(Task("a"))) | {"batch": 0, "tested_rows": "all"}
+    assert context == {name: first[name] for name in context}
 
 
 def test_publication_differs_from_the_batch_that_it_had_read(gold: Query) -> None:
