@@ -3,8 +3,9 @@
 {%- from 'publish/quoted.sql' import quoted, quoted_list -%}
 {%- set snapshot = audited.snapshots.get('gold.' ~ table.name) -%}
 {%- set base_snapshot = audited.base_snapshots.get('gold.' ~ table.name) -%}
-{#- A snapshot older than a column lacks it. -#}
-{%- set known = audited.columns.get('gold.' ~ table.name, table.contract) -%}
+{#- A snapshot older than a column lacks it. A publication older than a table has no snapshot of it, and if no run has
+    built the table yet, the lake does not have it either. -#}
+{%- set known = audited.columns.get('gold.' ~ table.name, table.contract) if snapshot else [] -%}
 {%- set lake_table = catalogs.lake ~ '.gold.' ~ quoted(table.name) -%}
 /* {{ tag(ti) }} */
 create table {{ catalogs.gold }}.staging.{{ quoted(table.name ~ '_' ~ audited.staging) }} as
@@ -19,8 +20,8 @@ with gold as (
         cast({{ quoted(column) }} as {{ type }})
         {%- endif %} as {{ quoted(column) }},
         {% endfor -%}
-        _batch
-    from {{ lake_table }}{{ ' for version as of ' ~ snapshot if snapshot else ' where false' }}
+        {{ '_batch' if snapshot else 'cast(null as bigint) as _batch' }}
+    from {{ lake_table ~ ' for version as of ' ~ snapshot if snapshot else '(values (1)) as nothing where false' }}
 ),
 
 changed as (

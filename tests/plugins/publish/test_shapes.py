@@ -4,13 +4,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from airflow.sdk.exceptions import AirflowSkipException
 
 from medallion.project import contracts
 from medallion.project.contracts import GoldTable
 from medallion.publish import tables
-from support.task_instance import Task
+from support.task_instance import ROLLBACK, Task
 
-from ..conftest import Query, Stage, create_staging, publish
+from ..conftest import Query, Stage, choose_publication, create_staging, publish, restore
 
 TABLE = "order"
 COLUMNS = (
@@ -23,29 +24,36 @@ ROWS: list[dict[str, Any]] = [
     {"limit": "x", 'it\'s "100%"': 1.25, "a b": 1, "_deleted": False},
     {"limit": "y", 'it\'s "100%"': 2.5, "a b": 2, "_deleted": False},
 ]
+# Another table of gold, with a single column.
+OTHER = GoldTable("other", ["n"], {"n": "bigint"})
 
 Publish = Callable[..., None]
 
 
 @pytest.fixture
 def publish_contract(gold: Query, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Publish:
-    """Publish rows of the table `order` under a contract, staged whole; None: the model has left the project."""
+    """Publish rows of the table `order` under a contract, staged whole; None: the model has left the project.
+
+    `other`: the values of the table OTHER, if the project has it.
+    """
     number = 0
 
     def publish_contract(
         contract: dict[str, str] | None,
         *rows: dict[str, Any],
         key: str = "limit",
-        others: tuple[Any, ...] = (),
+        other: tuple[int, ...] | None = None,
     ) -> None:
         nonlocal number
         number += 1
-        model = [GoldTable(TABLE, [key], contract)] if contract else []
+        models = [GoldTable(TABLE, [key], contract)] if contract else []
+        models += [OTHER] if other is not None else []
         for module in ("..conftest", contracts, tables, "medallion.publish.audit"):
             name = module if isinstance(module, str) else module.__name__
             name = name.replace("..conftest", create_staging.__module__)
-            monkeypatch.setattr(f"{name}.gold_tables", lambda: [*model, *others])
-        audited = stage(f"run {number}", **({TABLE: list(rows)} if contract else {}))
+            monkeypatch.setattr(f"{name}.gold_tables", lambda: models)
+        others = [{"n": value, "_deleted": False} for value in other or ()]
+        audited = stage(f"run {number}", **{TABLE: list(rows), OTHER.name: others})
         publish(Task(f"run {number}", "publish"), audited | {"base_snapshots": {}})
 
     return publish_contract
@@ -120,7 +128,7 @@ def test_column_that_a_view_reads_stays_without_values(
 def test_type_that_a_view_depends_on_stays_as_long_as_it_holds_the_values(
     gold: Query, reports: Query, publish_contract: Publish, caplog: pytest.LogCaptureFixture
 ) -> None:
-    publish_contract(CONTRACT, *ROWS)
+    publish_contract(CONTRACT, *ROWS, other=(1,))
     reports('select "it\'s ""100%""" from gold."order"')
     wider = CONTRACT | {'it\'s "100%"': "decimal(20,4)"}
     publish_contract(wider, *ROWS, ROWS[0] | {"limit": "z"})
@@ -128,8 +136,9 @@ def test_type_that_a_view_depends_on_stays_as_long_as_it_holds_the_values(
     assert dict(gold(COLUMNS))['it\'s "100%"'] == "numeric(18,2)"
     assert "the column should be numeric(20,4). reports.view reads it" in caplog.text
     # The earlier type would round this value.
-    publish_contract(wider, ROWS[0] | {'it\'s "100%"': 0.1234})
+    publish_contract(wider, ROWS[0] | {'it\'s "100%"': 0.1234}, other=(2,))
     assert gold("select count(*) from reports.view") == [(3,)]
+    assert gold("select n from gold.other") == [(2,)]
     assert "The table keeps its rows until then" in caplog.text
     gold("drop view reports.view")
     publish_contract(wider, ROWS[0] | {'it\'s "100%"': 0.1234})
@@ -174,3 +183,22 @@ def test_table_of_a_model_that_came_back_is_published_again(
     assert gold("select count(*), obj_description('gold.\"order\"'::regclass) from reports.view") == [
         (1, None)
     ]
+
+
+@pytest.mark.usefixtures("catalog")
+def test_roll_back_with_a_table_that_left_and_a_younger_one(
+    gold: Query, publish_contract: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_contract(CONTRACT, *ROWS)
+    publish_contract(None, other=(1, 2))
+    monkeypatch.setattr(rollback, "model_tables", lambda: {"gold.other"})
+    task = Task("back", dag=ROLLBACK)
+    chosen = choose_publication(task, {"to_batch": 1})
+    create_staging(gold, f"other_{chosen['staging']}", OTHER.columns)
+    assert restore(task, chosen) == {"other": 0}
+    assert gold("select batch from gold.publication") == [(1,)]
+    with pytest.raises(AirflowSkipException, match="Publishing is resumed"):
+        choose_publication(Task("resume", dag=ROLLBACK), {"to_batch": None})
+    publish_contract(None, other=(2, 3))
+    assert gold("select n from gold.other order by 1") == [(2,), (3,)]
+    assert gold("select to_regclass('gold.\"order\"')") == [(None,)]

@@ -52,18 +52,17 @@ def staged() -> Iterator[Staged]:
     with duckdb.connect() as engine:
         for name in ("lake", "postgres_gold"):
             engine.execute(f"attach ':memory:' as {name}")
-        for schema in ("lake.gold", "lake.snapshot", "postgres_gold.staging"):
+        for schema in ("lake.snapshot", "postgres_gold.staging"):
             engine.execute(f"create schema {schema}")
 
         def stage(audited: Table | None, published: Table | None, *known: str) -> list[tuple[Any, ...]]:
-            # The table itself is in a third state, which must not be read.
-            for name, rows in ((f"gold.{TABLE.name}", {("x", "now"): (1, 99)}),
-                               ("snapshot.s43", audited or {}), ("snapshot.s42", published or {})):  # fmt: skip
+            # The table itself is missing: only its snapshots may be read.
+            for name, rows in (("s43", audited), ("s42", published)):
                 columns = "device_id varchar, month varchar, readings bigint, _batch bigint"
-                engine.execute(f"create or replace table lake.{name} ({columns})")
+                engine.execute(f"create or replace table lake.snapshot.{name} ({columns})")
                 if rows:
                     engine.executemany(
-                        f"insert into lake.{name} values (?, ?, ?, ?)",
+                        f"insert into lake.snapshot.{name} values (?, ?, ?, ?)",
                         [[*key, *values] for key, values in rows.items()],
                     )
             name = f"gold.{TABLE.name}"
@@ -97,7 +96,7 @@ def test_without_a_publication_every_row_is_staged(staged: Staged) -> None:
     ]
 
 
-def test_table_that_had_no_snapshot_yet_is_staged_empty(staged: Staged) -> None:
+def test_table_that_no_run_has_built_is_staged_empty(staged: Staged) -> None:
     assert staged(None, None) == []
 
 
@@ -156,6 +155,7 @@ def test_catalogs_are_those_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("MEDALLION_GOLD_CATALOG", "reports")
     package_settings.cache_clear()
     audited = {"staging": "7_2", "snapshots": {}, "columns": {}, "base_batch": 0, "base_snapshots": {}}
+    audited["snapshots"] = {f"gold.{TABLE.name}": 43}
     statement = render(STATEMENTS[1], TABLE, audited)
     assert 'from warehouse.gold."readings_by_device_month"' in statement
     assert 'create table reports.staging."readings_by_device_month_7_2" as' in statement
