@@ -37,6 +37,9 @@ ALL_TYPES = (
 BATCH_COLUMN = "_batch"  # bookkeeping of the lake, never published
 DELETED_COLUMN = "_deleted"  # bookkeeping of the staging tables
 PUBLICATION_TABLE = "publication"
+INDEX_SUFFIX = (
+    "_key"  # of the index of a table's key, whose name begins with the table's; as in include/sql/publish
+)
 MAX_NAME = 63  # bytes of a name in PostgreSQL
 # Tasks have the name of their table; staging tables append the batch and an attempt to it.
 TABLE_NAME = re.compile(r"[a-z_][a-z0-9_]{0,44}")
@@ -82,7 +85,15 @@ def gold_tables() -> list[GoldTable]:
     Raises ManifestError naming each model whose contract can't be published, or if the manifest is missing.
     """
     nodes = [node for node in model_nodes() if node["schema"] == GOLD]
-    if faults := [f"Gold model {node['name']}{fault}" for node in nodes for fault in contract_faults(node)]:
+    indexes = {f"{node['name']}{INDEX_SUFFIX}": node["name"] for node in nodes}
+    faults = [f"Gold model {node['name']}{fault}" for node in nodes for fault in contract_faults(node)]
+    faults += [
+        f"Gold model {node['name']}: the index of the table {indexes[node['name']]} has that name in PostgreSQL."
+        " Rename the file."
+        for node in nodes
+        if node["name"] in indexes
+    ]
+    if faults:
         raise ManifestError("\n".join([*faults, "Change the model's YAML and run `make manifest`."]))
     return [
         GoldTable(

@@ -126,6 +126,14 @@ def test_every_fault_is_named_at_once(declare: Models) -> None:
         gold_tables()
 
 
+def test_table_that_is_named_like_the_index_of_another_is_refused(declare: Models) -> None:
+    declare(
+        {"nodes": {"a": gold_model("sites", site="varchar"), "b": gold_model("sites_key", site="varchar")}}
+    )
+    with pytest.raises(ManifestError, match="model sites_key: the index of the table sites has that name"):
+        gold_tables()
+
+
 def test_names_of_any_kind_are_columns(declare: Models) -> None:
     names = ["order", "a b", "it's", 'a "b"', "100%", "é", "%s", "{{ x }}"]
     declare({"nodes": {"a": gold_model(key="order", **dict.fromkeys(names, "varchar"))}})
