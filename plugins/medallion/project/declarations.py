@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from medallion.names import BRONZE, STAGING_PREFIX
@@ -21,6 +21,7 @@ from medallion.project.manifest import (
     manifest,
     table_of,
 )
+from medallion.project.row_functions import ROW_FUNCTIONS
 
 if TYPE_CHECKING:
     from sqlglot.expressions import Expr, Select
@@ -49,6 +50,8 @@ ICEBERG_TYPES = {"text": "string", "integer": "int", "bigint": "long", "real": "
 IDENTITY = "medallion.identity"  # property of a table: the identity of the declaration that it was made by
 # The column of bronze with the values that the type of their column cannot hold.
 UNKEPT = "_unkept"
+# Texts that Spark takes for a moment of the run wherever it needs a date or a time: also in `due < 'now'`.
+CLOCK = re.compile(r"\s*(now|today|tomorrow|yesterday)(\s+\S+)?\s*", re.IGNORECASE)
 # Columns that the Spark job adds, in the table or while it works.
 RESERVED = {
     "_changed_at", "_raw_key", "_key", "_has_key", "_rules", "_flags", "_state", "_op", "_hash", "_row", "_batch",
@@ -298,7 +301,7 @@ class _Reader:
         # The import takes a quarter of a second, which loading a DAG file must not.
         from sqlglot import parse_one
         from sqlglot.errors import SqlglotError
-        from sqlglot.expressions import AggFunc, Condition, Query, Window
+        from sqlglot.expressions import Condition
 
         try:
             tree = parse_one(str(expression or ""), dialect="spark")
@@ -306,10 +309,11 @@ class _Reader:
             raise self.refusal(
                 self.yaml_file, f"has a {what} that does not parse: {expression} ({_first_line(error)})"
             ) from None
-        if not isinstance(tree, Condition) or tree.find(AggFunc, Query, Window):
+        if not isinstance(tree, Condition) or (part := _beyond_one_row(tree, str(expression))):
+            found = f" ({part})" if isinstance(tree, Condition) else ""
             raise self.refusal(
                 self.yaml_file,
-                f"has a {what} that is no condition over one row: {expression}. Write it in Spark SQL over this"
+                f"has a {what} that is no condition over one row: {expression}{found}. Write it in Spark SQL over this"
                 " model's columns",
             )
         if unknown := sorted(_column_names(tree) - columns.keys()):
@@ -344,17 +348,16 @@ class _Reader:
             raise self.no_projection(", ".join(part.strip("_") for part in extra))
         if not isinstance(table, exp.Table) or f"{table.db}.{table.name}" != table_of(bronze):
             raise self.no_projection("another table than its bronze model")
-        for node in tree.walk():
-            if node is not tree and isinstance(node, _no_projections()):
-                raise self.no_projection(node.sql(dialect="spark"))
+        if part := _beyond_one_row(tree, self.sql):
+            raise self.no_projection(part)
         return tree
 
     def no_projection(self, part: str) -> ManifestError:
         """Return an error about a select that is no projection."""
         return self.refusal(
             self.sql_file,
-            f"must be a projection of its bronze model, one row out of one row in, and has: {part}. Keep to"
-            " expressions over one row here, and do the rest in a model of silver/marts or gold",
+            f"must be a projection of its bronze model, one row out of one row in, the same in each run, and has:"
+            f" {part}. Keep to expressions over one row here, and do the rest in a model of silver/marts or gold",
         )
 
     def read_by(
@@ -448,15 +451,32 @@ def _column_names(tree: Expr) -> set[str]:
     return {column.name.lower() for column in tree.find_all(Column)}
 
 
-@cache
-def _no_projections() -> tuple[type[Expr], ...]:
-    """Return the expressions that need more than one row, make several, or differ from run to run."""
-    from sqlglot import exp
+def _beyond_one_row(tree: Expr, sql: str) -> str | None:
+    """Return a part of a select or condition that needs more than one row, makes several, or differs between runs.
 
-    return (
-        exp.AggFunc, exp.Window, exp.Query, exp.UDTF, exp.Explode, exp.Inline, exp.Stack,
-        exp.Rand, exp.Randn, exp.Uuid, exp.CurrentTimestamp, exp.CurrentDate,
-    )  # fmt: skip
+    `sql` is its text as it is written: the tree has other names of some functions.
+    """
+    from sqlglot import TokenType, exp, tokenize
+    from sqlglot.dialects import Spark
+
+    before = ""
+    for token, following in pairwise(tokenize(sql, read="spark")):
+        name = token.text.lower()
+        if (
+            following.token_type == TokenType.L_PAREN
+            and token.token_type in Spark.Parser.FUNC_TOKENS
+            and name not in ROW_FUNCTIONS
+            and before not in ("like", "ilike")  # `like any (…)` is an operator
+        ):
+            return f"the function {name}, which is none of one row, or unknown to Spark"
+        before = name
+    for node in tree.find_all(exp.Query, exp.Window, *Spark.Parser.NO_PAREN_FUNCTIONS.values()):
+        if node.parent or not isinstance(node, exp.Query):
+            return str(node.sql(dialect="spark"))
+    for literal in tree.find_all(exp.Literal):
+        if CLOCK.fullmatch(literal.name) and not isinstance(literal.parent, exp.Like | exp.ILike):
+            return f"{literal.sql()}, which Spark takes for a moment of the run (compare text by `like`)"
+    return None
 
 
 def _first_line(error: Exception) -> str:

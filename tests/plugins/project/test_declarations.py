@@ -1,5 +1,6 @@
 """Declarations of silver staging, and each one that is refused: by its file, and with what to do."""
 
+import re
 from typing import Any
 
 import pytest
@@ -229,8 +230,10 @@ def test_condition_that_is_none_is_refused(
     ("select", "part"),
     [
         ("select bill_id, sum(total) as total from bronze.bills group by bill_id", "group"),
-        ("select bill_id, sum(total) as total from bronze.bills", r"SUM\(total\)"),
-        ("select bill_id, max(total) over (partition by bill_id) as total from bronze.bills", "MAX"),
+        (
+            "select bill_id, max(total) over (partition by bill_id) as total from bronze.bills",
+            "the function max",
+        ),
         ("select distinct bill_id, total from bronze.bills", "distinct"),
         (f"{SELECT} where total > 0", "where"),
         (f"{SELECT} order by total", "order"),
@@ -244,12 +247,21 @@ def test_condition_that_is_none_is_refused(
         (f"select bill_id, total from ({SELECT}) as b", "another table than its bronze model"),
         (f"with b as ({SELECT}) select bill_id, total from b", "another statement than one select"),
         ("select bill_id, total from bronze.lines", "another table than its bronze model"),
-        ("select bill_id, (select max(total) from bronze.lines) as total from bronze.bills", "SELECT MAX"),
-        ("select bill_id, explode(parts) as total from bronze.bills", "EXPLODE"),
+        (
+            "select bill_id, (select max(total) from bronze.lines) as total from bronze.bills",
+            "the function max",
+        ),
+        ("select bill_id, (select total from bronze.lines) as total from bronze.bills", "SELECT total"),
         ("select bill_id, total from bronze.bills lateral view explode(parts) p as part", "laterals"),
         ("select bill_id, total from bronze.bills tablesample (5 percent)", "sample"),
-        ("select bill_id, total * rand() as total from bronze.bills", "RAND"),
-        ("select bill_id, current_timestamp() as total from bronze.bills", "CURRENT_TIMESTAMP"),
+        ("select bill_id, current_timestamp as total from bronze.bills", "CURRENT_TIMESTAMP"),
+        ("select bill_id, current_user as total from bronze.bills", "CURRENT_USER"),
+        (
+            "select bill_id, timestamp 'now' as total from bronze.bills",
+            "'now', which Spark takes for a moment",
+        ),
+        ("select bill_id, to_date(' Today UTC') as total from bronze.bills", "' Today UTC', which"),
+        ("select bill_id, total < 'yesterday' as total from bronze.bills", "'yesterday', which"),
     ],
 )
 def test_select_that_is_no_projection_is_refused(declare: Models, select: str, part: str) -> None:
@@ -258,6 +270,52 @@ def test_select_that_is_no_projection_is_refused(declare: Models, select: str, p
         ManifestError, match=f"{SQL_FILE}must be a projection .* and has: .*{part}.* silver/marts"
     ):
         declarations()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        # They differ from run to run.
+        "now()", "`Now` ()", "total * rand()", "localtimestamp()", "monotonically_increasing_id()", "uniform(1, total)",
+        "randstr(3)", "shuffle(parts)", "user()", "unix_timestamp()", "input_file_name()", "spark_partition_id()",
+        # They make several rows or columns.
+        "explode(parts)", "inline_outer(parts)", "json_tuple(part, 'a')", "stack(2, total, part)", "window(at, 'day')",
+        # They need more than one row.
+        "sum(total)", "mean(total)", "std(total)", "any(total > 0)", "some(total > 0)", "every(total > 0)",
+        "try_sum(total)", "try_avg(total)", "histogram_numeric(total, 5)", "hll_sketch_agg(total)", "row_number()",
+        "listagg(part)", "grouping(total)", "rank()",
+        # Spark has none of that name, or one that somebody added to a catalog.
+        "uper(part)", "lake.system.bucket(4, total)", "identifier('now')",
+    ],
+)  # fmt: skip
+def test_function_that_is_none_of_one_row_is_refused(declare: Models, call: str) -> None:
+    name = str(re.findall(r"(\w+)`? ?\(", call)[0]).lower()
+    message = f"the function {name}, which is none of one row, or unknown to Spark"
+    declare(project(f"select bill_id, {call} as total from bronze.bills"), "spark")
+    with pytest.raises(ManifestError, match=f"{SQL_FILE}must be a projection .* and has: {message}"):
+        declarations()
+    columns = ("at", "part", "parts", "total")
+    declare(
+        project(
+            f"select bill_id, {', '.join(columns)} from bronze.bills",
+            COLUMNS | dict.fromkeys(columns, column("text")),
+            meta={"flags": {"odd": f"{call} is null"}},
+        ),
+        "spark",
+    )
+    with pytest.raises(
+        ManifestError, match=rf"{YAML_FILE}has a flag odd that is no condition .*\({message}\)"
+    ):
+        declarations()
+
+
+def test_functions_and_operators_of_one_row_are_taken(declare: Models) -> None:
+    expression = """case when (total in (1, 2)) then (if(part like any ('a%', 'b'), 1, 2)) else (
+        extract(year from (date '2024-01-01')) + size(transform(array(1), x -> (x + 1)))) end + (
+        cast(total as decimal(18, 2))) + length(cast(part as varchar(3))) + position('a' in part)
+        + if(part like 'now' or part = 'now or never', 1, 0)"""
+    declare(project(f"select bill_id, {expression} as total from bronze.bills"), "spark")
+    assert declarations()["bills"].reads == {"bill_id": ["bill_id"], "total": ["part", "total"]}
 
 
 @pytest.mark.parametrize("star", ["*", "b.*", "upper(note)", "bill_id, bill_id"])
