@@ -58,9 +58,9 @@ class Declaration:
         return one_line(self.relation.comment) or f"Rows of `{self.relation.full_name}`."
 
 
-def has_template(name: str) -> bool:
-    """Return whether a name has a mark that begins a template of dbt."""
-    return any(mark in name for mark in TEMPLATE_MARKS)
+def has_template(text: str) -> bool:
+    """Return whether a text has a mark that begins a template of dbt."""
+    return any(mark in text for mark in TEMPLATE_MARKS)
 
 
 def one_line(comment: str | None) -> str:
@@ -230,6 +230,8 @@ def add_rules(declaration: Declaration, taken: Sequence[Column], terms: dict[str
             if known is None:
                 raise Untranslatable("it is not validated at the source")
             translation = translate(definition, known)
+            if has_template(translation.expression):
+                raise Untranslatable("dbt would read it as a template")
         except Untranslatable as reason:
             declaration.notes.append(f"left out: the constraint {source_name}: {definition}: {reason}")
             continue

@@ -1,8 +1,10 @@
 """The files that `make table` and `make tables` write, on a real PostgreSQL."""
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import psycopg2
 import pytest
 import yaml
 from click.testing import CliRunner
+from rich.console import Console
 
 from medallion.names import bronze_names
 from stack import __main__
@@ -229,7 +232,46 @@ def test_new_project_for_an_unknown_schema_is_not_made(
     assert not (tmp_path / "my-etl").exists()
 
 
-def test_two_hundred_tables_take_seconds(erp_settings: Settings, models: Path, owner: Run) -> None:
+def test_names_that_dbt_would_read_as_a_template_are_refused_or_left_out(
+    erp_settings: Settings, models: Path, owner: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    owner("""
+        create schema marks;
+        create table marks."bills {{ 1 }}" (id int primary key);
+        create table marks.tagged ("{% id %}" int primary key);
+        create table marks.bills (
+            id int primary key, "{{ total }}" int, "{# note #}" text, "{plain}" text,
+            constraint filled check ("{plain}" <> '{{ x }}')
+        );
+        grant usage on schema marks to reader;
+        grant select on all tables in schema marks to reader
+    """)
+    with pytest.raises(StackError, match=r"2 of 3 tables were not done") as failure:
+        tables.write_tables(erp_settings, "marks", overwrite=False, models=models)
+    assert str(failure.value).splitlines()[1:] == [
+        "  marks.bills {{ 1 }}: dbt would read the name as a template. Give the table a view.",
+        "  marks.tagged: the key's column {% id %} can't be taken: dbt would read its name as a template.",
+    ]
+    output = capsys.readouterr().out
+    for name in ("{{ total }}", "{# note #}"):
+        assert f"bills: left out: the column {name}, because dbt would read its name as a template" in output
+    assert (
+        "left out: the constraint filled: CHECK ((\"{plain}\" <> '{{ x }}'::text)): dbt would read" in output
+    )
+    assert [column["name"] for column in read(models, "bills")[2]["columns"]] == ["id", "{plain}"]
+    assert "{{ x }}" not in (models / "silver" / "staging" / "stg_bills.yml").read_text()
+    assert len([*models.rglob("*.sql")]) == 2
+
+
+def test_two_hundred_tables_take_seconds(
+    erp_settings: Settings,
+    models: Path,
+    owner: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    terminal = Console(file=StringIO(), force_terminal=True, width=200)
+    monkeypatch.setattr(tables, "table_console", terminal)
     owner("create schema wide")
     for (statement,) in owner(
         "select format('create table wide.t%s (id int primary key, name text not null, updated_at timestamptz)', n)"
@@ -241,6 +283,14 @@ def test_two_hundred_tables_take_seconds(erp_settings: Settings, models: Path, o
     tables.write_tables(erp_settings, "wide", overwrite=False, models=models)
     assert time.monotonic() - began < 30
     assert len([*models.rglob("*.sql")]) == 400
+    assert isinstance(terminal.file, StringIO)
+    progress, _, summary = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", terminal.file.getvalue()).partition("┏")
+    assert "Tables of wide" in progress and "100%" in progress
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in summary.splitlines() if "│" in line]
+    assert sorted(rows) == sorted([f"t{n}", f"t{n}", "id", "updated_at", "3"] for n in range(1, 201))
+    output = capsys.readouterr().out
+    assert f"Wrote the files of 200 of 200 tables into {models}." in output
+    assert "t7: the cursor updated_at may be null; the daily comparison finds such rows" in output
 
 
 def test_files_are_written_all_or_none(tmp_path: Path) -> None:
