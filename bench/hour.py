@@ -31,7 +31,7 @@ def last_change(settings: Settings) -> datetime:
             source_dsn(settings),
             sql.SQL(newest).format(sql.Identifier(cursor), sql.Identifier(schema, table)),
         )[0][0]
-        for schema, table, cursor in source_tables()
+        for schema, table, cursor, _ in source_tables()
         if cursor
     ]
     return max(moment for moment in moments if moment)

@@ -40,7 +40,7 @@ def models() -> dict[str, str]:
     )
     copy = f"{{{{ config(database='postgres_gold', schema='{COPIES}') }}}} select * from {{{{ ref('%s') }}}}"
     return (
-        {f"raw_{table}": f"select * from postgres.{schema}.{table}" for schema, table, _ in source_tables()}
+        {f"raw_{table}": f"select * from postgres.{schema}.{table}" for schema, table, *_ in source_tables()}
         | dict(zip(blocks[1::2], blocks[2::2], strict=True))
         | {f"full_refresh_{table.name}": copy % table.name for table in gold_tables()}
     )

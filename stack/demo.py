@@ -67,7 +67,7 @@ def state(settings: Settings) -> str:
 
 def reads_shop(settings: Settings) -> bool:
     """Return whether the dbt project reads the shop's tables, from a source that is the shop or may become it."""
-    declared = {(schema, table) for schema, table, _ in source_tables()}
+    declared = {(schema, table) for schema, table, *_ in source_tables()}
     return SHOP_TABLE in declared and state(settings) != "foreign"
 
 

@@ -35,11 +35,16 @@ def source_dsn(settings: Settings) -> str:
     return Source(settings).dsn
 
 
-def source_tables() -> list[tuple[str, str, str]]:
-    """Return (schema, table, cursor column, which may be empty) of every source table that the dbt project declares."""
+def source_tables() -> list[tuple[str, str, str, str]]:
+    """Return (schema, table, cursor column, which may be empty, zone of the cursor) of every declared source table."""
     manifest = json.loads((DBT / "target" / "trino" / "manifest.json").read_text())
     return [
-        (source["schema"], source["identifier"], source["loaded_at_field"] or "")
+        (
+            source["schema"],
+            source["identifier"],
+            source["loaded_at_field"] or "",
+            source["meta"].get("cursor_zone", "UTC"),
+        )
         for source in manifest["sources"].values()
     ]
 
@@ -51,14 +56,21 @@ def first_change(settings: Settings) -> datetime | None:
     with a number as its cursor, has no times: its rows count as changed an hour ago. Raises StackError if a table or
     its cursor can't be read.
     """
+    # A zone may move a time of the first day out of our era.
     oldest = sql.SQL(
-        "select min({cursor})::timestamptz from {table} where {cursor} between '0001-01-01 00:00:00+00' and now()"
+        "select max(moment) from (select case pg_typeof(min({cursor})) when 'timestamptz'::regtype"
+        " then min({cursor})::timestamptz else min({cursor})::timestamp at time zone {zone} end as moment"
+        " from {table} where {cursor} >= '0001-01-02 00:00:00+00') as first_row where moment <= now()"
     )
     any_row = sql.SQL("select max(now() - interval '1 hour') from (select from {table} limit 1) as first_row")
     tables, dsn = source_tables(), source_dsn(settings)
     moments, missing = [], []
-    for schema, table, cursor in tables:
-        parts = {"cursor": sql.Identifier(cursor or "none"), "table": sql.Identifier(schema, table)}
+    for schema, table, cursor, zone in tables:
+        parts = {
+            "cursor": sql.Identifier(cursor or "none"),
+            "table": sql.Identifier(schema, table),
+            "zone": sql.Literal(zone),
+        }
         try:
             try:
                 [(moment,)] = query(dsn, (oldest if cursor else any_row).format(**parts))

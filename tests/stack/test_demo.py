@@ -62,7 +62,12 @@ def declare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[list[t
 
     def write(tables: list[tuple[str, str, str]]) -> None:
         sources = {
-            f"source.{schema}.{table}": {"schema": schema, "identifier": table, "loaded_at_field": cursor}
+            f"source.{schema}.{table}": {
+                "schema": schema,
+                "identifier": table,
+                "loaded_at_field": cursor,
+                "meta": {},
+            }
             for schema, table, cursor in tables
         }
         manifest.write_text(json.dumps({"sources": sources}))

@@ -218,7 +218,7 @@ def test_a_replica_is_said_aloud(
 def test_a_missing_right_names_the_grants(
     erp_settings: Settings, schema: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(pipeline, "source_tables", lambda: [("src", "t", "updated_at")])
+    monkeypatch.setattr(pipeline, "source_tables", lambda: [("src", "t", "updated_at", "UTC")])
     moment = pipeline.first_change(erp_settings)
     assert moment and moment.isoformat() == "2024-01-01T00:00:00+00:00"
     schema("revoke select on src.t from reader")
@@ -235,9 +235,35 @@ def test_tables_without_times_have_changed_an_hour_ago(
     erp_settings: Settings, schema: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for cursor in ("id", ""):
-        monkeypatch.setattr(pipeline, "source_tables", lambda cursor=cursor: [("src", "t", cursor)])
+        monkeypatch.setattr(pipeline, "source_tables", lambda cursor=cursor: [("src", "t", cursor, "UTC")])
         assert pipeline.first_change(erp_settings)
     schema("delete from src.t")
+    assert pipeline.first_change(erp_settings) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "zone", "moment"),
+    [
+        ("timestamp", "Europe/Berlin", "2024-05-31T22:30:00+00:00"),
+        ("timestamp", "America/New_York", "2024-06-01T04:30:00+00:00"),
+        ("timestamp", "UTC", "2024-06-01T00:30:00+00:00"),
+        # Its offset, not the declared zone, says when it is.
+        ("timestamptz", "Europe/Berlin", "2024-06-01T00:30:00+00:00"),
+        ("date", "Europe/Berlin", "2024-05-31T22:00:00+00:00"),
+    ],
+)
+def test_history_begins_by_the_clock_of_the_cursors_zone(
+    erp_settings: Settings, schema: Any, monkeypatch: pytest.MonkeyPatch, kind: str, zone: str, moment: str
+) -> None:
+    schema(
+        f"set timezone = 'UTC'; alter table src.t add column at {kind};"
+        "insert into src.t values (2, now(), '2024-06-01 00:30'), (3, now(), '2024-06-02'),"
+        " (4, now(), '-infinity'), (5, now(), '0001-01-01'), (6, now(), 'infinity')"
+    )
+    monkeypatch.setattr(pipeline, "source_tables", lambda: [("src", "t", "at", zone)])
+    begins = pipeline.first_change(erp_settings)
+    assert begins and begins.isoformat() == moment
+    schema("delete from src.t where at between '2000-01-01' and '2025-01-01'")
     assert pipeline.first_change(erp_settings) is None
 
 
