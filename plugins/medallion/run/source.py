@@ -28,6 +28,7 @@ class SourceColumn:
     name: str
     bronze_name: str
     is_readable: bool
+    is_in_primary_key: bool
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,10 @@ def check_source() -> None:
 def describe(rows: Sequence[Any]) -> SourceDescription:
     """Return the description of the table that these rows of the catalog are about, one per column."""
     names = bronze_names((row.name, row.is_reserved) for row in rows)
-    columns = [SourceColumn(row.name, name, row.is_readable) for row, name in zip(rows, names, strict=True)]
+    columns = [
+        SourceColumn(row.name, name, row.is_readable, row.is_in_primary_key)
+        for row, name in zip(rows, names, strict=True)
+    ]
     return SourceDescription(rows[0].is_populated, rows[0].policies, columns)
 
 
@@ -107,6 +111,14 @@ def compare(
     if not description.is_populated:
         yield f"{name}: the view has no content yet. At the source: refresh materialized view {sql_name}"
     columns = {column.bronze_name: column for column in description.columns}
+    primary_key = [column.bronze_name for column in description.columns if column.is_in_primary_key]
+    if {*table.key} < {*primary_key}:
+        yield (
+            f"{name}: its primary key is ({', '.join(primary_key)}), so several rows may share the natural_key"
+            f" ({', '.join(table.key)}) in {file}. Undo the change at the source. Or name all columns of the primary"
+            f" key there, and in the primary_key of {staging_table(table.model)}; then trigger medallion_reconcile"
+            " with allow_deletes."
+        )
     cursor = next((column.bronze_name for column in description.columns if column.name == table.cursor), None)
     for setting, names in {"leave_out": table.left_out, "hash": table.hashed}.items():
         for unknown in sorted({*names} - {column.name for column in description.columns}):

@@ -235,6 +235,34 @@ def test_columns_that_are_left_out_or_hashed_must_exist_and_not_be_needed(
     check_source()
 
 
+@pytest.mark.parametrize(
+    ("primary_key", "key", "is_refused"),
+    [
+        ("device_id", ("device_id",), False),
+        ("device_id, site", ("device_id",), True),
+        ('"Part", device_id', ("device_id",), True),
+        ('"Part", device_id', ("device_id", "part"), False),
+        # A key of one's own, which the primary key says nothing about.
+        ("device_id, site", ("device_id", "part"), False),
+    ],
+)
+def test_primary_key_that_got_a_column_is_named(
+    tables: Query, monkeypatch: pytest.MonkeyPatch, primary_key: str, key: tuple[str, ...], is_refused: bool
+) -> None:
+    tables('alter table plant.devices add column "Part" text, add primary key (device_id)')
+    declare(monkeypatch, "devices", key=key)
+    check_source()
+    tables(f"alter table plant.devices drop constraint devices_pkey, add primary key ({primary_key})")
+    if not is_refused:
+        return check_source()
+    [problem] = problems()
+    names = primary_key.replace('"', "").lower()
+    assert problem.startswith(
+        f"plant.devices: its primary key is ({', '.join(sorted(names.split(', ')))}), so several rows may share the"
+        " natural_key (device_id) in include/dbt/models/bronze/devices.yml. Undo the change"
+    )
+
+
 def test_names_in_bronze_are_lower_case_and_differ(tables: Query, monkeypatch: pytest.MonkeyPatch) -> None:
     tables(
         'create table plant.twins ("A" int, a int, "Ä" int, _op int, "a_2" int, "ä" int, changed timestamptz)'

@@ -10,6 +10,7 @@
   - fits: condition that the type of bronze holds a value; null if it holds every value.
   - is_readable: whether the role may select it.
   - is_reserved: whether bronze or a macro has a column of that name.
+  - is_in_primary_key: whether it is a column of the table's primary key.
   Columns of the answer about its table:
   - policies: the row policies that may hide rows from the role, null if there are none.
   - session: the calls that give the session the settings under which values are always written alike, null if it has
@@ -206,6 +207,13 @@ final as (
             '_is_delete', '_source_hash', '_source_version', '_bronze_version', '_latest_changed_at', '_finding',
             '_reading', '_is_ambiguous', '_moving'
         ) as is_reserved,
+        exists (
+            select from pg_index
+            where
+                pg_index.indrelid = described.table_id
+                and pg_index.indisprimary
+                and described.attnum = any(pg_index.indkey)
+        ) as is_in_primary_key,
         (
             select string_agg(format('set_config(%L, %L, true)', names.name, names.value), ', ')
             from (
