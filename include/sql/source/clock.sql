@@ -2,8 +2,8 @@
     A replica has shown what was committed before the last transaction that it replayed, whatever its own clock says. It
     may have replayed all that it received, and not have received what the primary has: so its clock stands still while
     the primary is idle. After a restart it has the primary's checkpoint to go by.
-    Times before year 1 and in the future are left out: no window reaches them. A table without a time begins with the
-    first run. Given: `cursors` (SourceCursor), `quote`. -#}
+    Times before 2 January of year 1, which a zone may lead out of our era, and in the future are left out: no window
+    reaches them. A table without a time begins with the first run. Given: `cursors` (SourceCursor), `quote`. -#}
 {% from "moments.sql" import cursor_moment -%}
 select
     case
@@ -21,7 +21,7 @@ select
             from (
                 select min({{ quote(table.cursor) }}) as {{ quote(table.cursor) }}
                 from {{ quote(table.schema) }}.{{ quote(table.name) }}
-                where {{ quote(table.cursor) }} >= '0001-01-01'
+                where {{ quote(table.cursor) }} >= '0001-01-02'
             ) as source
             where {{ cursor_moment(cursor) }} <= now()
         )

@@ -100,6 +100,14 @@ def test_history_begins_at_the_oldest_moment(works: Query) -> None:
     assert read_clock().oldest == datetime(2024, 6, 1, tzinfo=UTC)
 
 
+def test_first_day_of_all_is_no_beginning(works: Query) -> None:
+    """Some programs write it for no time, and a clock in Berlin shows it when UTC is in another era."""
+    works("insert into works.walled values ('0001-01-01')")
+    assert read_clock().oldest is None
+    works("insert into works.walled values ('2024-06-01 12:00')")
+    assert read_clock().oldest == datetime(2024, 6, 1, 12, tzinfo=ZoneInfo("Europe/Berlin"))
+
+
 def test_history_of_tables_without_a_time_begins_with_the_first_run(works: Query) -> None:
     works("insert into works.counted values (7)")
     clock = read_clock()
@@ -241,7 +249,10 @@ def replica(primary: Server) -> Iterator[Server]:
 def test_window_of_a_replica_ends_where_it_has_replayed_its_primary_to(
     primary: Server, replica: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two runs pass while replay is paused. Rows written meanwhile are in the window of the first run afterwards."""
+    """Two runs pass while replay is paused. Rows written meanwhile are in the window of the first run afterwards.
+
+    Seconds prove the same as minutes: only the rows that are committed in the pause count, not its length.
+    """
     login = connection(replica, "postgres").replace('"login"', f'"port": {replica.port}, "login"')
     monkeypatch.setenv("AIRFLOW_CONN_MEDALLION_SOURCE", login)
     declare(monkeypatch, table("stamped"))

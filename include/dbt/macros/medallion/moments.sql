@@ -51,10 +51,10 @@
     {%- endif -%}
 {%- endmacro %}
 
-{#- Predicate: no window reaches the cursor, because it is null or before year 1. -#}
+{#- Predicate: no window reaches the cursor, because it is null or before year 1, wherever its zone is. -#}
 {% macro cursor_is_missing(cursor) -%}
     {%- set column = cursor_column(cursor) -%}
-    ({{ column }} is null{% if cursor.kind != 'number' %} or {{ column }} < '0001-01-01'{% endif %})
+    ({{ column }} is null{% if cursor.kind != 'number' %} or {{ column }} < '0001-01-02'{% endif %})
 {%- endmacro %}
 
 {#- Predicate: the cursor is later than the source's clock. A number never is. -#}
