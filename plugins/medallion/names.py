@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import chain, count
 
-DAG_TAG = "medallion"  # every DAG of this package has it
+DAG_TAG = "medallion"  # a tag of every DAG of this package
 HOURLY_DAG, RECONCILE_DAG = "medallion_hourly", "medallion_reconcile"
 MAINTENANCE_DAG, ROLLBACK_DAG = "medallion_maintenance", "medallion_rollback"
 

@@ -54,7 +54,7 @@ def end_statements(tag_pattern: str) -> list[str]:
             f"Trino does not answer at {where.host}:{where.port} (connection {TRINO_CONNECTION}). Is it up? {error}"
         ) from error
     for query_id in running:
-        with suppress(DatabaseError):  # it has just ended
+        with suppress(DatabaseError):  # the statement has just ended
             trino.run(
                 f"call system.runtime.kill_query(query_id => '{query_id}', message => 'left by an earlier attempt')"
             )

@@ -96,7 +96,7 @@ class Declaration:
         return json.dumps([self.natural_key, self.key, self.bucketed_by, self.bucketed_by and self.buckets])
 
     def fits(self, columns: dict[str, str], properties: dict[str, str]) -> bool:
-        """Return whether a table with these columns, of Iceberg's types, is the declared one."""
+        """Return whether a table with these columns, in Iceberg's types, and these properties fits the declaration."""
         declared = {
             name: ICEBERG_TYPES.get(data_type, data_type.replace(",", ", "))
             for name, data_type in self.columns.items()

@@ -61,7 +61,7 @@ def apply_publication(ti: Any, audited: Audited | None) -> dict[str, int]:
         if attempt and attempt.status == "skipped":
             # Airflow may still have the result of an earlier attempt.
             audited = None
-            assert attempt.batch is not None  # noqa: S101, `begin` has recorded it while it held the lease
+            assert attempt.batch is not None  # noqa: S101, `begin` recorded the batch while it held the lease
             batch = attempt.batch
         elif audited:
             batch = audited["batch"]

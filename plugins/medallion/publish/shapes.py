@@ -120,7 +120,7 @@ def tables_in_shape(cursor: Cursor) -> set[str]:
 
 
 def read_dependents(cursor: Cursor) -> Dependents:
-    """Return the objects that a drop of a column of the schema `gold` would drop, too; or of a table: column None."""
+    """Return the objects that read each column and each table (column None) of the schema `gold`."""
     cursor.execute(
         """
         select

@@ -58,7 +58,7 @@ class SourceCursor:
 def local_date(moment: str, zone: str) -> date:
     """Return the date that a clock in the zone shows at a moment, UTC."""
     utc = datetime.fromisoformat(moment).replace(tzinfo=UTC)
-    # At the ends of the calendar a zone would lead out of it.
+    # In the first and the last year a zone's offset could lead out of the calendar.
     return utc.date() if utc.year in (1, 9999) else utc.astimezone(ZoneInfo(zone)).date()
 
 

@@ -63,7 +63,7 @@ def record_run(cursor: Cursor, run: Run, record: RunRecord, is_first_attempt: bo
         ),
     )
     row = read_run(cursor, run)
-    assert row is not None  # noqa: S101, the statement above has just written it
+    assert row is not None  # noqa: S101, the statement above has just written the row
     return row
 
 

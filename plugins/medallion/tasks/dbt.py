@@ -33,7 +33,7 @@ from medallion.tasks.assets import table_asset
 from medallion.tasks.hooks import claim_for_dbt
 
 Engine = Literal["trino", "spark"]
-TEST_ENGINE: Engine = "trino"  # it reads the tables of all layers
+TEST_ENGINE: Engine = "trino"  # Trino reads the tables of all layers
 
 # Cosmos logs nine lines whenever it reads a group of models, and every task does so.
 for _name in ("cosmos.converter", "cosmos.dbt.graph", "cosmos.dbt.project"):
@@ -208,7 +208,7 @@ def source_freshness() -> FreshnessOperator:
     """Return a task that checks the age of the source's newest change; the limits are in the source's YAML."""
     task = FreshnessOperator(
         task_id=FRESHNESS,
-        # It writes nothing and claims no run.
+        # This task writes nothing and claims no run.
         env=dict(ENVIRONMENT["trino"]),
         **engine_arguments("trino"),
         **ARGUMENTS,

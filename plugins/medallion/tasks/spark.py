@@ -34,7 +34,7 @@ class SparkJobOperator(SparkSubmitOperator):
             application=str(SPARK_JOBS / job),
             name="{{ tag(ti) }}",
             max_active_tis_per_dag=1,
-            # The method below claims the run, instead of the hook that other tasks get: it needs the operator.
+            # The method below claims the run, instead of the hook of other tasks, because it needs the operator.
             pre_execute=None,
             **options,
         )
@@ -59,8 +59,8 @@ class EntitiesOperator(SparkJobOperator):
         self.built: list[str] = []
         super().__init__(
             job="build_entities.py",
-            # Tasks of bronze tables without a change are skipped. In a project without tables the job follows the
-            # setup task, after which Airflow allows only the default.
+            # With the default the skipped task of an unchanged bronze table would skip this one, too. In a project
+            # without tables it follows the setup task, after which Airflow allows only the default.
             trigger_rule="none_failed" if source_tables() else "all_success",
             outlets=[table_asset(lake_table(SILVER, staging_table(name))) for name in self.entities],
             **options,
@@ -74,7 +74,7 @@ class EntitiesOperator(SparkJobOperator):
         declared = declarations()
         return [argument for name in self.built for argument in ("--entity", declared[name].json())]
 
-    def execute(self, context: Context) -> list[str]:  # type: ignore[override]  # Spark's own returns nothing
+    def execute(self, context: Context) -> list[str]:  # type: ignore[override]  # the base class returns nothing
         """Build them; return the names of their tables, without the schema."""
         super().execute(context)
         return [staging_table(name) for name in self.built]
