@@ -42,7 +42,7 @@ def segments(values: dict[str, float]) -> list[tuple[str, float, float]]:
 
 
 def costs_by_orders(results: list[dict[str, Any]], what: str) -> list[tuple[float, float]]:
-    """Return the CPU seconds of a way for each number of orders, both as logarithms; the newest result counts."""
+    """Return the CPU seconds of one way to build gold by number of orders, both as logarithms; newest results count."""
     newest = {result["orders"]: result["costs"][what] for result in results if what in result["costs"]}
     return [
         (log10(orders), log10(sum(sum(cost["cpu"].values()) for cost in costs) / len(costs)))

@@ -45,7 +45,7 @@ def publish(rows: int) -> None:
     """
     settings = prepare()
     last = publication(settings)
-    assert last  # noqa: S101, `prepare` has checked it
+    assert last  # noqa: S101, `prepare` has checked that there is one
     change_gold(settings, rows, last[1] + 1)
     # A run without any change at the source would not look at gold.
     shop(settings, "change", "--orders", "0", "--customers", "1", "--products", "0", "--sellers", "0")

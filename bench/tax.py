@@ -40,7 +40,7 @@ POLL_SECONDS = 0.1
 
 @contextmanager
 def watch_tasks(settings: Settings) -> Iterator[dict[str, float]]:
-    """Yield the CPU seconds of each task's processes, by the id that the title of Airflow's worker ends with."""
+    """Yield the CPU seconds of each task's processes, by the task's id, at the end of its process's title."""
     scheduler = services(settings)["scheduler"]
     used: dict[str, float] = defaultdict(float)
     ended = Event()
@@ -146,7 +146,7 @@ def tax() -> None:
     with watch_tasks(settings) as used:
         cost = measure_run(settings)
     run = publication(settings)
-    assert run  # noqa: S101, measure_run has checked it
+    assert run  # noqa: S101, measure_run has checked that there is one
     with AirflowApi(settings) as airflow:
         tasks = [task for task in airflow.tasks(HOURLY_DAG, run[0]) if task["state"] == "success"]
     names = {task["task_id"]: used[task["id"]] for task in tasks}

@@ -150,7 +150,7 @@ where order_status in ('created', 'approved', 'invoiced', 'processing', 'shipped
 
 create or replace function sales.touch() returns trigger language plpgsql as $$
 begin
-    -- now() is the start of the transaction. A row that another transaction has changed since must not go back.
+    -- now() is the start of the transaction. Another one may have changed the row since, and its time must not go back.
     new.updated_at := greatest(now(), old.updated_at + interval '1 microsecond');
     return new;
 end

@@ -39,7 +39,7 @@ def find_uv() -> str:
         return path
     target = CACHE / UV.replace("==", "-")
     if not target.exists():
-        # The Python of a virtual environment may lack pip. It is a link to a system's Python, which may have pip.
+        # The Python of a virtual environment may lack pip, but it links to a system's Python, which may have it.
         python = os.path.realpath(sys.executable)
         if subprocess.run([python, "-m", "pip", "--version"], capture_output=True, check=False).returncode:
             raise BootstrapError(

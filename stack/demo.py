@@ -29,7 +29,7 @@ from stack.pipeline import (
 )
 from stack.settings import ROOT, Settings
 
-SHOP_TABLE = ("sales", "product_category_name_translation")  # no other source has it
+SHOP_TABLE = ("sales", "product_category_name_translation")  # no other source has this table
 HAS_ROWS = (
     "The shop has rows already: OLIST is not loaded. Start over with `make clean`, or replace the shop's rows:\n"
     "`make load REPLACE=1 OLIST=…`, `make backfill FROM=… TO=…`, `make reconcile ALLOW_DELETES=1`."

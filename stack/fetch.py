@@ -233,7 +233,7 @@ def maven(name: str, settings: Settings) -> Path:
     if target.exists():
         return target
     settings.cache.mkdir(parents=True, exist_ok=True)
-    require_space(settings.cache, 2 * wanted["bytes"], target.name)  # Ivy makes a copy
+    require_space(settings.cache, 2 * wanted["bytes"], target.name)  # Ivy stores a second copy
     own = (
         Path.home()
         / ".m2"
@@ -243,7 +243,7 @@ def maven(name: str, settings: Settings) -> Path:
         / wanted["version"]
     )
     if (own / target.name).exists() and hash_file(own / target.name) == wanted["sha256"]:
-        with atomic_target(target) as folder:  # Maven has downloaded it
+        with atomic_target(target) as folder:  # Maven has it already
             shutil.copyfile(own / target.name, folder / target.name)
         return target
     console.print(f"Fetching {name} {wanted['version']} ({wanted['bytes'] // MB} MB) …")

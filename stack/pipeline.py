@@ -50,7 +50,7 @@ def source_tables() -> list[tuple[str, str, str, str]]:
 
 
 def first_change(settings: Settings) -> datetime | None:
-    """Return the smallest cursor over the declared source tables; None if no row or none of the tables is there.
+    """Return the smallest cursor over the declared source tables; None without any row or table.
 
     Cursors before our era or in the future are ignored, because no window reaches them. A table without a cursor, or
     with a number as its cursor, has no times: its rows count as changed an hour ago. Raises StackError if a table or

@@ -12,7 +12,7 @@ from stack.source_url import mask, parse_source_url
 
 ROOT = bootstrap.ROOT
 STACK = ROOT / "stack"
-CHANGEABLE = {"shop", "start_timeout"}  # while the stack runs
+CHANGEABLE = {"shop", "start_timeout"}  # these may change while the stack runs
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Memory = Annotated[str, Field(pattern=r"^\d+[mMgG]$")]

@@ -115,5 +115,5 @@ if {"scheduler", "dag-processor"} & {*sys.argv}:
     load_dags()
     if "scheduler" in sys.argv:
         preload_scheduler()
-    # Keep shared pages shared: the garbage collector of a forked process then ignores them.
+    # Let the garbage collector ignore present objects, so that it does not copy pages that forked processes share.
     gc.freeze()

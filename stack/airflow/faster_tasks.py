@@ -1,4 +1,4 @@
-"""Shortcuts in libraries for the processes that the scheduler forks; nothing depends on them but CPU time."""
+"""Shortcuts in libraries for the processes that the scheduler forks; they only save CPU time."""
 
 import os
 from contextlib import suppress

@@ -17,7 +17,17 @@ from stack.scaffold.declaration import Declaration, Rule, SilverColumn
 from stack.scaffold.names import plain_name
 
 WIDTH = 100
-WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}  # YAML reads them as other values
+WORDS = {
+    "y",
+    "n",
+    "yes",
+    "no",
+    "on",
+    "off",
+    "true",
+    "false",
+    "null",
+}  # YAML reads these words as other values
 SOURCE_CALL = re.compile(r"source\(\s*['\"](.+?)['\"]\s*,\s*['\"](.+?)['\"]\s*\)")
 
 

@@ -1,4 +1,4 @@
-"""Names of models for names of the source."""
+"""The names of models, made from names of the source."""
 
 import re
 from collections.abc import Mapping

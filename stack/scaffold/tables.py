@@ -79,7 +79,7 @@ def empty_texts(source: Source, relation: Relation) -> list[str]:
     )
     try:
         [row] = source.query(statement)
-    except psycopg2.Error:  # the time limit of a session ends a long look
+    except psycopg2.Error:  # the session's time limit ends a long search
         return columns
     return [name for name, is_empty in zip(columns, row, strict=True) if is_empty]
 
