@@ -176,7 +176,7 @@ def _text_of(value: Column, source: DataType) -> Column | None:
 
 def _floating_text(value: Column, digits: int) -> Column:
     """Return a floating-point number as PostgreSQL writes it: with an exponent below 0.0001 and from 10^digits on."""
-    java = value.cast("string")  # 1.0E7 for ten millions
+    java = value.cast("string")  # such as 1.0E7 for ten millions
     size = F.abs(value)
     plain = _without_zeros(java.try_cast("decimal(38,21)"))
     # Java writes an exponent from 10^7 on, PostgreSQL for a real from 10^6 on.

@@ -1,4 +1,4 @@
 {#- PostgreSQL, the source: kind, rights and columns of tables. Given: `tables`, a list of (schema, name).
-    The statement is that of a macro of dbt, which reads the tables by it. -#}
+    A macro of dbt makes the statement, because bronze's models use it, too. -#}
 {% from 'source_catalog.sql' import source_catalog -%}
 {{ source_catalog(tables) }}

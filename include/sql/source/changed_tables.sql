@@ -1,5 +1,5 @@
-{#- PostgreSQL, the source: models whose table may have changed in the window. One probe of the cursor's index each; a
-    number, or no cursor, has nothing to do with a window. Given: `cursors` (SourceCursor), `start`, `end`, `quote`. -#}
+{#- PostgreSQL, the source: models whose table may have changed in the window. Each costs one probe of the cursor's
+    index. A table without a cursor, or with a number as its cursor, always counts. Given: `cursors` (SourceCursor), `start`, `end`, `quote`. -#}
 {% from "moments.sql" import cursor_within -%}
 {% for cursor in cursors -%}
 {% set table = cursor.table -%}

@@ -1,7 +1,7 @@
 {#- PostgreSQL, the source: its clock, and its oldest change. Each minimum is one probe of the cursor's index.
     A replica has shown what was committed before the last transaction that it replayed, whatever its own clock says. It
     may have replayed all that it received, and not have received what the primary has: so its clock stands still while
-    the primary is idle. After a restart it has the primary's checkpoint to go by.
+    the primary is idle. After a restart the primary's last checkpoint counts.
     Times before 2 January of year 1, which a zone may lead out of our era, and in the future are left out: no window
     reaches them. A table without a time begins with the first run. Given: `cursors` (SourceCursor), `quote`. -#}
 {% from "moments.sql" import cursor_moment -%}

@@ -10,7 +10,7 @@ with recursive declared (model, schema_name, table_name, column_name, zone) as (
     {% endfor %}
 ),
 
--- A domain is its base type, under the domain's own precision.
+-- A domain counts as its base type, with the precision that the domain sets.
 resolved as (
     select
         declared.model,

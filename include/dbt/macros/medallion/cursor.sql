@@ -59,8 +59,8 @@
 {%- endmacro %}
 
 {#-
-  A zone gained or lost would move every moment, and a number would be compared with dates: the type of
-  bronze's column says which kind of cursor its versions had.
+  Refuse a cursor whose kind changed: a zone gained or lost would move every moment, and a number would be compared with
+  dates. The type of bronze's column says which kind its versions had.
 -#}
 {% macro check_cursor_type(cursor, data_types) -%}
     {%- set name = cursor.bronze_name -%}
@@ -78,8 +78,8 @@
 
 {#-
   The time that a comparison gives a row, `_changed_at`, and the reason, `_reading`. A row without a cursor, or with one
-  that lies ahead, gets the source's clock, so that its next change is later; a row with a null cursor gets 1970, so
-  that any later cursor of it is later than that. See `select_differences` for what becomes of them.
+  that lies ahead, gets the source's clock, so that its next change is later; a row with a null cursor gets 1970,
+  so that any cursor that it gets is later. See `select_differences` for what becomes of them.
 -#}
 {% macro compared_moment(cursor) -%}
     {%- if cursor.kind == 'none' -%}
@@ -147,7 +147,7 @@
     {{ return(rows[0].latest_moment | string if rows | length and rows[0].latest_moment else none) }}
 {%- endmacro %}
 
-{#- A number from its moment. -#}
+{#- The number that a moment stands for. -#}
 {% macro microseconds(moment) -%}
     {%- set since = modules.datetime.datetime.fromisoformat(moment | string) - modules.datetime.datetime(1970, 1, 1) -%}
     {{ return((since.days * 86400 + since.seconds) * 1000000 + since.microseconds) }}

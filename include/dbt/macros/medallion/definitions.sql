@@ -26,7 +26,7 @@
     {{ return(columns) }}
 {%- endmacro %}
 
-{#- The columns are looked up once and kept in `graph`, which dbt's next invocation has, too: hence the key. -#}
+{#- Looks up the columns once and keeps them in `graph`, which the next invocation shares: the key has its id. -#}
 {% macro lake_columns() -%}
     {%- set known, table = graph.setdefault('_lake_columns', {}), invocation_id ~ model.unique_id -%}
     {%- if table not in known -%}

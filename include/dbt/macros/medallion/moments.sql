@@ -24,7 +24,7 @@
     {%- elif cursor.kind == 'date' -%}
         {{ column }}::timestamp at time zone 'UTC'
     {%- else -%}
-        {#- A number times one interval would go through a double; days and microseconds of a day are exact. -#}
+        {#- Days and microseconds of a day are exact: a number times one interval would go through a double. -#}
         (
             timestamp 'epoch' + ({{ column }}::bigint / 86400000000) * interval '1 day'
             + ({{ column }}::bigint % 86400000000) * interval '1 microsecond'
@@ -40,7 +40,7 @@
     {%- elif cursor.kind == 'timestamp' and cursor.zone == 'UTC' -%}
         {{ column }} >= '{{ start }}' and {{ column }} < '{{ end }}'
     {%- elif cursor.kind == 'timestamp' -%}
-        {#- Clocks go back by less than three hours: the first line only serves the index. -#}
+        {#- Only the last line decides. The others let an index serve: clocks go back by less than three hours. -#}
         {{ column }} >= timestamptz '{{ start }}+00' at time zone {{ zone_literal(cursor) }} - interval '3 hours'
         and {{ column }} < timestamptz '{{ end }}+00' at time zone {{ zone_literal(cursor) }} + interval '3 hours'
         and {{ cursor_moment(cursor) }} >= '{{ start }}+00' and {{ cursor_moment(cursor) }} < '{{ end }}+00'

@@ -1,8 +1,8 @@
 {#-
-  The tests that every table gets: the promises that each row of a changelog and of silver staging keeps, whatever its model. While
-  a test is compiled, it asks ten tables at a time, so that two hundred tables make no giant statement: first how many
-  rows in scope break a promise about a row, then whether keys in scope are unique in the tables that have rows in scope.
-  It returns a row for each promise that a table breaks.
+  The tests that every table gets: the promises that each row of a changelog and of silver staging keeps, whatever its
+  model. While a test is compiled, it asks ten tables at a time, so that two hundred tables make no giant statement:
+  first how many rows in scope break a promise about a row, then whether keys in scope are unique in the tables that
+  have rows in scope. It returns a row for each promise that a table breaks.
 -#}
 
 {% macro changelog_promises(model) -%}
@@ -91,7 +91,7 @@
     {{ return(words | join(' ') if classes | unique | list | length == 1) }}
 {%- endmacro %}
 
-{#- The models of a materialization whose tables are tested: those that the run built, whose entities it names, or all. -#}
+{#- The models of a materialization whose tables are tested: those that MEDALLION_TESTED names, or all if it is empty. -#}
 {% macro tested_models(materialization, entity_prefix='') -%}
     {%- set built = env_var('MEDALLION_TESTED', '').split() -%}
     {%- set models = [] -%}

@@ -137,7 +137,7 @@
     {%- set key_names = config.meta_require('natural_key') -%}
     {%- set keys = natural_key() -%}
     {%- set others = bronze | rejectattr('name', 'in', key_names) | list -%}
-    -- The source's versions have no batch.
+    -- Versions with a batch are bronze's, those without one are the source's.
     with versions as (
         select
             {% for column in bronze %}{{ column.quoted }},
@@ -218,7 +218,7 @@
             {% endfor -%}
             _changed_at,
             if(_finding = 'deleted', 'delete', 'upsert') as _op,
-            -- The hash of a delete covers only the key: found again, it is the same version.
+            -- The hash of a delete covers only the key, so that a delete found again is the same version.
             if(_finding = 'deleted', {{ version_hash(bronze) }}, _source_hash) as _hash,
             current_timestamp(6) as _extracted_at,
             {{ batch() }} as _batch,

@@ -98,7 +98,7 @@ hidden_rows as (
     group by table_id
 ),
 
--- A domain is its base type, under the domain's own precision.
+-- A domain counts as its base type, with the precision that the domain sets.
 resolved as (
     select attrelid, attnum, atttypid as type_id, atttypmod as modifier
     from pg_attribute
@@ -169,9 +169,9 @@ described as (
         case
             when is_nested then format('to_json(%s)::text', value)
             when name = 'bytea' then format($$encode(%s, 'hex')$$, value)
-            -- The settings of the session decide about the currency and its place.
+            -- As text it would have a currency, which depends on the session's settings.
             when name = 'money' then value || '::numeric::text'
-            -- A cast would add the length of the mask.
+            -- As text it would have the length of its mask, even if that is the default.
             when name = 'inet' then format('abbrev(%s)', value)
             else value || '::text'
         end as as_text

@@ -14,7 +14,7 @@
     )
 {%- endmacro %}
 
-{#- In each word a letter and its accented forms. -#}
+{#- Each word is a letter and its accented forms. -#}
 {% macro accented_letters() -%}
     aàáâãäåāăąǎǟǡǻȁȃȧḁạảấầẩẫậắằẳẵặ bḃḅḇ cçćĉċčḉ dďḋḍḏḑḓ eèéêëēĕėęěȅȇȩḕḗḙḛḝẹẻẽếềểễệ fḟ gĝğġģǧǵḡ hĥȟḣḥḧḩḫẖ
     iìíîïĩīĭįǐȉȋḭḯỉị jĵǰ kķǩḱḳḵ lĺļľḷḹḻḽ mḿṁṃ nñńņňǹṅṇṉṋ oòóôõöōŏőơǒǫǭȍȏȫȭȯȱṍṏṑṓọỏốồổỗộớờởỡợ pṕṗ rŕŗřȑȓṙṛṝṟ
@@ -24,7 +24,7 @@
     өӫ ᾿῍῎῏ ῾῝῞῟
 {%- endmacro %}
 
-{#- A longer text stays whole. -#}
+{#- `greatest` keeps a longer text whole. -#}
 {% macro pad_zip_prefix(column) -%}
     lpad({{ strip_blanks(column) }}, greatest(5, length({{ strip_blanks(column) }})), '0')
 {%- endmacro %}

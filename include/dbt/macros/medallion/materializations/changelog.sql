@@ -54,8 +54,8 @@
 {% endmaterialization %}
 
 {#-
-  Bronze of version 0.2 and before has the moment in `updated_at` only. It is copied into a column that gets its name at
-  the end, so that a run that was killed in between is continued. Trino's writers open 100 partitions, so a statement
+  Up to version 0.2 bronze had the moment only in `updated_at`. It is copied into a new column, which gets its name at the
+  end, so that after a kill the next run goes on from there. Trino's writers open 100 partitions, so a statement
   takes fewer months.
 -#}
 {% macro upgrade_to_changed_at() -%}
@@ -93,7 +93,7 @@
 {#-
   The window is cut into chunks of about `chunk_rows` rows: at full hours, or anywhere between two numbers. A chunk spans
   fewer than 100 months, because that is the number of partitions that a writer of Trino may open. A single hour, or
-  number, may hold any number of rows, so its keys are divided into buckets. A number that does is a chunk of its own:
+  number, may hold any number of rows, so its keys are divided into buckets. A number that is divided is a chunk of its own:
   bronze then has all lower ones if a run is killed between two buckets.
 -#}
 {% macro window_chunks(source_relation, cursor) -%}
@@ -208,7 +208,7 @@
         ) as hashed
     ),
 
-    -- The source's versions have no batch.
+    -- Versions with a batch are bronze's, those without one are the source's.
     versions as (
         select
             {% for column in bronze %}{{ column.quoted }},
@@ -231,7 +231,7 @@
         where _changed_at >= {{ start }} and _changed_at < {{ end }} and {{ in_bucket }}
     ),
 
-    -- A delete that decides in bronze is no version of the source.
+    -- If a delete decides in bronze, the source's version is overtaken, because its hash is none of a delete.
     compared as (
         select
             *,
