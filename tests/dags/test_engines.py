@@ -144,7 +144,7 @@ def test_spark_starts_only_for_new_rows(
 def test_entities_that_were_built_are_tested(
     hourly: DAG, built: list[str] | None, selected: str, tested: str
 ) -> None:
-    """All of them are tested if somebody marked the job as done."""
+    """All entities are tested if somebody marked the Spark job as done."""
     task = render(hourly, names.TEST_ENTITIES, xcoms={names.BUILD_ENTITIES: built})
     assert task.select == f"path:tests/medallion {selected}"
     assert task.env["MEDALLION_TESTED"] == tested

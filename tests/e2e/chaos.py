@@ -42,7 +42,7 @@ COMPONENTS = {
     "dag-processor": "/airflow dag-processor",
     "api-server": "airflow api_server",
 }
-# The parent of their processes is a launcher, the scheduler or a task, and not the supervisor.
+# The parent of these components is a launcher, the scheduler or a task, instead of the supervisor.
 NOT_SUPERVISED = ("trino", "spark driver", "task")
 DONE = ("success", "skipped")
 POLL_SECONDS = 0.1
@@ -300,7 +300,9 @@ def main() -> int:
             format="%(asctime)s %(levelname)s %(message)s",
             force=True,  # an imported module has set up logging to stderr
         )
-        logging.getLogger("httpx").setLevel(logging.WARNING)  # below, it logs each request to Airflow
+        logging.getLogger("httpx").setLevel(
+            logging.WARNING
+        )  # at lower levels httpx logs each request to Airflow
         fill_shop(stack)
         stack.run("run")
         for kills in itertools.islice(plan_kills(), options.first, options.first + options.runs):

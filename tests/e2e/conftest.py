@@ -57,7 +57,7 @@ class Stack:
             check=False,
         )
         if not self.quiet or done.returncode != status:
-            print(done.stdout)  # pytest shows it if the test fails
+            print(done.stdout)  # pytest shows the output if the test fails
         assert done.returncode == status, f"{command[2:]} ended with {done.returncode}"
         return done.stdout
 

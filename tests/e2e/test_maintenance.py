@@ -22,7 +22,7 @@ def test_small_commits_leave_files_and_metadata_bounded(stack: Stack, tmp_path: 
         (when, layer) for when in ("before", "after") for layer in ("bronze", "silver", "gold")
     ]
     for result in results:
-        # Before maintenance the files of up to 24 commits come on top; it leaves fewer than five small files unchanged.
+        # Maintenance leaves fewer than five small files unchanged, and until the next one up to 24 commits add files.
         is_maintained = result["maintenance"] == "after"
         assert result["most_small_files"] < (5 if is_maintained else 24 + 5)
         assert result["manifests"] < (10 if is_maintained else 10 + 2 * 24)

@@ -34,8 +34,8 @@ SELLER = "seller_id, seller_zip_code_prefix, seller_city, seller_state, updated_
 FAULTS = (
     Fault(
         "silver_staging.test",
-        # A version twice, which changes nothing in silver. The copy is in the batch of the next run: a row of a later
-        # batch would stop that run.
+        # A second copy of a version, which changes nothing in silver. It has the batch of the next run, because a row
+        # of a later batch would stop that run.
         f"insert into bronze.sellers ({SELLER}, _extracted_at, _batch)"
         f" select {SELLER}, timestamp '2999-01-01 00:00:00 UTC', last_batch + 1"
         " from bronze.sellers cross join postgres_gold.audit.pipeline limit 1",
@@ -60,8 +60,8 @@ FAULTS = (
     ),
     Fault(
         "gold.sales_by_day",
-        # The row is in a published batch, which the tests of silver leave out. It fails the test of its day in gold,
-        # which the next run recomputes.
+        # The tests of silver leave the row out, because its batch is published. The next run recomputes its day in
+        # gold, and there the row fails the test.
         "insert into silver.fact_sales (order_id, order_item_id, order_status, order_purchase_timestamp, price,"
         " freight_value, payment_value, _batch)"
         " select 'spoiled', 1, 'created', max(order_purchase_timestamp), -987654321, 0, 0, 0 from silver.fact_sales",

@@ -78,7 +78,7 @@ class Recorder:
 
         functions = (execute, list_schemas, create_schema)
         for function in functions:
-            function._is_available_ = True  # type: ignore[attr-defined]  # dbt's mark of what macros may call
+            function._is_available_ = True  # type: ignore[attr-defined]  # dbt's mark of methods that macros may call
         return {function.__name__: function for function in functions}
 
 

@@ -34,7 +34,7 @@ TABLES = {
     "lazy": ("memo", "text", "", ", capture: daily"),
 }
 FINDINGS = ("missed", "deleted", "went_back", "unmoved", "null_cursor", "ahead", "ambiguous")
-# A window of 2024, and what windows have covered when a comparison follows it.
+# A window of 2024, and the range that windows have covered before the comparison after it.
 JUNE = {"extract_from": "2024-06-01 00:00:00", "extract_to": "2024-06-02 00:00:00"}
 YEARS = {"extract_from": "2000-01-01 00:00:00", "extract_to": "2024-07-01 00:00:00"}
 
@@ -172,7 +172,7 @@ def test_a_comparison_captures_what_windows_cannot_see_and_once(
     for table in TABLES:
         if table != "precise":
             assert current(engines, table) == source_rows(engines, table), table
-    # A null cursor is a cursor before all others, and one ahead is taken for the time of the comparison.
+    # A null cursor counts as earlier than all others, and one ahead as the time of the comparison.
     times = {row[0]: row[3] for row in versions(engines, "stamped")}
     assert times[3] == "1970-01-01 00:00:00.000000"
     assert "2024" < times[4] < "2062"
@@ -204,7 +204,7 @@ def test_a_row_whose_cursor_is_null_changes_and_gets_a_cursor(
 
 
 def test_restored_rows_come_back_and_go_again(engines: Engines, project: BronzeProject) -> None:
-    """One comes back as it was, and one from a backup, with an older cursor."""
+    """One row comes back unchanged, and one from a backup, with an older cursor."""
     insert(engines, "stamped", (8, "same", "2024-03-01Z"), (9, "new", "2024-03-01Z"))
     project.run("stamped")
     engines.source("delete from works.stamped where id in (8, 9)")
@@ -269,7 +269,7 @@ def test_rows_of_the_hour_that_a_zone_repeats_are_all_captured(
 
 
 def test_age_of_a_table_is_that_of_its_last_moment(engines: Engines, project: BronzeProject) -> None:
-    """An hour ago by the clock in Berlin is fresh, whatever lies ahead; some day of 2024 is not."""
+    """A change an hour ago by the clock in Berlin is fresh, even if a row lies ahead; one of 2024 is not."""
     insert(engines, "walled", (40, "ahead", "2062-01-01"))
     engines.source(
         "insert into works.walled values (41, 'fresh', (now() - interval '1 hour') at time zone 'Europe/Berlin')"
@@ -301,7 +301,7 @@ def test_bronze_of_an_earlier_version_is_upgraded(
     engines.lake("drop table bronze.plain")
     engines.lake("alter table bronze.plain_old rename to bronze.plain")
     before = engines.lake("select id, _hash, _batch, updated_at from bronze.plain order by 1, 2")
-    # A run was killed in between.
+    # As if a run had been killed while it copied the column.
     engines.lake("alter table bronze.plain add column _moving timestamp(6) with time zone")
     engines.lake("update bronze.plain set _moving = updated_at where id = 1")
     batch, _ = project.run("plain")

@@ -162,7 +162,7 @@ def test_every_table_is_asked_for_its_promises(promises: list[str]) -> None:
 
     assert """count_if(_state = 'current' and "line id" is null)""" in staging_rows
     assert """count_if(_state = 'current' and not ("line id" between 1 and 9))""" in staging_rows
-    # Spark SQL with a function is not asked on Trino.
+    # A check with a function of Spark SQL is left out on Trino.
     assert "length" not in staging_rows
     assert (
         'select "line id", "select" from "lake"."silver"."stg_log_lines" where _state = \'current\' and'
@@ -207,7 +207,7 @@ def test_table_is_read_in_one_statement_of_postgres_by_the_expressions_of_its_ca
     [query] = passed_through(captured[-1:])
     selected, _, rest = query.rpartition("from")
     assert "value of line id as c1, value of select as c2" in selected
-    # The third is left out, and the fourth is taken as a hash of its text.
+    # The third column is left out, and of the fourth a hash of its text is taken.
     assert (
         "encode(sha256(convert_to(text of E Mail, 'UTF8')), 'hex') as c4, value of updated_at as c5"
         in selected

@@ -96,7 +96,7 @@ def test_decimal(macro: Any, text: str, expected: str | None) -> None:
         (f"2018-02-28 23:59:59{NBSP}", datetime(2018, 2, 28, 23, 59, 59)),
         ("0001-01-01 00:00:00", datetime(1, 1, 1)),
         ("9999-12-31 00:00:00", datetime(9999, 12, 31)),
-        ("2018-03-25 02:30:00", datetime(2018, 3, 25, 2, 30)),  # skipped by clocks in Europe
+        ("2018-03-25 02:30:00", datetime(2018, 3, 25, 2, 30)),  # clocks in Europe skip this hour
         ("0000-01-01 00:00:00", None),
         ("2018-02-29 00:00:00", None),
         ("2018-01-01 24:00:00", None),

@@ -96,7 +96,7 @@ def test_shape(shop: Query, server: Server) -> None:
         " select count(*) from owed left join paid using (order_id)"
         " where paid.value is distinct from owed.value"
     ) == [(0,)]
-    # Two years up to the end, and nothing known from after it.
+    # The orders are of the two years before the end, and no event is later.
     assert shop(
         "select min(order_purchase_timestamp) < '2023-02-15', max(order_purchase_timestamp) > '2025-01-13',"
         " max(updated_at) <= '2025-01-15 10:00:00+00' from sales.orders"
@@ -174,7 +174,7 @@ def test_the_manifest_is_what_an_independent_check_finds(shop: Query, server: Se
         (entity, column)
         for entity, spec in ENTITIES.items()
         for column in spec.columns
-        if column.name != "geolocation_id"  # the database's
+        if column.name != "geolocation_id"  # the database gives it
     ]
 
     def tried(*kinds: str) -> set[tuple[str, str]]:

@@ -92,7 +92,7 @@ CASES: dict[str, dict[str | None, Any]] = {
         "2016-02-29 00:00:00": datetime(2016, 2, 29),
         "0001-01-01 00:00:00": datetime(1, 1, 1),
         "9999-12-31 23:59:59": datetime(9999, 12, 31, 23, 59, 59),
-        "2018-03-25 02:30:00": datetime(2018, 3, 25, 2, 30),  # skipped by clocks in Europe
+        "2018-03-25 02:30:00": datetime(2018, 3, 25, 2, 30),  # clocks in Europe skip this hour
         "0000-01-01 00:00:00": None,
         "2018-02-29 00:00:00": None,
         "2018-13-01 00:00:00": None,

@@ -393,7 +393,7 @@ def test_entities_side_by_side_and_a_rebuild_of_some(lake: Lake, spark: SparkSes
     assert lake.snapshots() == {
         "entity_accounts": 1, "quarantine": 1, "stg_readings": 1, "stg_devices": 1
     }  # fmt: skip
-    # A rebuild forgets rows that bronze does not hold, and touches nothing else.
+    # A rebuild deletes rows that bronze does not account for, and touches nothing else.
     spark.sql("delete from lake.bronze.devices where device_id in ('s', 'u')")
     spark.sql("delete from lake.bronze.readings")
     lake.run("devices", batch=2, published=1, rebuild="silver")

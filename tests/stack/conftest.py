@@ -14,7 +14,7 @@ from stack import environment
 from stack.settings import Settings
 from support.postgres import Server, postgres_server
 
-PASSWORD = "p@ss:w/o?r#d %$&"  # noqa: S105, characters that a URL has for itself
+PASSWORD = "p@ss:w/o?r#d %$&"  # noqa: S105, it has all characters that a URL reserves
 
 
 def erp_url(server: Server, user: str = "reader", password: str = PASSWORD, database: str = "erp") -> str:

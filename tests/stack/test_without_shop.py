@@ -30,7 +30,7 @@ def test_project_without_a_table_passes_its_checks(empty: Path) -> None:
 
 
 def test_tests_of_the_product_need_no_shop(empty: Path) -> None:
-    """All can be collected, and those without an engine pass."""
+    """All tests of the product can be collected, and those without an engine pass."""
     run(empty, sys.executable, "-m", "pytest", "-q", *PRODUCT, "-k", " or ".join(QUICK))
 
 

@@ -23,7 +23,7 @@ from support.postgres import Server, postgres_server, query
 from support.waiting import wait_until
 
 ROLES = ("lake", "source_reader", "publisher", "bi_reader")
-DATABASES = {"lake": "lake", "shop": "postgres", "bi": "publisher"}  # with their owners
+DATABASES = {"lake": "lake", "shop": "postgres", "bi": "publisher"}  # each with its owner
 SCRIPTS = {"lake": STACK / "postgres" / "lake.sql", "bi": STACK / "postgres" / "bi.sql"}
 
 

@@ -22,7 +22,7 @@ def environment(project: Path) -> dict[str, str]:
 
 
 def run(project: Path, *command: str) -> str:
-    """Run a command in the project and return its output; fail with that if the command fails."""
+    """Run a command in the project and return its output; fail with the output if the command fails."""
     done = subprocess.run(
         command, cwd=project, env=environment(project), capture_output=True, text=True, check=False
     )

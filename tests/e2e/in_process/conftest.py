@@ -18,7 +18,7 @@ def stack() -> Iterator[Stack]:
     with start_stack("test-engines", with_airflow=False) as stack, pytest.MonkeyPatch.context() as patch:
         for name, value in client_variables(environment(stack.settings)).items():
             patch.setenv(name, value)
-        # pyiceberg read the variables when it was imported.
+        # Let pyiceberg read the variables again, which it did only when it was imported.
         patch.setattr("pyiceberg.catalog._ENV_CONFIG", Config())
         upgrade_store()
         yield stack

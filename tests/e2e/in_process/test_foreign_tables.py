@@ -51,7 +51,7 @@ CHANGES = """
 
 
 class ForeignTables:
-    """The tables in a dbt project of their own, which is brought to silver as a run does it."""
+    """A dbt project of the foreign tables, and the steps by which a run brings them to silver."""
 
     def __init__(self, stack: Stack, pipeline: InProcessPipeline, folder: Path) -> None:
         self.stack, self.pipeline = stack, pipeline

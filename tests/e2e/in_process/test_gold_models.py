@@ -71,7 +71,7 @@ UNFIT = {
     "ts0": "timestamp '2018-01-01 00:00:01.5'",
     "json": "'{'",
 }
-# Other types than those of the contract, which would change values. All are named at once.
+# Types that would change values of the contract's types; the error names all of them at once.
 OTHER_TYPES = {
     "semi;colon": "decimal '0.01234567891'",
     "x }}": "0.1e0",
@@ -148,7 +148,7 @@ def test_plain_select_is_merged_by_its_key(stack: Stack, run: Run) -> None:
     assert "gold.order: 2 rows have the same key (site)" in run(twice, VISITS, ["site"], fails=True)
     assert rows(stack) == [("a", 2), ("c", 1)]
 
-    # The definition changes: no row keeps a value of the earlier one, which its snapshot still has.
+    # The definition changes: no row keeps an earlier value, which only the earlier snapshot still has.
     changed = visits("('a', 2)", "('a', 1)", "('c', 3)").replace(
         "site, count(*)", "site, max(day) as day, count(*)"
     )
@@ -236,7 +236,7 @@ def test_every_type_and_any_name_reaches_postgres(stack: Stack, run: Run) -> Non
         for statement in (f"drop table if exists gold.{quote(MODEL)}", apply(table, is_new=True)):
             cursor.execute(statement)
         assert read(cursor) == [tuple(value for _, _, value in COLUMNS.values())]
-    # The transaction has ended: staging drops the table that it read.
+    # Stage after the transaction has ended, because staging drops the table that the transaction read.
     stage(stack, table, {f"gold.{MODEL}": first}, snapshot(stack))
     with postgres(stack) as cursor:
         cursor.execute(apply(table, is_new=False))

@@ -122,7 +122,7 @@ def test_corrected_row_leaves_quarantine(
 def test_new_and_lost_tables_are_published_whole(
     stack: Stack, pipeline: InProcessPipeline, injected: Injected
 ) -> None:
-    """Two tables look as if their models were new, and BI's tables were dropped; the run itself has one changed row."""
+    """Two tables look new, and two of BI's tables were dropped; the run itself has one changed row."""
     stack.query_trino("drop table gold.sales_by_day")
     stack.query_trino("drop table silver.dim_sellers")
     with transaction() as cursor:

@@ -131,7 +131,7 @@ class RunSequence:
         self.do_tasks(run, tasks[:cut], "cut off")
 
     def clear(self) -> None:
-        """Do the missing tasks of a run that was cut off, or repeat all tasks, some last tasks or one of a done run."""
+        """Do the missing tasks of a run that was cut off, or repeat tasks of a done run: all, the last ones, or one."""
         if self.unfinished and self.rng.random() < 0.5:
             run = self.rng.choice(list(self.unfinished))
             self.do_tasks(run, self.unfinished.pop(run), "cleared")

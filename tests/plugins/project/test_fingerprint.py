@@ -157,7 +157,7 @@ def test_files_that_are_made_do_not_change_the_code(files: Path) -> None:
 
 def test_manifest_of_other_files_is_refused(files: Path, declare: Any, tmp_path: Path) -> None:
     declare({"nodes": {}, "macros": {}})
-    assert table_fingerprints() == {}  # the files that it was built from are unknown
+    assert table_fingerprints() == {}  # without a stamp the manifest's files are unknown
     (tmp_path / "trino" / "sources.sha256").write_text(dbt_code())
     assert table_fingerprints() == {}
     (files / "dbt/models/a.sql").write_text("2")

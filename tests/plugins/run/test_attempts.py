@@ -49,7 +49,7 @@ def test_results_of_tests_belong_to_their_attempt(gold: Query) -> None:
         collect_test_result(msg_from_base_event(tested, level=EventLevel.INFO))
     collect_test_result(msg_from_base_event(RunResultError(msg="no test")))
     AttemptListener().on_task_instance_failed(None, Readings("a"), "1 test failed")
-    # The next attempt has its own.
+    # The next attempt does not get the results of this one.
     AttemptListener().on_task_instance_running(None, Readings("a", try_number=2))
     close_attempt({"ti": Readings("a", try_number=2)})
     assert gold(

@@ -47,7 +47,7 @@ def made_by_other_code(gold: Query, *tables: str) -> None:
 
 
 def deploy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let all files of the project be others from now on."""
+    """Let the files of the project have other content from now on."""
     monkeypatch.setattr(fingerprint, "spark_code", lambda: "other")
 
 

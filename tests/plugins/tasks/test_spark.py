@@ -33,7 +33,7 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def new_rows(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The entities with new rows; a test may clear it."""
+    """The entities with new rows; a test may clear the list."""
     tables = ["readings"]
 
     def tables_with_new_rows(run: RunState, entities: list[str]) -> list[str]:
