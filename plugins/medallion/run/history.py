@@ -30,7 +30,7 @@ class RunHistory:
     lease_batch: int
 
     def late_writers(self, task: str) -> list[str]:
-        """Return the tasks before `task` that had not succeeded when its last attempt began, or still have not.
+        """Return the tasks before `task` that had not succeeded when its last attempt began, or have not to this day.
 
         Skipped tasks wrote nothing and are left out.
         """

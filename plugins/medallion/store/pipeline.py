@@ -61,13 +61,13 @@ def _pipeline(row: Any) -> Pipeline:
 
 
 def read_pipeline(cursor: Cursor) -> Pipeline:
-    """Return the row."""
+    """Return the row of `audit.pipeline`."""
     cursor.execute("select * from audit.pipeline")
     return _pipeline(cursor.fetchone())
 
 
 def lock_pipeline_row(cursor: Cursor) -> Pipeline:
-    """Return the row, locked until the transaction ends."""
+    """Return the row of `audit.pipeline`, locked until the transaction ends."""
     cursor.execute("select * from audit.pipeline for update")
     return _pipeline(cursor.fetchone())
 
@@ -240,7 +240,7 @@ def record_roll_back(
 
 
 def age_of_gold_is_within(cursor: Cursor, limit: timedelta) -> bool:
-    """Return whether gold was published and reaches to less than `limit` ago."""
+    """Return whether gold was published and has everything up to less than `limit` ago."""
     cursor.execute("select now() - window_end <= %s as is_new from gold.publication", (limit,))
     publication: Any = cursor.fetchone()
     return bool(publication and publication.is_new)

@@ -100,7 +100,7 @@ def engine_arguments(engine: Engine) -> dict[str, Any]:
 
 
 def dbt_models(group: Group, pool_slots: int = 1) -> DbtTaskGroup:
-    """Return a task group with a task per model of the group, which builds it, and tests it if Trino builds it.
+    """Return a task group with one task per model. The task builds the model, and on Trino tests it, too.
 
     Tables that Spark builds are tested by one task at the end of the group, on Trino: a test on Spark takes several
     times as long, most of it for a session of its own.

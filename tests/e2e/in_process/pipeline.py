@@ -123,7 +123,7 @@ class InProcessPipeline:
         tasks: Sequence[str] | None = None,
         rebuild: str = "none",
     ) -> None:
-        """Do a run, or only `tasks` of it: its first tasks, as if it was killed after them, or cleared tasks.
+        """Do a run, or only `tasks` of it: the first ones, as if the run was killed after them, or cleared ones.
 
         The first attempt of a run that is no reconciliation skips tasks without work.
 

@@ -173,7 +173,7 @@ def test_scheduled_run_ends_at_once_if_all_is_published(gold: Query, begin: Begi
 @pytest.mark.parametrize(
     ("hour", "change", "try_number"),
     [
-        (NOON, None, 1),  # Its hour goes beyond the covered range.
+        (NOON, None, 1),  # The run's hour goes beyond the covered range.
         (NOON - HOUR, None, 2),
         (NOON - HOUR, "last_batch = 6", 1),  # A later run, such as a reconciliation, drew a batch.
         (NOON - HOUR, "rebuild = 'gold'", 1),
