@@ -36,7 +36,7 @@ def draw(name: str, **values: Any) -> None:
 
 
 def segments(values: dict[str, float]) -> list[tuple[str, float, float]]:
-    """Return each value with its start, one after the other."""
+    """Return name, start and length of each value, laid end to end."""
     starts = accumulate(values.values(), initial=0.0)
     return [(name, start, value) for (name, value), start in zip(values.items(), starts, strict=False)]
 

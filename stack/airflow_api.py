@@ -22,7 +22,7 @@ from stack.settings import Settings
 ENDED = {"success", "failed", "skipped", "removed"}
 ACTIVE = {"running", "deferred", "queued"}
 POLL_SECONDS = 2
-ATTEMPTS = 5  # to read, if an answer takes longer than the client's time limit
+ATTEMPTS = 5  # at an answer that takes longer than the client's time limit
 QUIET_SECONDS = 60  # without a line for this long, the active tasks are named
 # Log lines of every task that say nothing about its failure
 NOISE = re.compile(

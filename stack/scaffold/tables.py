@@ -183,7 +183,7 @@ def write_table(
 
 
 def enter(models: Path) -> str:
-    """Return the line that leads to the project of a folder of models; empty if it is this project."""
+    """Return a line with `cd` into the project of a folder of models; empty if it is this project."""
     return "" if models == MODELS else f"\n  cd {models.parents[2]}"
 
 

@@ -298,7 +298,7 @@ def main() -> int:
             filename=stack.settings.home / "log" / "chaos.log",
             level=logging.INFO,
             format="%(asctime)s %(levelname)s %(message)s",
-            force=True,  # an imported module has set up logging to stderr
+            force=True,  # replace the logging to stderr that an imported module has set up
         )
         logging.getLogger("httpx").setLevel(
             logging.WARNING

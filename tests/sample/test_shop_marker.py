@@ -133,7 +133,7 @@ STACK_SQL = ROOT / "stack" / "postgres" / "shop.sql"
 
 @pytest.fixture
 def unmarked(shop: Query, server: Server) -> Query:
-    """The stack's shop as a version before the marker left it."""
+    """The stack's shop as an earlier version created it, without markers."""
     assert sample("generate", "--orders", 5).exit_code == 0
     for table in TABLES:
         shop(f"comment on table sales.{table} is null")

@@ -355,7 +355,7 @@ def test_runs_cut_off_are_finished_by_the_next(lake: Lake, monkeypatch: pytest.M
     assert lake.snapshots() == before | {"entity_accounts": before["entity_accounts"] + 1}
 
 
-def test_rank_told_by_a_run_that_was_cut_off_is_told_anew(
+def test_rank_that_a_cut_off_run_recorded_is_recorded_again(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The other spelling of a rejected key is deleted, which changes only the quarantine, and comes back."""

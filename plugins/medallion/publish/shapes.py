@@ -8,7 +8,7 @@ from medallion.engines.postgres import Cursor, quote
 from medallion.names import GOLD_SCHEMA
 from medallion.project.contracts import GoldTable, gold_tables
 
-MARK = "medallion: "  # begins each comment by which a table or column is marked as left behind
+MARK = "medallion: "  # start of each comment that marks a table or column as left behind
 HASHED_TYPES = (
     "text",
     "character",
