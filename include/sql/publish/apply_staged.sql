@@ -14,7 +14,7 @@ create table {{ gold_table }} (
 );
 create unique index {{ index }} on {{ gold_table }} ({{ index_key }});
 {%- elif shape.changes -%}
-{#- DDL locks out readers, so it runs only for a changed contract. No row can keep a value of the earlier one. -#}
+{#- DDL locks out readers, so it runs only for a changed contract. No row may keep a value of the earlier contract. -#}
 delete from {{ gold_table }};
 drop index if exists gold.{{ index }};
 {%- for name in shape.dropped %}
