@@ -9,8 +9,8 @@ from pyspark.sql import SparkSession
 from medallion.project.declarations import declarations
 from medallion_spark.entity import Entity
 from medallion_spark.versions import convert_and_validate, select_versions
-from spark.lake import bronze_frame, version
-from spark.session import spark_session
+from support.lake import bronze_frame, version
+from support.spark_session import spark_session
 
 NBSP, ZERO_WIDTH, ACUTE = "\u00a0", "\u200b", "\u0301"
 ENTITIES = {name: Entity.from_json(declaration.json()) for name, declaration in declarations().items()}

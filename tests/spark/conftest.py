@@ -5,9 +5,10 @@ from collections.abc import Iterator
 import pytest
 from pyspark.sql import SparkSession
 
+from support.lake import Lake
+from support.spark_session import spark_session
+
 from .fixtures import ENTITIES
-from .lake import Lake
-from .session import spark_session
 
 
 @pytest.fixture(scope="package")

@@ -9,9 +9,9 @@ from pyspark.sql import Row, SparkSession
 
 from medallion_spark.entity import Entity
 from medallion_spark.versions import check_columns, convert_and_validate, select_versions
+from support.lake import bronze_frame, version
 
 from .fixtures import DEVICES, READINGS, entity
-from .lake import bronze_frame, version
 
 NBSP, ZERO_WIDTH = "\u00a0", "\u200b"
 

@@ -16,9 +16,9 @@ from medallion_spark import update
 from medallion_spark.entity import CHANGED_AT
 from medallion_spark.update import EntityError, find_touched, read_versions
 from medallion_spark.versions import staging_columns
+from support.lake import Lake, Values, version
 
 from .fixtures import READINGS
-from .lake import Lake, Values, version
 
 SILVER = (
     f"_raw_key, _state, value, _rules, _hash, _version_batch, _first_extracted_at, _flags, _op, {CHANGED_AT}"
