@@ -1,6 +1,7 @@
 """A sample of the Olist data set: real orders, for the tests that can use them.
 
-Its nine CSV files are in the folder that the environment variable OLIST names, or in `../shared/olist` beside the project.
+Its nine CSV files are in the folder that the environment variable OLIST names, or in `../shared/olist`, beside the
+project.
 """
 
 import os
