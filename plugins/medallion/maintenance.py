@@ -126,7 +126,7 @@ def expire_table(table: Any, published: Collection[int], statement_tag: str) -> 
         catalog=settings().lake_catalog,
         table=".".join(map(quote, table.name())),
         kept_for=f"{kept_for.total_seconds():.0f}s",
-        has_expired=any(each.timestamp_ms < oldest_kept for each in metadata.snapshots),
+        has_expired=any(snapshot.timestamp_ms < oldest_kept for snapshot in metadata.snapshots),
     )
     trino: Any = TrinoHook(TRINO_CONNECTION)  # type: ignore[no-untyped-call]
     # Airflow's own splitting drops comments, and with them the tag.
@@ -148,16 +148,16 @@ def expire(ti: Any, measured: list[dict[str, Any]]) -> None:
 
     Raises MaintenanceError naming the tables that failed, after all others are done.
     """
-    kept, catalog = [read_state(ti).snapshots], load_lake()
+    publications, catalog = [read_state(ti).snapshots], load_lake()
     with transaction() as cursor:
         # Even a recent publication may use an old snapshot of a table, if the table seldom changes.
-        kept += [
+        publications += [
             publication.snapshots for publication in read_publications(cursor, settings().snapshot_retention)
         ]
         published = {name for publication in read_publications(cursor) for name in publication.snapshots}
     failed, modelled = [], model_tables()
     for name, before in ((table["name"], TableFigures(**table["figures"])) for table in measured):
-        needed = {snapshots[name] for snapshots in kept if name in snapshots}
+        needed = {snapshots[name] for snapshots in publications if name in snapshots}
         # Keep a table without a model as long as gold can be rolled back to a publication that has it.
         is_left = is_gold(name) and name not in modelled and name in published and not needed
         try:

@@ -184,7 +184,7 @@ def _widens(old: str, new: str) -> bool:
     """Return whether Iceberg can widen a column's type in place."""
     if (old, new) in (("int", "bigint"), ("float", "double")):
         return True
-    digits = [re.fullmatch(r"decimal\((\d+),(\d+)\)", each) for each in (old, new)]
+    digits = [re.fullmatch(r"decimal\((\d+),(\d+)\)", name) for name in (old, new)]
     return bool(
         digits[0] and digits[1] and digits[0][2] == digits[1][2] and int(digits[0][1]) < int(digits[1][1])
     )

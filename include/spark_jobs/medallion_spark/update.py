@@ -147,8 +147,8 @@ def read_versions(run: Run, entity: Entity) -> Incoming:
 def find_touched(run: Run, incoming: Sequence[Incoming]) -> dict[str, Touched]:
     """Return the part of each entity's table that its versions touch, by entity. One query for all."""
     transform = f"{run.context.lake_catalog}.system.bucket"
-    touched = {each.entity.name: Touched(None, "true") for each in incoming}
-    partial = [each for each in incoming if not each.is_from_all_of_bronze]
+    touched = {item.entity.name: Touched(None, "true") for item in incoming}
+    partial = [item for item in incoming if not item.is_from_all_of_bronze]
     if not partial:
         return touched
 
@@ -156,15 +156,15 @@ def find_touched(run: Run, incoming: Sequence[Incoming]) -> dict[str, Touched]:
         return f"{transform}({entity.buckets}, {quote(entity.bucketed_by)})" if entity.bucketed_by else "null"
 
     counts = [
-        each.versions.agg(
-            F.lit(each.entity.name).alias("entity"),
+        item.versions.agg(
+            F.lit(item.entity.name).alias("entity"),
             F.count("*").alias("versions"),
-            F.bit_or(F.expr(f"shiftleft(1, {bucket(each.entity)})")).alias("buckets"),
+            F.bit_or(F.expr(f"shiftleft(1, {bucket(item.entity)})")).alias("buckets"),
         )
-        for each in partial
+        for item in partial
     ]
     counts_of = {row.entity: row for row in reduce(DataFrame.unionAll, counts).collect()}
-    for entity in (each.entity for each in partial):
+    for entity in (item.entity for item in partial):
         row, bounds = counts_of[entity.name], "true"
         if entity.bucketed_by:
             # No bit is set if no key parses: such rows are in the quarantine only.
@@ -191,17 +191,17 @@ def count_outcomes(changes: Sequence[EntityChanges]) -> list[Outcome]:
     """Count the states of the resolved rows of each entity, with one query over all."""
     rejected_at = F.when(F.col("_is_rejected"), F.unix_micros(CHANGED_AT))
     counts = [
-        each.rows.agg(
-            F.lit(each.entity.name).alias("entity"),
+        change.rows.agg(
+            F.lit(change.entity.name).alias("entity"),
             *(F.expr(count).alias(name) for name, count in versions.ACCOUNTS.items()),
             F.count_if("_is_change").alias("changes"),
             F.min(rejected_at).alias("rejected_from"),
             F.max(rejected_at).alias("rejected_to"),
         )
-        for each in changes
+        for change in changes
     ]
     by_entity = {row.entity: row for row in reduce(DataFrame.unionAll, counts).collect()}
-    return [Outcome(each, by_entity[each.entity.name]) for each in changes]
+    return [Outcome(change, by_entity[change.entity.name]) for change in changes]
 
 
 def ensure_table(
@@ -307,12 +307,12 @@ def update_entities(run: Run, entities: Sequence[Entity]) -> None:
             return read_versions(run, entity)
 
     def resolve(incoming: Incoming) -> EntityChanges | None:
-        found = touched[incoming.entity.name]
-        if found.versions == 0:
+        part = touched[incoming.entity.name]
+        if part.versions == 0:
             log.info("%s: nothing new", incoming.entity.name)
             return None
         with errors_name(incoming.entity):
-            return resolve_entity(run, incoming, found.bounds)
+            return resolve_entity(run, incoming, part.bounds)
 
     def write(outcome: Outcome) -> None:
         with errors_name(outcome.entity):
@@ -325,7 +325,7 @@ def update_entities(run: Run, entities: Sequence[Entity]) -> None:
     with ThreadPoolExecutor(max(1, len(entities))) as pool:
         incoming = list(pool.map(read, entities))
         touched = find_touched(run, incoming)
-        if interprets and sum(each.versions or 0 for each in touched.values()) > MANY_VERSIONS:
+        if interprets and sum(part.versions or 0 for part in touched.values()) > MANY_VERSIONS:
             for name in INTERPRETED:
                 run.spark.conf.unset(name)
         changes = [resolved for resolved in pool.map(resolve, incoming) if resolved]

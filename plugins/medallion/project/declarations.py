@@ -199,7 +199,7 @@ class _Reader:
         if len(inputs) != 1 or inputs[0]["schema"] != BRONZE:
             raise self.refusal(
                 self.sql_file,
-                f"must select from one bronze model, and reads {', '.join(each['name'] for each in inputs) or 'none'}."
+                f"must select from one bronze model, and reads {', '.join(node['name'] for node in inputs) or 'none'}."
                 " Write: select <columns> from {{ ref('<bronze model>') }}",
             )
         return inputs[0]

@@ -39,9 +39,9 @@ class PublishedTable:
 class Shape:
     """The shape that a gold table gets, as close to its contract as its readers allow.
 
-    types: column of the contract -> type. dropped, retyped, added: the columns to change. kept: column that left the
-    contract -> the objects that read it. newly_kept: those of them that are not marked yet. kept_types: column -> the
-    objects because of which it keeps its type. has_new_key: whether its unique index is to be replaced.
+    types: column of the contract -> type. dropped, retyped, added: the columns to change. kept_columns: column that
+    left the contract -> the objects that read it. newly_kept: those of them that are not marked yet. kept_types:
+    column -> the objects because of which it keeps its type. has_new_key: whether its unique index is to be replaced.
     """
 
     table: GoldTable
@@ -49,7 +49,7 @@ class Shape:
     dropped: list[str]
     retyped: list[str]
     added: list[str]
-    kept: dict[str, set[str]]
+    kept_columns: dict[str, set[str]]
     newly_kept: list[str]
     kept_types: dict[str, set[str]]
     has_new_key: bool
@@ -153,15 +153,17 @@ def shape_of(table: GoldTable, published: PublishedTable | None, dependents: Dep
     differing = [
         name for name, data_type in table.columns.items() if columns.get(name, data_type) != data_type
     ]
-    kept, kept_types = readers(left), readers(differing)
+    kept_columns, kept_types = readers(left), readers(differing)
     return Shape(
         table=table,
         types=table.columns | {name: columns[name] for name in kept_types},
-        dropped=[name for name in left if name not in kept],
+        dropped=[name for name in left if name not in kept_columns],
         retyped=[name for name in differing if name not in kept_types],
         added=[name for name in table.contract if name not in columns],
-        kept=kept,
-        newly_kept=[name for name in kept if published and not published.comments[name].startswith(MARK)],
+        kept_columns=kept_columns,
+        newly_kept=[
+            name for name in kept_columns if published and not published.comments[name].startswith(MARK)
+        ],
         kept_types=kept_types,
         has_new_key=published is not None and published.key != set(table.key),
     )

@@ -91,9 +91,9 @@ def check_kept(cursor: Cursor, shape: Shape, published: PublishedTable, staging:
     name = shape.table.name
     comments: list[tuple[str | None, str]] = [(None, published.comment), *published.comments.items()]
     for column, text in comments:
-        if text.startswith(MARK) and column not in shape.kept and column not in shape.kept_types:
+        if text.startswith(MARK) and column not in shape.kept_columns and column not in shape.kept_types:
             comment_on(cursor, None, name, column)
-    for column, readers in shape.kept.items():
+    for column, readers in shape.kept_columns.items():
         mark(
             cursor,
             f"the column left the model and is null. {_list(readers)} reads it: drop or change that, and the next run"

@@ -48,7 +48,7 @@ class BeginRunOperator(BaseOperator):
             with transaction() as cursor:
                 request_rebuild(cursor, layer)
         up_to = params.get("up_to", Group.PUBLISH)
-        kept: tuple[Group, ...] = GROUPS_UP_TO[up_to]
+        groups: tuple[Group, ...] = GROUPS_UP_TO[up_to]
         if kind.reads_source:
             window = record_window(ti, kind, requested, data_interval(context))
             self.log_window(window)
@@ -56,10 +56,10 @@ class BeginRunOperator(BaseOperator):
             self.check_code(ti, kind, accepted=layer != NO_REBUILD)
             if kind is RunKind.SCHEDULED and is_first_attempt(ti) and is_published(window["window_end"]):
                 self.log.info("An earlier run has published this hour. Clear the run to force it.")
-                kept = ()
-        skipped = tasks_to_skip(ti.task.dag.task_ids, kind, kept)
-        if kind.reads_source and kind is not RunKind.RECONCILE and kept:
-            skipped += skip_idle_tasks(ti, publishes=Group.PUBLISH in kept)
+                groups = ()
+        skipped = tasks_to_skip(ti.task.dag.task_ids, kind, groups)
+        if kind.reads_source and kind is not RunKind.RECONCILE and groups:
+            skipped += skip_idle_tasks(ti, publishes=Group.PUBLISH in groups)
         if skipped:
             raise DownstreamTasksSkipped(tasks=skipped)  # type: ignore[no-untyped-call]
 
@@ -123,13 +123,13 @@ def check_connections() -> None:
         )
 
 
-def tasks_to_skip(task_ids: list[str], kind: RunKind, kept: tuple[Group, ...]) -> list[str]:
-    """Return the tasks of groups that are not `kept`; and `freshness`, unless the run extends to the present."""
+def tasks_to_skip(task_ids: list[str], kind: RunKind, groups: tuple[Group, ...]) -> list[str]:
+    """Return the tasks of groups that are not in `groups`; and `freshness`, unless the run extends to the present."""
     extends_to_now = kind in (RunKind.SCHEDULED, RunKind.MANUAL)
     return [
         task
         for task in task_ids
-        if (group_of(task) in [*Group] and group_of(task) not in kept)
+        if (group_of(task) in [*Group] and group_of(task) not in groups)
         or (task == FRESHNESS and not extends_to_now)
     ]
 

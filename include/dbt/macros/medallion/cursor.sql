@@ -64,8 +64,8 @@
 -#}
 {% macro check_cursor_type(cursor, data_types) -%}
     {%- set name = cursor.bronze_name -%}
-    {%- set kept = cursor_kind(data_types.get(name or '', '')) -%}
-    {%- if kept and kept != cursor.kind -%}
+    {%- set kind = cursor_kind(data_types.get(name or '', '')) -%}
+    {%- if kind and kind != cursor.kind -%}
         {{ exceptions.raise_compiler_error(
             'The cursor ' ~ cursor.label ~ ' is ' ~ cursor.data_type ~ ' at the source now, and ' ~ data_types[name] ~ ' in ' ~ this ~ '. Nothing was written. Give the'
             ~ ' column its type back. If the new type stays, declare cursor_zone in the meta of the source table unless a'

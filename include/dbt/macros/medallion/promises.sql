@@ -54,12 +54,12 @@
 
 {#- Each constraint as a pair (column, constraint); the column is none for a constraint of the whole model. -#}
 {% macro constraints_of(model) -%}
-    {%- set found = [] -%}
-    {%- for constraint in model.constraints -%}{%- do found.append((none, constraint)) -%}{%- endfor -%}
+    {%- set constraints = [] -%}
+    {%- for constraint in model.constraints -%}{%- do constraints.append((none, constraint)) -%}{%- endfor -%}
     {%- for column in model.columns.values() -%}
-        {%- for constraint in column.constraints -%}{%- do found.append((column.name, constraint)) -%}{%- endfor -%}
+        {%- for constraint in column.constraints -%}{%- do constraints.append((column.name, constraint)) -%}{%- endfor -%}
     {%- endfor -%}
-    {{ return(found) }}
+    {{ return(constraints) }}
 {%- endmacro %}
 
 {#-
@@ -117,14 +117,14 @@
             {%- do counts.append(count_breaches(loop.index0, tested[-1])) -%}
         {%- endfor -%}
         {%- for row in run_query(counts | join('\nunion all\n')) if row.row_count -%}
-            {%- set each = tested[row.model_number | int] -%}
+            {%- set table = tested[row.model_number | int] -%}
             {%- set breaches = fromjson(row.breaches) -%}
-            {%- for promise, _ in each.promises.breaches -%}
-                {%- do broken.append((each.name, promise, breaches[loop.index0])) -%}
+            {%- for promise, _ in table.promises.breaches -%}
+                {%- do broken.append((table.name, promise, breaches[loop.index0])) -%}
             {%- endfor -%}
-            {%- for keys, condition in each.promises.unique -%}
+            {%- for keys, condition in table.promises.unique -%}
                 {%- set promise = keys | join(', ') ~ (' is unique' if condition == 'true' else ' is unique where ' ~ condition) -%}
-                {%- do uniqueness.append((each.name, promise, select_duplicates(uniqueness | length, each, keys, condition, row))) -%}
+                {%- do uniqueness.append((table.name, promise, select_duplicates(uniqueness | length, table, keys, condition, row))) -%}
             {%- endfor -%}
         {%- endfor -%}
         {%- if uniqueness -%}
