@@ -52,6 +52,8 @@ SPEAKING = {
     "step",
 }  # functions whose argument is a message
 DESCRIBING = {"description", "help", "doc_md"}  # arguments that people read
+# Names that say nothing about a value: a noun is better.
+PARTICIPLES = {"asked", "each", "found", "held", "kept", "said", "shown", "told"}
 # Part of a text that may break a rule, and the reason.
 EXCEPTIONS = {
     "What changes, and why": "a heading that asks the author",
@@ -191,6 +193,15 @@ def findings(path: Path) -> list[str]:
     ]
 
 
+def name_of(node: ast.AST) -> str:
+    """Return the name that a node gives to a variable, an argument, a function or a class; empty if it gives none."""
+    if isinstance(node, ast.Name | ast.Attribute):
+        return getattr(node, "id", getattr(node, "attr", "")) if isinstance(node.ctx, ast.Store) else ""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return node.name
+    return node.arg if isinstance(node, ast.arg) else ""
+
+
 def project_files() -> list[Path]:
     """Return the project's text files, without those that git ignores; none outside of a repository."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
@@ -203,6 +214,30 @@ def project_files() -> list[Path]:
 def test_language_is_plain(path: Path) -> None:
     problems = findings(path)
     assert not problems, "\n".join(problems)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in project_files() if path.suffix == ".py"],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_names_are_nouns(path: Path) -> None:
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    assert [f"{node.lineno}: {name}" for node in nodes if (name := name_of(node)) in PARTICIPLES] == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "found = 1",
+        "def told(): pass",
+        "def f(kept): pass",
+        "[each for each in x]",
+        "class A:\n    shown: int",
+    ],
+)
+def test_names_that_are_no_nouns_are_noticed(source: str) -> None:
+    assert PARTICIPLES & {name_of(node) for node in ast.walk(ast.parse(source))}
 
 
 @pytest.mark.parametrize(
