@@ -174,7 +174,7 @@ def test_materialized_view_without_content_is_named(reader: Query) -> None:
 
 
 POLICY = (
-    "office.devices: row policies may hide rows from the role reader (%s). The daily comparison takes no row"
+    "office.devices: row policies may hide rows from the role reader (%s). The daily comparison counts no row"
 )
 
 
@@ -201,7 +201,7 @@ def test_row_policies_that_apply_to_the_role_are_reported(
     if statements:
         reader(statements)
     check_source()
-    messages = [record.message.partition(" of it for")[0] for record in caplog.records]
+    messages = [record.message.partition(" of it as")[0] for record in caplog.records]
     assert messages == ([POLICY % policies] if policies else [])
 
 
@@ -215,7 +215,7 @@ def test_row_policies_count_for_the_role_by_which_a_view_reads(
     reader(f"create view office.devices with (security_invoker = {invoker}) as select * from office.between")
     reader("grant select on office.devices, office.between to reader")
     check_source()
-    messages = [record.message.partition(" of it for")[0] for record in caplog.records]
+    messages = [record.message.partition(" of it as")[0] for record in caplog.records]
     assert messages == ([POLICY % "moved: mine"] if is_reported else [])
 
 
