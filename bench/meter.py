@@ -130,7 +130,7 @@ def record(
     costs: Mapping[str, Sequence[Cost]] | None = None,
     orders: int | None = None,
 ) -> None:
-    """Append a result, with the costs it comes from by what was done, to bench/results.jsonl; print it as one line."""
+    """Append a result to bench/results.jsonl, with the costs behind it by action, and print it as one line."""
     line = {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "name": name,
