@@ -191,7 +191,7 @@ def _widens(old: str, new: str) -> bool:
 
 
 def merge(rows: DataFrame, table: str, key: Sequence[str], bounds: str) -> None:
-    """Update or insert `rows` by `key` in one commit; they have every column of `table` that is written.
+    """Update or insert `rows` by `key` in one commit; `rows` have all columns that are to be written.
 
     If `rows` have a column `_is_gone`, the keys for which it is true are deleted instead. `bounds` is an SQL condition
     that all rows of these keys in the table meet: with literals in it the cost does not grow with the table.

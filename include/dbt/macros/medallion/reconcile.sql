@@ -132,7 +132,7 @@
     {% endif %}
 {%- endmacro %}
 
-{#- The differences between source and bronze in a bucket of keys. A row without a finding is about its key only. -#}
+{#- The differences between source and bronze in a bucket of keys. A row without a finding only reports that rows share its key. -#}
 {% macro select_differences(cursor, covered_to, bronze, source_rows, bronze_rows, in_bucket, finds_deletes) -%}
     {%- set key_names = config.meta_require('natural_key') -%}
     {%- set keys = natural_key() -%}
