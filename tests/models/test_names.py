@@ -62,7 +62,7 @@ def readings(id_type: str = "integer", **changes: Any) -> list[dict[str, Any]]:
 # A part of each question to the catalog: the table that it asks about.
 FIELD_READINGS, OFFICE_READINGS = "(''field'', ''readings'')", "(''Main Office'', ''Readings'')"
 LOG_LINES = "(''Main Office'', ''Log Lines'')"
-# The tests of every table find rows in scope in the first table.
+# The answer to the tests of every table: only the first table has rows in scope.
 ROWS = {
     "model_number": 0, "row_count": 9, "breaches": json.dumps([0] * 30),
     "first_change": "2018-05-01 10:45:00", "last_change": "2018-06-01 00:00:00",

@@ -75,7 +75,7 @@ class Expected:
         return sorted(versions)
 
     def quarantine(self) -> list[tuple[str, str, tuple[str, ...]]]:
-        """(entity, raw key as canonical JSON, broken rules sorted) of rejected rows that none replaces."""
+        """(entity, raw key as canonical JSON, broken rules sorted) of the rejected rows that no newer row replaces."""
         rejected = self._judged("rules", "latest and rules != []")
         return [(entity, key, tuple(rules)) for entity, key, rules in rejected]
 
@@ -84,7 +84,7 @@ class Expected:
         return self._judged("unnest(flags)", "latest and rules = []")
 
     def ambiguous_keys(self) -> list[tuple[str, str]]:
-        """(entity, raw key as canonical JSON) of the winners that another row at the source equals in rank.
+        """(entity, raw key as canonical JSON) of the keys whose winner shares its rank with another row.
 
         The other row has the same parsed key and the same `updated_at`, and differs elsewhere.
         """

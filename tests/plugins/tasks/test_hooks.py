@@ -73,7 +73,7 @@ def test_only_true_allows_deletes(
 
 @pytest.fixture
 def tests() -> Task:
-    """The task that tests the entities, of the kind that runs dbt."""
+    """The task that tests the entities, by an operator that runs dbt."""
     with (
         DAG("medallion_hourly", schedule=None, tags=["medallion"], user_defined_macros={"tag": tag}) as dag,
         TaskGroup("silver_staging"),
