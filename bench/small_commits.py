@@ -155,7 +155,7 @@ def measure(spark: SparkSession, layer: str) -> dict[str, Any]:
     "--json", "file", type=click.Path(path_type=Path), help="Write the figures into this file, too."
 )
 def main(commits: int, rows: int, retention: int, file: Path | None) -> None:
-    """Write many small commits, with and without maintenance; files and read times of a table of each layer."""
+    """Write many small commits, with and without maintenance; show the files and read times of a table per layer."""
     os.environ["MEDALLION_SNAPSHOT_RETENTION"] = f"PT{retention}S"
 
     results: list[dict[str, Any]] = []

@@ -60,7 +60,7 @@ class AirflowApi:
         self.client.close()
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return the JSON answer. Raises StackError with Airflow's message if there is another answer or none.
+        """Return the JSON answer. Raises StackError with Airflow's message if that is an error, or if none comes.
 
         On a busy machine an answer may take long: only a request that changes nothing is sent again.
         """

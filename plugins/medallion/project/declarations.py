@@ -365,7 +365,7 @@ class _Reader:
     ) -> dict[str, list[str]]:
         """Return the columns of bronze that each column is computed from.
 
-        Raises ManifestError if the select does not return the declared columns, or another key than bronze's.
+        Raises ManifestError if the select lacks a declared column or has others, or if its key is not bronze's.
         """
         projections: dict[str, Expr] = {}
         for projection in select.selects:

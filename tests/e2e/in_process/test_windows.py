@@ -169,7 +169,7 @@ class RunSequence:
 
 
 def count_rows(stack: Stack) -> dict[str, Counter[str]]:
-    """Return the tables that are built from bronze, as row -> how often: silver and gold, and gold in PostgreSQL."""
+    """Return rows and their numbers of all tables that are built from bronze: silver, gold, and PostgreSQL's gold."""
     lake = stack.query_trino(
         "select table_schema || '.' || table_name, array_agg(column_name order by column_name)"
         " from information_schema.columns where table_schema in ('silver', 'gold')"
