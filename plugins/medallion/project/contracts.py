@@ -37,9 +37,8 @@ ALL_TYPES = (
 BATCH_COLUMN = "_batch"  # bookkeeping of the lake, never published
 DELETED_COLUMN = "_deleted"  # bookkeeping of the staging tables
 PUBLICATION_TABLE = "publication"
-INDEX_SUFFIX = (
-    "_key"  # of the index of a table's key, whose name begins with the table's; as in include/sql/publish
-)
+# A table's key has an index of the table's name with this suffix; so in include/sql/publish, too.
+INDEX_SUFFIX = "_key"
 MAX_NAME = 63  # bytes of a name in PostgreSQL
 # Tasks have the name of their table; staging tables append the batch and an attempt to it.
 TABLE_NAME = re.compile(r"[a-z_][a-z0-9_]{0,44}")

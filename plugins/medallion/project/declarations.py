@@ -310,10 +310,10 @@ class _Reader:
                 self.yaml_file, f"has a {what} that does not parse: {expression} ({_first_line(error)})"
             ) from None
         if not isinstance(tree, Condition) or (part := _beyond_one_row(tree, str(expression))):
-            found = f" ({part})" if isinstance(tree, Condition) else ""
+            cause = f" ({part})" if isinstance(tree, Condition) else ""
             raise self.refusal(
                 self.yaml_file,
-                f"has a {what} that is no condition over one row: {expression}{found}. Write it in Spark SQL over this"
+                f"has a {what} that is no condition over one row: {expression}{cause}. Write it in Spark SQL over this"
                 " model's columns",
             )
         if unknown := sorted(_column_names(tree) - columns.keys()):

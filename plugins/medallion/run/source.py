@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from medallion.engines.postgres import quote, reading, render_sql
-from medallion.names import bronze_names, staging_table
+from medallion.names import RECONCILE_DAG, bronze_names, staging_table
 from medallion.project.declarations import columns_read
 from medallion.project.manifest import Capture, SourceTable, source_tables
 from medallion.run.cursors import read_cursors
@@ -116,7 +116,7 @@ def compare(
         yield (
             f"{name}: its primary key is ({', '.join(primary_key)}), so several rows may share the natural_key"
             f" ({', '.join(table.key)}) in {file}. Undo the change at the source. Or name all columns of the primary"
-            f" key there, and in the primary_key of {staging_table(table.model)}; then trigger medallion_reconcile"
+            f" key there, and in the primary_key of {staging_table(table.model)}; then trigger {RECONCILE_DAG}"
             " with allow_deletes."
         )
     cursor = next((column.bronze_name for column in description.columns if column.name == table.cursor), None)

@@ -191,7 +191,7 @@ def test_roll_back_with_a_table_that_left_and_a_younger_one(
 ) -> None:
     publish_contract(CONTRACT, *ROWS)
     publish_contract(None, other=(1, 2))
-    monkeypatch.setattr(rollback, "model_tables", lambda: {"gold.other"})
+    monkeypatch.setattr("medallion.publish.rollback.model_tables", lambda: {"gold.other"})
     task = Task("back", dag=ROLLBACK)
     chosen = choose_publication(task, {"to_batch": 1})
     create_staging(gold, f"other_{chosen['staging']}", OTHER.columns)

@@ -105,7 +105,7 @@ def test_run_waits_deferred_while_another_writes(
 
 
 def test_run_waits_deferred_while_the_pipelines_row_is_locked(
-    gold: Query, begin: Begin, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    gold: Query, begin: Begin, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def ask(ti: Task) -> None:
         raise BlockedError("process 7 holds it")
@@ -113,7 +113,7 @@ def test_run_waits_deferred_while_the_pipelines_row_is_locked(
     monkeypatch.setattr("medallion.tasks.begin.ask_lease", ask)
     with pytest.raises(TaskDeferred):
         begin()
-    assert "process 7 holds it" in caplog.text
+    assert "process 7 holds it" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
