@@ -20,6 +20,7 @@ def entity(name: str, key: Sequence[str], columns: dict[str, str], **others: Any
         "flags": {},
         "bucketed_by": None,
         "buckets": 4,
+        "staging_name": f"stg_{name}",
     }
     return Entity(name=name, key=[*key], columns=columns, **fields | others)
 

@@ -35,7 +35,6 @@ def test_declaration_that_cannot_be_used_is_explained(text: str, message: str) -
         Entity.from_json(text)
 
 
-def test_partitions_and_names() -> None:
-    events = entity("events", ["id"], {"id": "text"})
-    assert (events.partitioned_by, events.staging_name) == (None, "stg_events")
+def test_partitions() -> None:
+    assert entity("events", ["id"], {"id": "text"}).partitioned_by is None
     assert entity("events", ["id"], {"id": "text"}, bucketed_by="id").partitioned_by == "bucket(4, `id`)"

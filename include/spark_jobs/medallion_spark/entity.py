@@ -28,6 +28,8 @@ class Entity:
 
     `bucketed_by` is the column of the key that spreads the table over `buckets` partitions. Every hour writes a file to
     each bucket, and every reader opens all of them: few buckets are best.
+
+    `staging_name` is that of its table, and of its dbt model.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Entity:
     flags: Mapping[str, str]
     bucketed_by: str | None
     buckets: int
+    staging_name: str
 
     @classmethod
     def from_json(cls, text: str) -> "Entity":
@@ -81,8 +84,3 @@ class Entity:
     def identity(self) -> str:
         """The keys and the partitions as one text: if it changes, the table is replaced."""
         return json.dumps([self.natural_key, self.key, self.bucketed_by, self.bucketed_by and self.buckets])
-
-    @property
-    def staging_name(self) -> str:
-        """The name of the entity's table, and of its dbt model."""
-        return f"stg_{self.name}"

@@ -74,6 +74,7 @@ class Declaration:
     reads: name -> the columns of bronze that it is computed from. required: columns without which a row is rejected,
     besides the key. checks: rule -> condition that an accepted row meets. flags: name -> condition of a doubtful row.
     bucketed_by: the column of the key that spreads the table over `buckets` partitions.
+    staging_name: the table's name, which is that of its model.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Declaration:
     flags: dict[str, str]
     bucketed_by: str | None
     buckets: int
+    staging_name: str
 
     @property
     def identity(self) -> str:
@@ -187,6 +189,7 @@ class _Reader:
             flags=self.flags(columns),
             bucketed_by=bucketed_by,
             buckets=buckets,
+            staging_name=self.node["name"],
         )
 
     def refusal(self, file: str, problem: str) -> ManifestError:

@@ -87,6 +87,7 @@ def test_declarations_of_the_fixture_project() -> None:
         flags={},
         bucketed_by=None,
         buckets=4,
+        staging_name="stg_readings",
     )  # fmt: skip
 
 
