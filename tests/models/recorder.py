@@ -62,7 +62,8 @@ class Recorder:
             if listing := COLUMN_LISTING.search(sql):
                 columns = self.columns.get(".".join(listing.groups()), {})
                 rows: Sequence[Row] = [
-                    {"column_name": name, "data_type": data_type} for name, data_type in columns.items()
+                    {"col_name": name, "data_type": data_type, "comment": None}
+                    for name, data_type in columns.items()
                 ]
             else:
                 self.statements.append(sql)

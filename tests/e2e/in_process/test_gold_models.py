@@ -78,18 +78,26 @@ OTHER_TYPES = {
     "back\\slash": "timestamp '2018-01-01 00:00:00'",
 }
 
+# Folder of the models that an engine builds.
+FOLDERS = {"trino": "gold", "spark": "silver/marts"}
+
 Run = Callable[..., str]
 
 
 @pytest.fixture
 def run(stack: Stack, tmp_path: Path) -> Iterator[Run]:
-    """Write a gold model and run it under a batch of its own; returns dbt's output if it fails, as `fails` says."""
+    """Write a gold model and run it under a batch of its own; returns dbt's output if it fails, as `fails` says.
+
+    On the engine `spark` it is a silver mart.
+    """
     project = tmp_path / "project"
     copy_project(project, None)
-    folder = project / "models" / "gold"
-    folder.mkdir(parents=True)
 
-    def run(sql: str, types: dict[str, str], key: list[str], fails: bool = False) -> str:
+    def run(
+        sql: str, types: dict[str, str], key: list[str], fails: bool = False, engine: str = "trino"
+    ) -> str:
+        folder = project / "models" / FOLDERS[engine]
+        folder.mkdir(parents=True, exist_ok=True)
         columns = [
             {"name": name, "data_type": kind, "description": f"It's {name}"} for name, kind in types.items()
         ]
@@ -98,18 +106,19 @@ def run(stack: Stack, tmp_path: Path) -> Iterator[Run]:
         (folder / f"{MODEL}.sql").write_text(sql)
         (folder / f"{MODEL}.yml").write_text(json.dumps({"models": [model]}))
         success, output = Dbt(environment(stack.settings), tmp_path / "target", project).run(
-            "trino", [MODEL], run_context(stack.draw_batch())
+            engine, [MODEL], run_context(stack.draw_batch())
         )
         assert success != fails, output
         return output
 
     yield run
-    stack.query_trino(f'drop table if exists gold."{MODEL}"')
+    for schema in ("gold", "silver"):
+        stack.query_trino(f'drop table if exists {schema}."{MODEL}"')
 
 
-def rows(stack: Stack) -> list[tuple[Any, ...]]:
+def rows(stack: Stack, schema: str = "gold") -> list[tuple[Any, ...]]:
     """The model's table in the lake, without the batch."""
-    return [tuple(row[:-1]) for row in stack.query_trino(f'select * from gold."{MODEL}" order by 1')]
+    return [tuple(row[:-1]) for row in stack.query_trino(f'select * from {schema}."{MODEL}" order by 1, 2')]
 
 
 def snapshot(stack: Stack) -> int:
@@ -166,10 +175,39 @@ def test_plain_select_is_merged_by_its_key(stack: Stack, run: Run) -> None:
     assert description == "Batch of the run that last changed this row."
 
 
-def stage(stack: Stack, table: GoldTable, base_snapshots: dict[str, int], current: int) -> None:
-    """Stage the table by the statements of the DAG."""
+@pytest.mark.parametrize(
+    ("engine", "schema", "text"), [("trino", "gold", "varchar"), ("spark", "silver", "string")]
+)
+def test_changed_key_replaces_the_table(stack: Stack, run: Run, engine: str, schema: str, text: str) -> None:
+    def run_days(*values: str, key: tuple[str, ...]) -> list[tuple[Any, ...]]:
+        selects = (f"select 'a' as site, cast({value} as integer) as day" for value in values)
+        run(" union all ".join(selects), {"site": text, "day": "int"}, list(key), engine=engine)
+        return rows(stack, schema)
+
+    assert run_days("null", key=("site",)) == [("a", None)]
+    # The row with the null equals no row by the new key, and would stay.
+    assert run_days("1", "2", key=("site", "day")) == [("a", 1), ("a", 2)]
+    # Two rows of the table have the same new key.
+    assert run_days("3", key=("site",)) == [("a", 3)]
+    batches = stack.query_trino(f'select _batch from {schema}."{MODEL}"')
+    # An earlier version has made the table, and did not record the key.
+    stack.query_trino(f"comment on column {schema}.\"{MODEL}\".site is 'It is the site'")
+    assert run_days("3", key=("site",)) == [("a", 3)]
+    assert stack.query_trino(f'select _batch from {schema}."{MODEL}"') == batches
+    assert run_days("4", key=("site", "day")) == [("a", 4)]
+    comments = stack.query_trino(
+        "select comment from information_schema.columns"
+        f" where table_schema = '{schema}' and table_name = '{MODEL}' order by ordinal_position"
+    )
+    assert [comment for (comment,) in comments] == [
+        "It's site [unique_key]", "It's day [unique_key]", "Batch of the run that last changed this row."
+    ]  # fmt: skip
+
+
+def stage(stack: Stack, table: GoldTable, base_snapshots: dict[str, int], current: int | None) -> None:
+    """Stage the table by the statements of the DAG; without a snapshot for a roll-back to before it."""
     audited = {
-        "staging": "1_1", "snapshots": {f"gold.{MODEL}": current}, "columns": {},
+        "staging": "1_1", "snapshots": {f"gold.{MODEL}": current} if current else {}, "columns": {},
         "base_snapshots": base_snapshots, "base_batch": 0,
     }  # fmt: skip
     ti = Task("any", f"stage.{MODEL}", xcoms={"audit": audited})
@@ -228,6 +266,9 @@ def test_every_type_and_any_name_reaches_postgres(stack: Stack, run: Run) -> Non
             f"{expression} as {quote(name)}" for name, expression in (expressions | changed).items()
         )
 
+    # A roll-back to before the model, which no run has built yet.
+    stage(stack, table, {}, None)
+    assert stack.query_trino(f'select * from postgres_gold.staging."{MODEL}_1_1"') == []
     run(select(), types, KEY)
     first = snapshot(stack)
     stage(stack, table, {}, first)

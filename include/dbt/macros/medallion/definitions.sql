@@ -1,11 +1,14 @@
-{#- The columns of a model as its YAML declares them, and whether the lake's table and the model's select have them. -#}
+{#- The columns and key of a model as its YAML declares them; whether the lake's table and the model's select have them. -#}
 
 {% macro key_columns() -%}
     {%- set key = config.require('unique_key') -%}
     {{ return([key] if key is string else key) }}
 {%- endmacro %}
 
-{#- A plain model does not list the column `_batch`, which its table has all the same. -#}
+{#-
+  A plain model does not list the column `_batch`, which its table has all the same. The comments of the key's columns
+  end with a mark, by which a later run sees that the key has changed.
+-#}
 {% macro table_columns() -%}
     {%- set columns = [] -%}
     {%- for column in model.columns.values() -%}
@@ -13,7 +16,7 @@
             'name': column.name,
             'declared_type': column.data_type,
             'data_type': lake_type(column.data_type),
-            'description': column.description,
+            'description': column.description | trim ~ (' ' ~ key_mark() if column.name in key_columns() else ''),
         }) -%}
     {%- endfor -%}
     {%- if is_plain() -%}
@@ -24,6 +27,10 @@
         }) -%}
     {%- endif -%}
     {{ return(columns) }}
+{%- endmacro %}
+
+{% macro key_mark() -%}
+    {{ return('[unique_key]') }}
 {%- endmacro %}
 
 {#- Looks up the columns once and keeps them in `graph`, which the next invocation shares: the key has its id. -#}
@@ -39,6 +46,44 @@
     {{ return(known[table]) }}
 {%- endmacro %}
 
+{#- The key by which the lake's rows were merged, sorted; empty if the table was made by version 0.2 or before. -#}
+{% macro lake_key() -%}
+    {%- set names = [] -%}
+    {%- for name, comment in graph.get('_lake_comments', {}).get(this | string, {}).items() -%}
+        {%- do names.append(name) if (comment | string).endswith(key_mark()) -%}
+    {%- endfor -%}
+    {{ return(names | sort) }}
+{%- endmacro %}
+
+{#- dbt's hooks for the columns of a table. The comments, which dbt leaves out, come with the same statement. -#}
+{% macro trino__get_columns_in_relation(relation) -%}
+    {%- set rows = run_query(
+        'select column_name as col_name, data_type, comment from ' ~ relation.information_schema() ~ '.columns where table_schema = '
+        ~ text_literal(relation.schema | lower) ~ ' and table_name = ' ~ text_literal(relation.identifier | lower)
+    ) -%}
+    {% do keep_comments(relation, rows) %}
+    {%- set columns = [] -%}
+    {%- for row in rows -%}
+        {%- do columns.append(api.Column.from_description(row.col_name, row.data_type)) -%}
+    {%- endfor -%}
+    {{ return(columns) }}
+{%- endmacro %}
+
+{% macro spark__get_columns_in_relation_raw(relation) -%}
+    {%- set rows = run_query('describe extended ' ~ relation) -%}
+    {% do keep_comments(relation, rows) %}
+    {{ return(rows) }}
+{%- endmacro %}
+
+{% macro keep_comments(relation, rows) -%}
+    {%- set comments = {} -%}
+    {%- for row in rows -%}
+        {#- After the columns Spark describes the table, in rows of the same form. -#}
+        {%- do comments.setdefault(row.col_name, row.comment) -%}
+    {%- endfor -%}
+    {%- do graph.setdefault('_lake_comments', {}).update({relation | string: comments}) -%}
+{%- endmacro %}
+
 {% macro definition_changed() -%}
     {%- set is_run = execute and flags.WHICH in ('run', 'build') and env_var('MEDALLION_RUN', '') -%}
     {%- if not is_run or not lake_columns() -%}
@@ -48,7 +93,7 @@
     {%- for column in table_columns() -%}
         {%- do declared.update({column.name: column.data_type}) -%}
     {%- endfor -%}
-    {{ return(declared != lake_columns()) }}
+    {{ return(declared != lake_columns() or lake_key() not in ([], key_columns() | sort)) }}
 {%- endmacro %}
 
 {#- The type by which Iceberg stores a declared type. -#}

@@ -7,8 +7,8 @@
   - A model of changed keys selects the rows that these keys should have now, with a column `_batch`, which its YAML
     lists. A key without a row comes as a row whose `_batch` is null (see `batch_if` and `with_deleted_keys`).
 
-  A table whose columns or types differ from the model's YAML is replaced as a whole, so that no row keeps a value of
-  the earlier definition.
+  A table whose columns, types or key differ from the model's YAML is replaced as a whole, so that no row keeps a value
+  of the earlier definition.
 
   Configs: unique_key; partitioning (a list of transforms).
 -#}
@@ -18,7 +18,7 @@
     {%- set rows = all_rows(columns, sql) if is_plain() else rows_of_changed_keys(columns, sql) -%}
     {{ run_hooks(pre_hooks) }}
     {%- if definition_changed() -%}
-        {{ log(table_name(this) ~ ': replaces the table, because its columns are not those of the model', info=true) }}
+        {{ log(table_name(this) ~ ': replaces the table, because its columns or its key are not those of the model', info=true) }}
         {% call statement('main') %}{{ replace_iceberg_table(rows) }}{% endcall %}
         {% for column in columns -%}
             {% call statement('comment') %}{{ comment_on_column(column) }}{% endcall %}
@@ -26,6 +26,10 @@
     {%- else -%}
         {%- if not lake_columns() -%}
             {% do create_table(columns) %}
+        {%- elif not lake_key() -%}
+            {% for column in columns if column.name in key_columns() -%}
+                {% call statement('comment') %}{{ comment_on_column(column) }}{% endcall %}
+            {% endfor -%}
         {%- endif -%}
         {% call statement('main') %}
             {{ merge_into(columns, with_vanished_keys(columns, rows) if is_plain() else rows) }}
