@@ -1,22 +1,24 @@
-"""Tables of two schemas that are no shop, declared by `make tables`: silver equals the source, column by column."""
+"""Tables of two schemas that are no shop, declared by `make tables`, from the source to a gold table of their own.
+
+Silver equals the source column by column, and gold in PostgreSQL equals a query on the source.
+"""
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from medallion.project import declarations as module
-from medallion.project import manifest
-from medallion.project.declarations import Declaration
+from medallion.project import fingerprint, manifest
+from medallion.project.declarations import Declaration, declarations
+from medallion.run.window import RunKind, Window
 from stack.build import PARSE
-from stack.environment import environment
 from stack.scaffold.tables import write_tables
 from support.dbt_project import copy_project
-from support.dbt_runner import Dbt, run_context
+from support.dbt_runner import Dbt
 
 from ..conftest import Stack
 from .pipeline import InProcessPipeline
@@ -36,11 +38,51 @@ AS_TEXT = {
     "ip": "to_jsonb({}) #>> '{{}}'",
     "code": "rtrim({}::text)",
 }
+# Which values a type of silver holds; of the types that are not here it holds all.
+KEPT = {
+    "date": "{} between '0001-01-01' and '9999-12-31'",
+    "timestamp": "{} between '0001-01-01' and '9999-12-31 23:59:59.999999'",
+    "timestamptz": "{} between '0001-01-01 00:00+00' and '9999-12-31 23:59:59.999999+00'",
+    "decimal": "{} <> 'NaN'",
+}
+GOLD = "visits_by_blood"
+GOLD_SQL = """
+    select
+        coalesce(patient.blood, 'unknown') as blood,
+        count(*) as visits,
+        count(distinct visit.patient_id) as patients,
+        sum(visit.cost) as cost,
+        min(patient.balance) as least_balance,
+        max(visit.visited_on) as last_visit
+    from {{ ref('stg_visit') }} as visit
+    inner join {{ ref('stg_patient') }} as patient
+        on patient.patient_id = visit.patient_id and patient._state = 'current'
+    where visit._state = 'current'
+    group by coalesce(patient.blood, 'unknown')
+"""
+GOLD_TYPES = {
+    "blood": "varchar",
+    "visits": "bigint",
+    "patients": "bigint",
+    "cost": "decimal(38,2)",
+    "least_balance": "decimal(12,4)",
+    "last_visit": "date",
+}
+GOLD_AT_THE_SOURCE = """
+    select
+        coalesce(blood::text, 'unknown'), count(*), count(distinct patient_id), sum(cost), min(balance), max(visited_on)
+    from clinic.visit inner join clinic."Patient" using (patient_id) group by 1 order by 1
+"""
 CHANGES = """
     update clinic."Patient" set balance = -999.9999, "Full Name" = 'Ada', tags = '{x}', updated_at = now()
         where patient_id = '00000000-0000-0000-0000-000000000001';
     insert into clinic."Patient" (patient_id, "Full Name", born_on)
         values ('00000000-0000-0000-0000-000000000004', 'New', '2024-05-05');
+    update clinic."Patient" set insured_until = '-infinity', blood = 'B', updated_at = now()
+        where patient_id = '00000000-0000-0000-0000-000000000002';
+    update clinic."Patient" set rebate = 1.125, seen_at = now(), updated_at = now()
+        where patient_id = '00000000-0000-0000-0000-000000000005';
+    insert into clinic.visit values (2, 3, '00000000-0000-0000-0000-000000000002', '2024-03-01', 1.5, now());
     delete from clinic.visit where visit_no = 2;
     update clinic.visit set clinic_no = 11, modified_at = now() where clinic_no = 12;
     delete from clinic.country where code = 'fr';
@@ -51,48 +93,54 @@ CHANGES = """
 
 
 class ForeignTables:
-    """A dbt project of the foreign tables, and the steps by which a run brings them to silver."""
+    """The tables and a plain gold model in a dbt project of their own, which the pipeline runs."""
 
     def __init__(self, stack: Stack, pipeline: InProcessPipeline, folder: Path) -> None:
+        """Write the project, and let the pipeline use it."""
         self.stack, self.pipeline = stack, pipeline
-        copy_project(folder / "project", None)
-        models = folder / "project" / "models"
-        for layer in ("bronze", "silver/staging"):
+        models = folder / "models"
+        copy_project(folder, None)
+        for layer in ("bronze", "silver/staging", "gold"):
             (models / layer).mkdir(parents=True)
         for schema in SCHEMAS:
             write_tables(stack.settings, schema, overwrite=False, models=models)
-        self.dbt = Dbt(environment(stack.settings), folder / "parsed", folder / "project")
-        self.dbt.invoke("spark", *PARSE["spark"])
-        self.declared = self.read_declarations(folder / "parsed")
+        columns = [
+            {"name": name, "data_type": kind, "description": f"The {name}."}
+            for name, kind in GOLD_TYPES.items()
+        ]
+        model = {"name": GOLD, "description": "Visits by blood group.", "columns": columns}
+        model["config"] = {"unique_key": ["blood"], "contract": {"enforced": True}}
+        (models / "gold" / f"{GOLD}.sql").write_text(GOLD_SQL)
+        (models / "gold" / f"{GOLD}.yml").write_text(json.dumps({"models": [model]}))
+        pipeline.dbt.manifest("trino")
+        pipeline.dbt.invoke("spark", *PARSE["spark"])
 
-    @staticmethod
-    def read_declarations(manifests: Path) -> dict[str, Declaration]:
-        """Return the declarations of the manifests in a folder."""
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(manifest, "MANIFESTS", manifests)
-            return module.declarations()
+    @property
+    def declared(self) -> dict[str, Declaration]:
+        """The declarations of silver staging."""
+        return declarations()
 
-    def run(self, kind: str) -> None:
-        """Capture and build all tables like a run of the kind."""
-        context = run_context(
-            self.stack.draw_batch(),
-            kind=kind,
-            tested_rows="all",
-            extract_from="1900-01-01 00:00:00",
-            extract_to="2100-01-01 00:00:00",
-        )
-        success, output = self.dbt.run("trino", MODELS, context)
-        assert success, output
-        self.pipeline.build([*self.declared.values()], context)
+    def run(self, run_id: str) -> None:
+        """Do a run of all that changed until now."""
+        now = datetime.now(UTC)
+        self.pipeline.run(run_id, RunKind.SCHEDULED, Window(now - timedelta(hours=1), now))
 
     def compare(self) -> dict[str, Any]:
-        """Return, by column, the values of silver beside those of the source, if they differ."""
+        """Return, by column and for the gold table, our values beside those of the source, if they differ."""
         differences = {}
+        gold = [
+            self.stack.query_gold(f"select {', '.join(GOLD_TYPES)} from gold.{GOLD} order by 1"),
+            self.stack.query_source(GOLD_AT_THE_SOURCE),
+        ]
+        if gold[0] != gold[1]:
+            differences[GOLD] = gold
         for schema, models in SCHEMAS.items():
             for model in models:
                 declaration = self.declared[model]
-                names = [*declaration.columns]
-                values = ", ".join(map(in_source, names, declaration.columns.values()))
+                values = ", ".join(
+                    [*map(in_source, declaration.columns, declaration.columns.values()), lost(declaration)]
+                )
+                names = [*declaration.columns, "_flags"]
                 quoted = ", ".join(f'"{name}"' for name in names)
                 source = self.stack.query_source(f'select {values} from {schema}."{NAMES.get(model, model)}"')
                 silver = self.stack.query_trino(
@@ -108,13 +156,31 @@ class ForeignTables:
         return differences
 
 
+def is_kept(name: str, data_type: str) -> str | None:
+    """Return a condition on the source: silver holds the column's value; None if it holds each."""
+    condition = KEPT.get(data_type.partition("(")[0])
+    return condition and condition.format(f'"{NAMES.get(name, name)}"')
+
+
 def in_source(name: str, data_type: str) -> str:
     """Return a column of silver as an expression on the source."""
     column = f'"{NAMES.get(name, name)}"'
+    if kept := is_kept(name, data_type):
+        return f"case when {kept} then {column} end"
     if data_type != "text":
         return column
     # Silver strips text, and takes empty text for null.
     return f"nullif(btrim({AS_TEXT.get(name, '{}::text').format(column)}), '')"
+
+
+def lost(declaration: Declaration) -> str:
+    """Return an expression on the source for the flags of the values that silver does not hold."""
+    flags = [
+        f"case when not ({kept}) then 'unparsable_{name}' end"
+        for name, data_type in sorted(declaration.columns.items())
+        if (kept := is_kept(name, data_type))
+    ]
+    return f"array_remove(array[{', '.join(flags)}]::text[], null)"
 
 
 def comparable(value: Any) -> Any:
@@ -137,21 +203,34 @@ def foreign(
             f"grant usage on schema {schema} to source_reader;"
             f" grant select on all tables in schema {schema} to source_reader"
         )
-    pipeline.forget("bronze", "silver")
-    yield ForeignTables(stack, pipeline, tmp_path_factory.mktemp("foreign"))
+    pipeline.forget("bronze", "silver", "gold")
+    folder = tmp_path_factory.mktemp("foreign")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fingerprint, "DBT_PROJECT", folder / "project")
+        patch.setattr(manifest, "MANIFESTS", folder / "parsed")
+        patch.setattr(pipeline, "dbt", Dbt(pipeline.environment, folder / "parsed", folder / "project"))
+        yield ForeignTables(stack, pipeline, folder / "project")
     for schema in SCHEMAS:
         stack.query_source(f"drop schema {schema} cascade")
-    pipeline.forget("bronze", "reconciled", "silver")
+    pipeline.forget("bronze", "reconciled", "silver", "gold")
 
 
-def test_silver_equals_the_source_column_by_column(stack: Stack, foreign: ForeignTables) -> None:
+def test_silver_and_gold_equal_the_source(
+    stack: Stack, pipeline: InProcessPipeline, foreign: ForeignTables
+) -> None:
     assert sorted(foreign.declared) == sorted(MODELS)
-    foreign.run("ranged")
+    foreign.run("first")
     assert foreign.compare() == {}
     stack.query_source(CHANGES)
-    foreign.run("ranged")
+    foreign.run("changes")
     # Only the daily comparison finds the deletes and changed keys of a table with a cursor.
-    assert {name.partition(".")[0] for name in foreign.compare()} == {"visit"}
-    foreign.run("reconcile")
+    assert {name.partition(".")[0] for name in foreign.compare()} == {"visit", GOLD}
+    pipeline.run("compared", RunKind.RECONCILE, tasks=[f"bronze.{model}" for model in MODELS])
+    foreign.run("deletes")
     assert foreign.compare() == {}
     assert stack.query_trino("select sum(quarantined) from silver.entity_accounts") == [(0,)]
+    # One patient whose values are not all held, then two.
+    counts = stack.query_trino(
+        "select unparsable_latest from silver.entity_accounts where entity = 'patient' order by batch limit 2"
+    )
+    assert counts == [(1,), (2,)]

@@ -22,6 +22,8 @@ create table clinic."Patient" (
     weight real,
     height double precision,
     fee money,
+    insured_until date,
+    rebate numeric(8, 3),
     visits smallint not null default 0,
     points bigint,
     opens time,
@@ -70,6 +72,16 @@ values
     99999999.9999, -0.000, 'Infinity', '-1.7976931348623157e308', '-0.01', -32768, -9223372036854775808, '24:00:00',
     '00:00:00-15:59', '-1 mons +2 days', '::1', '::/0', 'ff:ff:ff:ff:ff:ff', '(0,0)', 'empty', '', b'0000',
     'abcd', '0001-01-01 00:00:00+00', '9999-12-31 23:59:59.999999', -2147483648, 2147483647, '2024-01-03'
+);
+
+-- Values that no date, time or decimal of silver holds.
+insert into clinic."Patient" (
+    patient_id, "Full Name", born_on, insured_until, rebate, seen_at, wall_clock, updated_at
+)
+values
+(
+    '00000000-0000-0000-0000-000000000005', 'Boundless', '9999-12-31', 'infinity', 'NaN', '-infinity',
+    '10000-01-01', '2024-01-04'
 );
 
 -- Views and partitioned tables are tables, too.
