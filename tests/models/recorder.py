@@ -30,7 +30,8 @@ PASSED = {"as should_error": [{"failures": 0, "should_warn": False, "should_erro
 class Recorder:
     """A dbt project whose statements go nowhere.
 
-    `columns` maps `schema.table`, in lower case, to its columns, name and type; `answers` a part of a statement to the
+    `columns` maps `schema.table`, in lower case, to its columns, name and type; `comments` a column's name to its
+    comment in any of these tables; `answers` a part of a statement to the
     rows that it returns. Any other statement returns no row. Statements that list columns are not recorded.
     """
 
@@ -38,6 +39,7 @@ class Recorder:
     columns: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     answers: Mapping[str, Sequence[Row]] = field(default_factory=dict)
     statements: list[str] = field(default_factory=list)
+    comments: Mapping[str, str] = field(default_factory=dict)
 
     def dbt(self, *arguments: str, run: Row | None = None, target: str = "trino") -> Any:
         """Invoke dbt on the project, with `run` as the run's context; return its result."""
@@ -62,7 +64,11 @@ class Recorder:
             if listing := COLUMN_LISTING.search(sql):
                 columns = self.columns.get(".".join(listing.groups()), {})
                 rows: Sequence[Row] = [
-                    {"col_name": name, "data_type": data_type, "comment": None}
+                    {
+                        "entry": json.dumps(
+                            {"name": name, "data_type": data_type, "comment": self.comments.get(name)}
+                        )
+                    }
                     for name, data_type in columns.items()
                 ]
             else:

@@ -33,55 +33,72 @@
     {{ return('[unique_key]') }}
 {%- endmacro %}
 
-{#- Looks up the columns once and keeps them in `graph`, which the next invocation shares: the key has its id. -#}
 {% macro lake_columns() -%}
-    {%- set known, table = graph.setdefault('_lake_columns', {}), invocation_id ~ model.unique_id -%}
-    {%- if table not in known -%}
-        {%- set data_types = {} -%}
-        {%- for column in adapter.get_columns_in_relation(this) -%}
-            {%- do data_types.update({column.name: lake_type(column.data_type)}) -%}
-        {%- endfor -%}
-        {%- do known.update({table: data_types}) -%}
-    {%- endif -%}
-    {{ return(known[table]) }}
+    {{ return(describe_lake_table().data_types) }}
+{%- endmacro %}
+
+{% macro lake_comments() -%}
+    {{ return(describe_lake_table().comments) }}
 {%- endmacro %}
 
 {#- The key by which the lake's rows were merged, sorted; empty if the table was made by version 0.2 or before. -#}
 {% macro lake_key() -%}
     {%- set names = [] -%}
-    {%- for name, comment in graph.get('_lake_comments', {}).get(this | string, {}).items() -%}
+    {%- for name, comment in lake_comments().items() -%}
         {%- do names.append(name) if (comment | string).endswith(key_mark()) -%}
     {%- endfor -%}
     {{ return(names | sort) }}
 {%- endmacro %}
 
-{#- dbt's hooks for the columns of a table. The comments, which dbt leaves out, come with the same statement. -#}
-{% macro trino__get_columns_in_relation(relation) -%}
-    {%- set rows = run_query(
-        'select column_name as col_name, data_type, comment from ' ~ relation.information_schema() ~ '.columns where table_schema = '
-        ~ text_literal(relation.schema | lower) ~ ' and table_name = ' ~ text_literal(relation.identifier | lower)
-    ) -%}
-    {% do keep_comments(relation, rows) %}
+{#- Looks up the columns once and keeps them in `graph`, which the next invocation shares: the key has its id. -#}
+{% macro describe_lake_table() -%}
+    {%- set known, table = graph.setdefault('_lake_columns', {}), invocation_id ~ model.unique_id -%}
+    {%- if table not in known -%}
+        {%- set data_types, comments = {}, {} -%}
+        {%- for column in adapter.dispatch('list_lake_columns')() -%}
+            {%- do data_types.update({column.name: lake_type(column.data_type)}) -%}
+            {%- do comments.update({column.name: column.comment}) -%}
+        {%- endfor -%}
+        {%- do known.update({table: {'data_types': data_types, 'comments': comments}}) -%}
+    {%- endif -%}
+    {{ return(known[table]) }}
+{%- endmacro %}
+
+{#- dbt's listing of Trino has no comments, and takes a column called null for none. -#}
+{% macro trino__list_lake_columns() -%}
+    {%- set query -%}
+        select json_format(cast(map(array['name', 'data_type', 'comment'], array[column_name, data_type, comment]) as json)) as entry
+        from {{ this.information_schema() }}.columns
+        where
+            table_schema = '{{ this.schema | lower }}'
+            and table_name = '{{ this.identifier | lower }}'
+    {%- endset -%}
     {%- set columns = [] -%}
-    {%- for row in rows -%}
-        {%- do columns.append(api.Column.from_description(row.col_name, row.data_type)) -%}
+    {%- for row in run_query(query) -%}
+        {%- do columns.append(fromjson(row.entry)) -%}
     {%- endfor -%}
     {{ return(columns) }}
 {%- endmacro %}
 
-{% macro spark__get_columns_in_relation_raw(relation) -%}
-    {%- set rows = run_query('describe extended ' ~ relation) -%}
-    {% do keep_comments(relation, rows) %}
-    {{ return(rows) }}
+{% macro spark__list_lake_columns() -%}
+    {%- set columns = [] -%}
+    {%- for column in adapter.get_columns_in_relation(this) -%}
+        {%- do columns.append({
+            'name': column.name, 'data_type': column.data_type, 'comment': graph['_described_comments'].get(column.name),
+        }) -%}
+    {%- endfor -%}
+    {{ return(columns) }}
 {%- endmacro %}
 
-{% macro keep_comments(relation, rows) -%}
-    {%- set comments = {} -%}
+{#- dbt's hook for the description of a table. dbt leaves out the comments, so they are kept for `spark__list_lake_columns`. -#}
+{% macro spark__get_columns_in_relation_raw(relation) -%}
+    {%- set rows, comments = run_query('describe extended ' ~ relation), {} -%}
     {%- for row in rows -%}
         {#- After the columns Spark describes the table, in rows of the same form. -#}
         {%- do comments.setdefault(row.col_name, row.comment) -%}
     {%- endfor -%}
-    {%- do graph.setdefault('_lake_comments', {}).update({relation | string: comments}) -%}
+    {%- do graph.update({'_described_comments': comments}) -%}
+    {{ return(rows) }}
 {%- endmacro %}
 
 {% macro definition_changed() -%}

@@ -7,6 +7,7 @@
   - bronze_type: its type in bronze.
   - as_value: expression of the value that bronze gets, null if the type of bronze cannot hold it.
   - as_text: expression of its text.
+  - spelling: how its values are written as text; two types of one spelling write equal values alike.
   - fits: condition that the type of bronze holds a value; null if it holds every value.
   - is_readable: whether the role may select it.
   - is_reserved: whether bronze or a macro has a column of that name.
@@ -119,6 +120,13 @@ base_types as (
         resolved.attnum,
         format_type(resolved.type_id, resolved.modifier) as base_type,
         case when pg_type.typnamespace = 'pg_catalog'::regnamespace then pg_type.typname else '' end as name,
+        case
+            when pg_type.typtype = 'e' or pg_type.typname in ('text', 'varchar', 'bpchar', 'char', 'name', 'citext') then 'text'
+            when pg_type.typname = '_varchar' then '_text'
+            when pg_type.typname in ('numeric', '_numeric') and resolved.modifier <> -1
+                then format('%s with %s places', pg_type.typname, (((resolved.modifier - 4) & 2047) # 1024) - 1024)
+            else pg_type.typname
+        end as spelling,
         pg_type.typtype = 'c' or pg_type.typcategory = 'A' or pg_type.typname = 'hstore' as is_nested,
         case when resolved.modifier <> -1 then (resolved.modifier - 4) >> 16 end as digits,
         case when resolved.modifier <> -1 then (((resolved.modifier - 4) & 2047) # 1024) - 1024 end as places
@@ -197,6 +205,7 @@ final as (
             else described.value || '::' || described.base_type
         end as as_value,
         described.as_text,
+        described.spelling,
         described.fits,
         has_schema_privilege(described.relnamespace, 'usage')
         and has_column_privilege(described.table_id, described.attnum, 'select') as is_readable,

@@ -20,7 +20,7 @@
                 'name': entry.bronze_name,
                 'source_name': table ~ '.' ~ entry.name,
                 'data_type': 'varchar',
-                'description': 'Hash of a column of the source.',
+                'description': 'Hash of a column of the source. Captured as: hash.',
                 'as_value': 'encode(sha256(convert_to(' ~ entry.as_text ~ ", 'UTF8')), 'hex')",
             }) -%}
         {%- else -%}
@@ -28,7 +28,8 @@
                 'name': entry.bronze_name,
                 'source_name': table ~ '.' ~ entry.name,
                 'data_type': entry.bronze_type,
-                'description': 'Column of the source: ' ~ entry.data_type ~ '.',
+                'description': 'Column of the source: ' ~ entry.data_type ~ '.'
+                ~ (' Captured as: ' ~ entry.spelling ~ '.' if entry.bronze_type == 'varchar' else ''),
                 'as_value': entry.as_value,
             }) -%}
             {%- if entry.fits and entry.bronze_name in config.meta_require('natural_key') -%}
@@ -133,14 +134,21 @@
     {{ return('select * from ' ~ on_source(source_relation, query)) }}
 {%- endmacro %}
 
-{% macro changelog_columns(source_columns) -%}
+{% macro changelog_columns(source_columns, cursor) -%}
     {{ return(source_columns + [
         {
             'name': '_changed_at',
             'data_type': 'timestamp(6) with time zone',
-            'description': 'When the source changed the row: its cursor as a moment, or the time that a comparison gave it (UTC).',
+            'description': 'When the source changed the row: its cursor as a moment, or the time that a comparison gave it (UTC).'
+            ~ ' Captured as: ' ~ [cursor.name, cursor.kind] | select | join(' ')
+            ~ (' in ' ~ cursor.zone if cursor.kind == 'timestamp' else '') ~ '.',
         },
-        {'name': '_op', 'data_type': 'varchar', 'description': 'Operation of the version: `upsert` or `delete`.'},
+        {
+            'name': '_op',
+            'data_type': 'varchar',
+            'description': 'Operation of the version: `upsert` or `delete`, which has its key only. Captured as: '
+            ~ config.meta_require('natural_key') | sort | join(', ') ~ '.',
+        },
         {'name': '_hash', 'data_type': 'varchar', 'description': "MD5 over the row's columns that are not null, by name."},
         {
             'name': '_extracted_at',
@@ -153,6 +161,44 @@
             'description': 'Batch of the run that captured the version, or that last found it to be the deciding one.',
         },
     ]) }}
+{%- endmacro %}
+
+{#-
+  The comments of bronze's columns say by which key, cursor and spelling of text its versions were captured. A window
+  captures only rows that change, so after a change of these, versions of both kinds would stand side by side. Raises a
+  compiler error then. A comparison captures all that differs, and takes the change over, unless the moments in bronze
+  may lie after those of later changes, or old keys may not be ended by deletes.
+-#}
+{% macro check_captured_as(columns, source_table, cursor, compares) -%}
+    {%- set key_columns = ['_op'] + config.meta_require('natural_key') -%}
+    {%- for column in columns -%}
+        {%- set before = (lake_comments().get(column.name) or '').partition(' Captured as: ')[2] -%}
+        {%- set now = column.description.partition(' Captured as: ')[2] -%}
+        {%- set is_key = column.name in key_columns -%}
+        {%- set needs_new_table = (column.name == '_changed_at' and cursor.kind in ['number', 'date'])
+            or (is_key and source_table.policies) -%}
+        {%- if before and now and before != now and (needs_new_table or not compares) -%}
+            {%- set subject = {'_changed_at': 'the cursor', '_op': 'the natural_key'}.get(column.name, column.source_name) -%}
+            {%- set remedy -%}
+                {% if needs_new_table -%}
+                    drop table {{ this }}, trigger medallion_reconcile, and then run `make rebuild`.
+                {%- else -%}
+                    trigger medallion_reconcile, which captures all rows that differ{{ '; with allow_deletes, because it ends the old keys' if is_key }}.
+                {%- endif %}
+            {%- endset -%}
+            {{ exceptions.raise_compiler_error(
+                this ~ ': ' ~ subject ~ ' was captured as ' ~ before[:-1] ~ ', and is ' ~ now[:-1] ~ ' now: older versions'
+                ~ ' would not match newer ones. Nothing was written. Undo the change; or accept it: ' ~ remedy
+            ) }}
+        {%- endif -%}
+    {%- endfor -%}
+{%- endmacro %}
+
+{#- Let the comments of bronze say what its versions are now. -#}
+{% macro update_comments(columns) -%}
+    {%- for column in columns if lake_comments().get(column.name, column.description) != column.description -%}
+        {% call statement('comment') %}{{ comment_on_column(column) }}{% endcall %}
+    {%- endfor -%}
 {%- endmacro %}
 
 {% macro bronze_columns(source_columns, data_types) -%}

@@ -15,43 +15,54 @@
     {%- set source_relation = source(*model.sources[0]) -%}
     {%- set source_table = describe_source(source_relation) -%}
     {%- set cursor = source_cursor(source_table) -%}
-    {%- set columns = changelog_columns(source_table.columns) -%}
+    {%- set columns = changelog_columns(source_table.columns, cursor) -%}
+    {%- set compares = run_context().kind == 'reconcile' or cursor.capture == 'full' -%}
     {{ run_hooks(pre_hooks) }}
     {#- dbt requires a statement named `main` of every model. A window without a row sends none. -#}
     {% call noop_statement('main', 'nothing captured') %}{% endcall %}
     {% do upgrade_to_changed_at() %}
     {%- set data_types = ensure_table(columns) -%}
     {% do check_cursor_type(cursor, data_types) %}
+    {% if compares or cursor.capture == 'window' %}
+        {% do check_captured_as(columns, source_table, cursor, compares) %}
+    {% endif %}
     {%- set bronze = bronze_columns(source_table.columns, data_types) -%}
     {% if not run_context().extract_from %}
         {{ log(this ~ ': nothing to extract', info=true) }}
-    {% elif run_context().kind == 'reconcile' or cursor.capture == 'full' %}
-        {% do reconcile(source_relation, source_table, cursor, bronze, columns) %}
-    {% elif cursor.capture == 'daily' %}
+    {% elif cursor.capture == 'daily' and not compares %}
         {{ log(this ~ ': medallion_reconcile captures this table', info=true) }}
     {% else %}
-        {% for start, end, buckets in window_chunks(source_relation, cursor) %}
-            {%- set rows = read_source(
-                source_relation, source_table, cursor_moment(cursor) ~ ' as _changed_at', cursor_within(cursor, start, end)
-            ) -%}
-            {%- set start, end = utc_literal(start), utc_literal(end) -%}
-            {% for bucket in range(buckets) %}
-                {% call statement('main') %}
-                    {{ merge_versions(
-                        columns,
-                        select_new_versions(rows, bronze, start, end, in_bucket(bucket, buckets)),
-                        ['target._changed_at >= ' ~ start, 'target._changed_at < ' ~ end]
-                    ) }}
-                {% endcall %}
-            {% endfor %}
-            {{ log(this ~ ': ' ~ loop.index ~ '/' ~ loop.length ~ ' captured from ' ~ start ~ ' to ' ~ end ~ (' in %d buckets' % buckets if buckets > 1 else ''), info=true) }}
+        {% if compares %}
+            {% do reconcile(source_relation, source_table, cursor, bronze, columns) %}
         {% else %}
-            {{ log(this ~ ': the source has no row in the window', info=true) }}
-        {% endfor %}
+            {% do capture_window(source_relation, source_table, cursor, bronze, columns) %}
+        {% endif %}
+        {% do update_comments(columns) %}
     {% endif %}
     {{ run_hooks(post_hooks) }}
     {{ return({'relations': [this.incorporate(type='table')]}) }}
 {% endmaterialization %}
+
+{% macro capture_window(source_relation, source_table, cursor, bronze, columns) -%}
+    {% for start, end, buckets in window_chunks(source_relation, cursor) %}
+        {%- set rows = read_source(
+            source_relation, source_table, cursor_moment(cursor) ~ ' as _changed_at', cursor_within(cursor, start, end)
+        ) -%}
+        {%- set start, end = utc_literal(start), utc_literal(end) -%}
+        {% for bucket in range(buckets) %}
+            {% call statement('main') %}
+                {{ merge_versions(
+                    columns,
+                    select_new_versions(rows, bronze, start, end, in_bucket(bucket, buckets)),
+                    ['target._changed_at >= ' ~ start, 'target._changed_at < ' ~ end]
+                ) }}
+            {% endcall %}
+        {% endfor %}
+        {{ log(this ~ ': ' ~ loop.index ~ '/' ~ loop.length ~ ' captured from ' ~ start ~ ' to ' ~ end ~ (' in %d buckets' % buckets if buckets > 1 else ''), info=true) }}
+    {% else %}
+        {{ log(this ~ ': the source has no row in the window', info=true) }}
+    {% endfor %}
+{%- endmacro %}
 
 {#-
   Up to version 0.2 bronze had the moment only in `updated_at`. It is copied into a new column, which gets its name at the

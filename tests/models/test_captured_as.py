@@ -1,0 +1,188 @@
+"""Keys, cursors and spellings of text that change, on the real engines: windows stop, and a comparison takes it over.
+
+The tests build on one another, in the order of this file.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from support.engines import BronzeProject, Engines, bronze_project
+
+SOURCE = "loaded_at_field: changed"
+MODEL = "natural_key: [id]"
+# Table -> the entries of its source and of the meta of its model; before a change, and after it.
+TABLES = {
+    "keyed": ((SOURCE, "natural_key: [value]"), (SOURCE, "natural_key: [value]")),
+    **{
+        name: ((SOURCE, MODEL), (SOURCE, MODEL)) for name in ("lasting", "zoned", "placed", "alike", "billed")
+    },
+    "hashed": ((SOURCE, MODEL), (SOURCE, f"{MODEL}, hash: [value]")),
+    "rekeyed": ((SOURCE, MODEL), (SOURCE, "natural_key: [id, value]")),
+    "clocked": ((SOURCE, MODEL), (f"{SOURCE}, meta: {{cursor_zone: Europe/Berlin}}", MODEL)),
+    "older": ((SOURCE, MODEL), (f"{SOURCE}, meta: {{cursor_zone: Europe/Berlin}}", MODEL)),
+    "renamed": ((SOURCE, MODEL), ("loaded_at_field: later", MODEL)),
+    "numbered": ((SOURCE, MODEL), ("loaded_at_field: n", MODEL)),
+}
+# Tables whose windows stop, with the message.
+STOPPED = {
+    "keyed": 'moves.keyed.value was captured as text, and is numeric now',
+    "lasting": "moves.lasting.value was captured as text, and is interval now",
+    "zoned": "moves.zoned.value was captured as time, and is timetz now",
+    "placed": "moves.placed.value was captured as numeric, and is numeric with 3 places now",
+    "hashed": "moves.hashed.value was captured as text, and is hash now",
+    "rekeyed": "the natural_key was captured as id, and is id, value now",
+    "clocked": "the cursor was captured as changed timestamp in UTC, and is changed timestamp in Europe/Berlin now",
+    "renamed": "the cursor was captured as changed timestamp in UTC, and is later timestamp in UTC now",
+    "numbered": "the cursor was captured as changed timestamp in UTC, and is n number now",
+}  # fmt: skip
+
+
+def models(number: int) -> dict[str, str]:
+    """Write the models: 0 before the change, 1 after it."""
+    files = {}
+    for table, declarations in TABLES.items():
+        source, model = declarations[number]
+        files[f"{table}.sql"] = f"select * from {{{{ source('{table}s', '{table}') }}}}"
+        files[f"{table}.yml"] = (
+            f"sources:\n  - name: {table}s\n    schema: moves\n    description: Source.\n"
+            f"    tables:\n      - {{name: {table}, {source}}}\n"
+            f"models:\n  - name: {table}\n    description: Changelog.\n    config: {{meta: {{{model}}}}}\n"
+        )
+    return files
+
+
+@pytest.fixture(scope="module")
+def before(engines: Engines, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BronzeProject]:
+    """The project, whose windows have captured two rows of each table."""
+    engines.source("create schema moves; grant usage on schema moves to source_reader")
+    types = {"zoned": "time", "placed": "numeric"}
+    values = {"lasting": "1 hour", "zoned": "10:00", "placed": "1.5", "billed": "2024-02-01"}
+    for table in TABLES:
+        engines.source(
+            f"create table moves.{table} (id integer, value {types.get(table, 'text')},"
+            " changed timestamp default '2024-06-01 12:00', later timestamp default '2024-05-01', n bigint default 1);"
+            f" grant select on moves.{table} to source_reader"
+        )
+        for id_, value in ((1, values.get(table, "007")), (2, values.get(table, "008"))):
+            engines.source(f"insert into moves.{table} values (%s, %s)", (id_, value))
+    engines.source(
+        "create type moves.mood as enum ('007', '008'); create domain moves.label as varchar(9);"
+        " alter table moves.alike add a varchar(5) default 'a', add b text default '007', add c text default 'c',"
+        " add d char(5) default 'd', add e numeric(50,3) default 1.5, add f varchar(5)[] default '{f}'"
+    )
+    project = bronze_project(engines, tmp_path_factory.mktemp("before"), models(0))
+    project.run(*TABLES)
+    yield project
+    engines.source("drop schema moves cascade")
+
+
+@pytest.fixture(scope="module")
+def after(engines: Engines, before: BronzeProject, tmp_path_factory: pytest.TempPathFactory) -> BronzeProject:
+    """The project as it is declared after the change, on a source whose types and first rows have changed."""
+    engines.source(
+        """
+        alter table moves.keyed alter value type numeric using value::numeric;
+        alter table moves.lasting alter value type interval using value::interval;
+        alter table moves.zoned alter value type timetz;
+        alter table moves.placed alter value type numeric(50,3);
+        alter table moves.alike alter b drop default, alter c drop default;
+        alter table moves.alike
+            alter a type text, alter b type moves.mood using b::moves.mood, alter c type moves.label, alter d type text,
+            alter e type numeric(60,3), alter f type text[];
+        """
+    )
+    for table in TABLES:
+        # An hour later by the same clock; in Berlin that is an hour before the first version's moment in UTC.
+        engines.source(
+            f"update moves.{table} set n = 5, changed = '2024-06-01 13:00', later = '2024-06-01 13:00' where id = 1"
+        )
+    # Bronze of an earlier version says nothing of its cursor.
+    engines.lake("comment on column bronze.older._changed_at is 'When the source changed the row.'")
+    return bronze_project(engines, tmp_path_factory.mktemp("after"), models(1))
+
+
+def current(engines: Engines, table: str, columns: str = "value") -> list[tuple[Any, ...]]:
+    """The rows that bronze's latest versions show."""
+    key = re.sub(r".*\[(.*)\]", r"\1", TABLES[table][1][1].partition(", hash")[0])
+    return engines.lake(
+        f"with numbered as (select *, row_number() over (partition by {key}"
+        f" order by _changed_at desc, _batch desc, _op, _hash desc) as place from bronze.{table})"
+        f" select id, n, {columns} from numbered where place = 1 and _op = 'upsert' order by 1"
+    )
+
+
+def source_rows(engines: Engines, table: str, value: str = "value::text") -> list[tuple[Any, ...]]:
+    return engines.source(f"select id, n, {value} from moves.{table} order by 1")
+
+
+def shows_source(engines: Engines, table: str) -> bool:
+    """Return whether bronze's latest versions are the rows of the source."""
+    value = "encode(sha256(convert_to(value, 'UTF8')), 'hex')" if table == "hashed" else "value::text"
+    return current(engines, table) == source_rows(engines, table, value)
+
+
+def test_windows_of_a_changed_table_stop_and_others_go_on(engines: Engines, after: BronzeProject) -> None:
+    going_on = ("alike", "older")
+    written = {table: engines.lake(f"select max(_batch) from bronze.{table}") for table in STOPPED}
+    batch, output = after.run(*STOPPED, *going_on, fails=True)
+    for table, message in STOPPED.items():
+        assert f'"lake"."bronze"."{table}": {message}: older versions would not match newer ones' in output
+        assert engines.lake(f"select max(_batch) from bronze.{table}") == written[table]
+    assert {*re.findall(r'"bronze"."(\w+)": .* with allow_deletes, because', output)} == {"keyed", "rekeyed"}
+    assert {*re.findall(r'"bronze"."(\w+)": .* it: drop table', output)} == {"numbered"}
+    for table in going_on:
+        assert engines.lake(f"select max(_batch) from bronze.{table}") == [(batch,)]
+    assert engines.lake(
+        "select comment from information_schema.columns where table_schema = 'bronze' and table_name = 'older'"
+        " and column_name = '_changed_at' and comment like '% Captured as: changed timestamp in Europe/Berlin.'"
+    )
+    assert current(engines, "alike", "a, b, c, d, e, f") == engines.source(
+        "select id, n, a, b::text, c, d, e::text, to_json(f)::text from moves.alike order by 1"
+    )
+
+
+def test_a_comparison_takes_the_change_over(engines: Engines, after: BronzeProject) -> None:
+    tables = [table for table in STOPPED if table != "numbered"]
+    after.run(*tables, kind="reconcile")
+    for table in tables:
+        assert shows_source(engines, table), table
+        engines.source(
+            f"update moves.{table} set n = 6, changed = '2024-06-01 15:00', later = '2024-06-01 15:00' where id = 2"
+        )
+    after.run(*tables)
+    for table in tables:
+        assert shows_source(engines, table), table
+
+
+def test_a_number_needs_a_new_table(engines: Engines, after: BronzeProject) -> None:
+    """Later numbers are moments before those of the earlier cursor."""
+    _, output = after.run("numbered", kind="reconcile", fails=True)
+    assert STOPPED["numbered"] in output
+    statement = re.search(r"drop table \S+\"", output)
+    assert statement
+    engines.lake(statement[0])
+    after.run("numbered", kind="reconcile")
+    engines.source("update moves.numbered set n = 6 where id = 2")
+    after.run("numbered")
+    assert shows_source(engines, "numbered")
+
+
+def test_text_becomes_a_date_by_the_statements_of_the_message(engines: Engines, after: BronzeProject) -> None:
+    after.run("billed")
+    engines.source("alter table moves.billed alter value type date using value::date")
+    _, output = after.run("billed", fails=True)
+    statements = re.search(
+        r"captured again: (alter table .*; alter table .*; update .*)\. Then rebuild silver", output
+    )
+    assert statements
+    for statement in statements[1].replace("…", "value_before").split("; "):
+        engines.lake(statement)
+    engines.source("update moves.billed set value = '2024-02-29', changed = '2024-06-02' where id = 1")
+    batch, _ = after.run("billed")
+    assert current(engines, "billed") == source_rows(engines, "billed", "value")
+    assert engines.lake(f"select id from bronze.billed where _batch = {batch}") == [(1,)]
+    after.run("billed", kind="reconcile")
+    assert current(engines, "billed") == source_rows(engines, "billed", "value")
