@@ -245,6 +245,17 @@ def test_columns_that_come_and_go_are_captured_once(engines: Engines, project: B
     assert current(engines, "plain", "note, filled") == source_rows(engines, "plain", "note, filled")
     assert compare(project, "plain") == {"plain": {}}
     assert len(versions(engines, "plain")) == before + 2
+    engines.source("alter table works.plain rename column filled to renamed")
+    assert compare(project, "plain") == {"plain": {"unmoved": 2}}
+    assert current(engines, "plain", "note, renamed, filled") == source_rows(
+        engines, "plain", "note, renamed, null"
+    )
+    engines.source("alter table works.plain drop column renamed")
+    assert compare(project, "plain") == {"plain": {"unmoved": 2}}
+    assert current(engines, "plain", "note, renamed") == source_rows(engines, "plain", "note, null")
+    assert compare(project, "plain") == {"plain": {}}
+    # A row without the column is the version that it was before it got it.
+    assert len(versions(engines, "plain")) == before + 4
 
 
 def test_a_reloaded_table_has_new_versions_where_it_differs(engines: Engines, project: BronzeProject) -> None:
