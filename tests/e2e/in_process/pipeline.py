@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from medallion.engines.postgres import transaction
 from medallion.names import BEGIN, BRONZE, ENGINES, HOURLY_DAG, Group, group_of, model_of, task_id
 from medallion.project.contracts import GoldTable, gold_tables
 from medallion.project.declarations import Declaration, declarations
-from medallion.project.manifest import build_tasks, entities, model_nodes
+from medallion.project.manifest import build_tasks, cached_per_manifest, entities, model_nodes
 from medallion.publish import audit, publish
 from medallion.run import lease
 from medallion.run.attempts import AttemptListener, close_attempt
@@ -46,11 +45,13 @@ from ..conftest import Stack
 SKIPPED_WITH_STAGING = (Group.SILVER_MARTS, Group.GOLD)
 
 
-@cache
+@cached_per_manifest("trino")
 def task_graph() -> DAG:
     """Return a DAG of the tasks whose attempts are recorded here: one per bronze table, and one per later group."""
     bronze = [task_id(Group.BRONZE, node["name"]) for node in model_nodes() if node["schema"] == BRONZE]
-    builders = (*bronze, Group.SILVER_STAGING, Group.SILVER_MARTS, Group.GOLD)
+    groups = {group_of(task) for task in build_tasks().values()}
+    models = (group for group in SKIPPED_WITH_STAGING if group in groups)
+    builders = (*bronze, Group.SILVER_STAGING, *models)
     return dag_of(HOURLY_DAG, (BEGIN,), builders, (Group.AUDIT,), (Group.STAGE,), (Group.PUBLISH,))
 
 

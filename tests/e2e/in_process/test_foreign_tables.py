@@ -165,8 +165,8 @@ def is_kept(name: str, data_type: str) -> str | None:
 def in_source(name: str, data_type: str) -> str:
     """Return a column of silver as an expression on the source."""
     column = f'"{NAMES.get(name, name)}"'
-    if kept := is_kept(name, data_type):
-        return f"case when {kept} then {column} end"
+    if condition := is_kept(name, data_type):
+        return f"case when {condition} then {column} end"
     if data_type != "text":
         return column
     # Silver strips text, and takes empty text for null.
@@ -176,9 +176,9 @@ def in_source(name: str, data_type: str) -> str:
 def lost(declaration: Declaration) -> str:
     """Return an expression on the source for the flags of the values that silver does not hold."""
     flags = [
-        f"case when not ({kept}) then 'unparsable_{name}' end"
+        f"case when not ({condition}) then 'unparsable_{name}' end"
         for name, data_type in sorted(declaration.columns.items())
-        if (kept := is_kept(name, data_type))
+        if (condition := is_kept(name, data_type))
     ]
     return f"array_remove(array[{', '.join(flags)}]::text[], null)"
 
