@@ -8,7 +8,7 @@ from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 from asgiref.sync import sync_to_async
 
-from medallion.engines.postgres import transaction
+from medallion.engines.postgres import BlockedError, transaction
 from medallion.settings import settings
 from medallion.store.pipeline import age_of_gold_is_within
 
@@ -26,7 +26,7 @@ def is_gold_old() -> bool:
     try:
         with transaction() as cursor:
             return not age_of_gold_is_within(cursor, settings().max_gold_age)
-    except psycopg.Error:
+    except (psycopg.Error, BlockedError):
         log.exception("The age of gold is unknown:")
         return True
 

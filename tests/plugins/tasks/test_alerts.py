@@ -1,12 +1,18 @@
 """The notification of late gold, on a real gold database."""
 
 import asyncio
+from datetime import timedelta
+from functools import partial
 from typing import Any
 
+import psycopg
 import pytest
 
+from medallion.engines.postgres import transaction
 from medallion.settings import settings
+from medallion.tasks import alerts
 from medallion.tasks.alerts import report_late_gold
+from support.postgres import Server
 
 from ..conftest import Query
 
@@ -55,6 +61,17 @@ def test_old_or_unknown_gold_is_reported(
     if publication:
         gold(publication)
     miss_deadline()
+    assert received == [("late", "deadline", "a")]
+
+
+def test_gold_whose_age_cannot_be_read_for_a_lock_is_reported(
+    gold: Query, received: list[tuple[str, str, str]], postgres: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gold(PUBLISHED.format(1))
+    monkeypatch.setattr(alerts, "transaction", partial(transaction, lock_limit=timedelta(milliseconds=50)))
+    with psycopg.connect(postgres.url(database="bi")) as holder:
+        holder.execute("lock table gold.publication")
+        miss_deadline()
     assert received == [("late", "deadline", "a")]
 
 
