@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from medallion.names import TEST_ENTITIES, TESTS_OF_EVERY_TABLE, Group, task_id
+from medallion.names import TEST_ENTITIES, Group, task_id
 from medallion.project.contracts import gold_tables
 from stack.settings import ROOT
 
@@ -97,7 +97,7 @@ def forks(tmp_path_factory: pytest.TempPathFactory) -> Any:
     if not (tables := gold_tables()):
         pytest.skip("the project has no gold table")
     model = tables[0].name
-    selected = {task_id(Group.GOLD, model): model, TEST_ENTITIES: TESTS_OF_EVERY_TABLE}
+    selected = {task_id(Group.GOLD, model): model, TEST_ENTITIES: "bronze_versions"}
     root = tmp_path_factory.mktemp("project")
     for folder in ("dags", "plugins", "include"):
         shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
