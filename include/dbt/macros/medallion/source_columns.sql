@@ -187,8 +187,8 @@
                 {%- endif %}
             {%- endset -%}
             {{ exceptions.raise_compiler_error(
-                this ~ ': ' ~ subject ~ ' was captured as ' ~ before[:-1] ~ ', and is ' ~ now[:-1] ~ ' now: older versions'
-                ~ ' would not match newer ones. Nothing was written. Undo the change; or accept it: ' ~ remedy
+                this ~ ': ' ~ subject ~ ' was captured as ' ~ before[:-1] ~ ', and is ' ~ now[:-1]
+                ~ ' now: older versions would not match newer ones. Nothing was written. Undo the change; or accept it: ' ~ remedy
             ) }}
         {%- endif -%}
     {%- endfor -%}
