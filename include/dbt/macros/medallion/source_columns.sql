@@ -149,7 +149,7 @@
             'description': 'Operation of the version: `upsert` or `delete`, which has its key only. Captured as: '
             ~ config.meta_require('natural_key') | sort | join(', ') ~ '.',
         },
-        {'name': '_hash', 'data_type': 'varchar', 'description': "MD5 over the row's columns that are not null, by name."},
+        {'name': '_hash', 'data_type': 'varchar', 'description': 'MD5 over the columns of the row that are not null, by name.'},
         {
             'name': '_extracted_at',
             'data_type': 'timestamp(6) with time zone',
