@@ -190,17 +190,24 @@ def _widens(old: str, new: str) -> bool:
     )
 
 
-def merge(rows: DataFrame, table: str, key: Sequence[str], bounds: str) -> None:
+def merge(
+    rows: DataFrame, table: str, key: Sequence[str], bounds: str, values_of_last: Sequence[str] | None = None
+) -> None:
     """Update or insert `rows` by `key` in one commit; `rows` have all columns that are to be written.
 
     If `rows` have a column `_is_gone`, the keys for which it is true are deleted instead. `bounds` is an SQL condition
     that all rows of these keys in the table meet: with literals in it the cost does not grow with the table.
+    `values_of_last`: all values of the key's last column in `rows`, if they are known and few. Without them Spark
+    shuffles the keys of the whole table, because it can't broadcast `rows` for a join that inserts.
     The matched branch also makes Iceberg notice another writer of these keys.
     """
     target = table.rpartition(".")[2]
     on = " and ".join(f"{target}.{quote(name)} = s.{quote(name)}" for name in key)
     values = {quote(name): column(name, "s") for name in rows.columns if name != IS_GONE}
-    into = rows.alias("s").mergeInto(table, F.expr(f"{on} and {bounds}"))
+    condition = F.expr(f"{on} and {bounds}")
+    if values_of_last is not None:
+        condition &= column(key[-1], target).isin(*values_of_last)
+    into = rows.alias("s").mergeInto(table, condition)
     if IS_GONE in rows.columns:
         into = into.whenMatched(column(IS_GONE, "s")).delete()
     into.whenMatched().update(values).whenNotMatched().insert(values).merge()

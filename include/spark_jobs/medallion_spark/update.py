@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from medallion_spark import tables, versions
 from medallion_spark.entity import CHANGED_AT, Entity
 from medallion_spark.run import Run
-from medallion_spark.sql import quote, text_literal
+from medallion_spark.sql import column, quote, text_literal
 
 log = logging.getLogger("build_entities")
 
@@ -32,6 +32,8 @@ SETTINGS: dict[str, bool | float | int | str | None] = {
 INTERPRETED = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
 # Above this number of versions compiled code is faster.
 MANY_VERSIONS = 100_000
+# Up to this number of versions their keys are sent to the rows of the table, instead of a shuffle of the table.
+FEW_VERSIONS = 10_000
 
 
 class EntityError(Exception):
@@ -69,17 +71,22 @@ class Touched:
     versions: int | None
     bounds: str
 
+    @property
+    def is_small(self) -> bool:
+        """Return whether the keys of the versions are few enough to be sent to the rows of the table."""
+        return self.versions is not None and self.versions <= FEW_VERSIONS
+
 
 @dataclass(frozen=True)
 class EntityChanges:
-    """Changes of an entity: computed rows of `resolve_versions`, and a condition that covers their keys in the table.
+    """Changes of an entity: computed rows of `resolve_versions`, and the part of its table that they touch.
 
     The other fields are those of `Incoming`.
     """
 
     entity: Entity
     rows: DataFrame
-    bounds: str
+    touched: Touched
     is_new: bool
     is_replaced: bool
     is_whole: bool
@@ -169,26 +176,29 @@ def find_touched(run: Run, incoming: Sequence[Incoming]) -> dict[str, Touched]:
         if entity.bucketed_by:
             # No bit is set if no key parses: such rows are in the quarantine only.
             numbers = [str(number) for number in range(entity.buckets) if (row.buckets or 0) >> number & 1]
-            column = f"{entity.staging_name}.{quote(entity.bucketed_by)}"
+            name = f"{entity.staging_name}.{quote(entity.bucketed_by)}"
             bounds = (
-                f"{transform}({entity.buckets}, {column}) in ({', '.join(numbers)})" if numbers else "false"
+                f"{transform}({entity.buckets}, {name}) in ({', '.join(numbers)})" if numbers else "false"
             )
         touched[entity.name] = Touched(row.versions, bounds)
     return touched
 
 
-def resolve_entity(run: Run, incoming: Incoming, bounds: str) -> EntityChanges:
-    """Decide what the versions of an entity change; `bounds` covers their keys in its table. Writes nothing."""
+def resolve_entity(run: Run, incoming: Incoming, touched: Touched) -> EntityChanges:
+    """Decide the changes that the versions of an entity make to its table. Writes nothing."""
     entity, existing = incoming.entity, None
     if not incoming.is_from_all_of_bronze:
-        silver = run.spark.table(run.staging_table(entity)).where(bounds)
-        existing = versions.with_parsed_key(silver, entity).join(incoming.versions, "_key", "left_semi")
+        # Rows of silver have a complete key, so its columns select the same rows as `_key`, which is dear to compute.
+        keys = incoming.versions.select(*map(column, entity.key))
+        silver = run.spark.table(run.staging_table(entity)).where(touched.bounds)
+        silver = silver.join(F.broadcast(keys) if touched.is_small else keys, entity.key, "left_semi")
+        existing = versions.with_parsed_key(silver, entity)
     rows = versions.resolve_versions(incoming.versions, existing).localCheckpoint()
-    return EntityChanges(entity, rows, bounds, incoming.is_new, incoming.is_replaced, incoming.is_whole)
+    return EntityChanges(entity, rows, touched, incoming.is_new, incoming.is_replaced, incoming.is_whole)
 
 
 def count_outcomes(changes: Sequence[EntityChanges]) -> list[Outcome]:
-    """Count the states of the resolved rows of each entity, with one query over all."""
+    """Count the states of the resolved rows of each entity, and collect few changed keys, with one query over all."""
     rejected_at = F.when(F.col("_is_rejected"), F.unix_micros(CHANGED_AT))
     counts = [
         change.rows.agg(
@@ -197,6 +207,9 @@ def count_outcomes(changes: Sequence[EntityChanges]) -> list[Outcome]:
             F.count_if("_is_change").alias("changes"),
             F.min(rejected_at).alias("rejected_from"),
             F.max(rejected_at).alias("rejected_to"),
+            F.collect_list(
+                F.when(F.col("_is_change") & F.lit(change.touched.is_small), F.col("_raw_key"))
+            ).alias("changed_keys"),
         )
         for change in changes
     ]
@@ -274,7 +287,9 @@ def write_entity(run: Run, outcome: Outcome) -> None:
     elif outcome.changes.is_whole:
         tables.merge_differing(rows, table, key, "true", whole=True)
     elif outcome.counts.changes:
-        tables.merge(rows, table, key, outcome.changes.bounds)
+        touched = outcome.changes.touched
+        raw_keys = outcome.counts.changed_keys if touched.is_small else None
+        tables.merge(rows, table, key, touched.bounds, raw_keys)
     figures = ", ".join(f"{name} {outcome.counts[name]}" for name in versions.ACCOUNTS)
     log.info("%s: %s", entity.name, figures)
 
@@ -312,7 +327,7 @@ def update_entities(run: Run, entities: Sequence[Entity]) -> None:
             log.info("%s: nothing new", incoming.entity.name)
             return None
         with errors_name(incoming.entity):
-            return resolve_entity(run, incoming, part.bounds)
+            return resolve_entity(run, incoming, part)
 
     def write(outcome: Outcome) -> None:
         with errors_name(outcome.entity):
