@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements-dev.txt"
 # The packages of LOCK that an Airflow needs, without those of tests and linters.
 RUNTIME_LOCK = ROOT / "requirements.txt"
-# Only an environment variable sets it: the Python environment that reads `.env` is in this folder.
+# STACK_HOME cannot be set in `.env`: the Python that reads `.env` is installed below STACK_HOME.
 HOME = Path(os.environ.get("STACK_HOME") or ROOT / ".stack").absolute()
 VENV = HOME / "venv"
 CACHE = Path(

@@ -112,7 +112,7 @@ def connection(parameters: dict[str, str]) -> dict[str, object]:
     """Return the fields of an Airflow connection."""
     port = parameters["port"]
     extra: dict[str, object] = {name: value for name, value in parameters.items() if name not in ADDRESS}
-    # Several ports are no number: they go to libpq as an extra argument, which replaces the field.
+    # A list of ports, such as 5432,5433, is no number: libpq gets it as an extra argument, which replaces the field.
     if not port.isdigit():
         extra["port"] = port
     return {

@@ -40,8 +40,8 @@ WORDS = re.compile(
     re.IGNORECASE,
 )
 ANY = WORDS.pattern
-# File: the words that it may have, and the reason.
 SERVICE = "the stack starts the shop's database, its login and its trading as a service"
+# File -> pattern of the words that are allowed in it, and the reason.
 EXCEPTIONS = {
     "Makefile": ("shop|olist|orders", "targets and variables of the demo"),
     "docker-compose.airflow.yml": ("shop|orders", SERVICE),

@@ -34,8 +34,9 @@ TABLES = {
     "lazy": ("memo", "text", "", ", capture: daily"),
 }
 FINDINGS = ("missed", "deleted", "went_back", "unmoved", "null_cursor", "ahead", "ambiguous")
-# A window of 2024, and the range that windows have covered before the comparison after it.
+# The window that the tests capture.
 JUNE = {"extract_from": "2024-06-01 00:00:00", "extract_to": "2024-06-02 00:00:00"}
+# The range that a comparison takes as covered by earlier windows.
 YEARS = {"extract_from": "2000-01-01 00:00:00", "extract_to": "2024-07-01 00:00:00"}
 
 

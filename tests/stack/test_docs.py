@@ -10,7 +10,7 @@ from stack.settings import ROOT
 FENCE = re.compile(r"^ *```.*?^ *```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 pytestmark = pytest.mark.skipif(not (ROOT / "sample").exists(), reason="pages name files of the sample shop")
-# Pages about names of earlier versions, whose files are gone.
+# These pages may name files that only earlier versions had.
 HISTORY = (ROOT / "CHANGELOG.md", ROOT / "docs" / "how-to" / "upgrade.md")
 
 

@@ -21,8 +21,8 @@ from support.task_instance import Task
 
 from ..conftest import Query
 
-# A row of the table by its key: its readings, and the batch that last changed it.
 Key = tuple[str, str]
+# Key of a row -> its number of readings, and the batch that last changed the row.
 Table = dict[Key, tuple[int, int]]
 TABLE = GoldTable(
     name="readings_by_device_month",

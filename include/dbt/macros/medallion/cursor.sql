@@ -147,7 +147,7 @@
     {{ return(rows[0].latest_moment | string if rows | length and rows[0].latest_moment else none) }}
 {%- endmacro %}
 
-{#- The number that a moment stands for. -#}
+{#- A cursor that is a number is kept as a moment, that many microseconds after 1970. Returns the number of a moment. -#}
 {% macro microseconds(moment) -%}
     {%- set since = modules.datetime.datetime.fromisoformat(moment | string) - modules.datetime.datetime(1970, 1, 1) -%}
     {{ return((since.days * 86400 + since.seconds) * 1000000 + since.microseconds) }}
