@@ -81,7 +81,7 @@ def before(engines: Engines, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture(scope="module")
 def after(engines: Engines, before: BronzeProject, tmp_path_factory: pytest.TempPathFactory) -> BronzeProject:
-    """The project as it is declared after the change, on a source whose types and first rows have changed."""
+    """Return the project as declared after the change; types and first rows of the source have changed."""
     engines.source(
         """
         alter table moves.keyed alter value type numeric using value::numeric;

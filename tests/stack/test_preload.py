@@ -94,6 +94,7 @@ print(json.dumps([first, in_a_fork()]))
 @pytest.fixture(scope="module")
 def forks(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Two processes forked from a preloaded one, before and after a deployment."""
+    # A project of `make new` begins without models, so it has no task of gold to fork.
     if not (tables := gold_tables()):
         pytest.skip("the project has no gold table")
     model = tables[0].name

@@ -457,7 +457,7 @@ def _column_names(tree: Expr) -> set[str]:
 def _beyond_one_row(tree: Expr, sql: str) -> str | None:
     """Return a part of a select or condition that needs more than one row, makes several, or differs between runs.
 
-    `sql` is its text as it is written: the tree has other names of some functions.
+    `sql`: its text, because the tree has other names for some functions.
     """
     from sqlglot import TokenType, exp, tokenize
     from sqlglot.dialects import Spark

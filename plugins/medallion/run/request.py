@@ -1,4 +1,4 @@
-"""The kind and the window of a run: as it is requested, and as it is resolved and recorded once."""
+"""The requested kind and window of a run, and the window that is resolved and recorded once."""
 
 from typing import Any, cast
 
