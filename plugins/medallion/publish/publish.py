@@ -21,7 +21,7 @@ from medallion.run.attempts import run_of
 from medallion.run.history import load_history
 from medallion.run.lease import lock_pipeline
 from medallion.store.attempts import record_processed, tasks_attempted_above
-from medallion.store.pipeline import publication_batch, record_publication
+from medallion.store.pipeline import Pipeline, publication_batch, record_publication
 from medallion.store.runs import read_run
 
 log = logging.getLogger(__name__)
@@ -30,6 +30,15 @@ log = logging.getLogger(__name__)
 def has_written(attempted: set[str]) -> bool:
     """Return whether one of the attempted tasks may have written to the lake, or failed a test of it."""
     return any(task != Group.PUBLISH and place_of(task).role is not Role.WATCH for task in attempted)
+
+
+def skip_while_held(pipeline: Pipeline) -> None:
+    """Raise AirflowSkipException if publishing is held by a roll-back."""
+    if pipeline.held_by:
+        raise AirflowSkipException(
+            f"Publishing is held since gold was rolled back by {pipeline.held_by}. Resume it by a run of"
+            f" {ROLLBACK_DAG} without `to_batch` (make resume); the next run then publishes everything since."
+        )
 
 
 def publish(ti: Any, audited: Audited | None) -> dict[str, int]:
@@ -51,11 +60,7 @@ def apply_publication(ti: Any, audited: Audited | None) -> dict[str, int]:
     """Do what `publish` describes, in one transaction."""
     with transaction(lock_limit=GIVE_WAY) as cursor:
         pipeline = lock_pipeline(cursor, ti)
-        if pipeline.held_by:
-            raise AirflowSkipException(
-                f"Publishing is held since gold was rolled back by {pipeline.held_by}. Resume it by a run of"
-                f" {ROLLBACK_DAG} without `to_batch` (make resume); the next run then publishes everything since."
-            )
+        skip_while_held(pipeline)
         published, history = publication_batch(cursor), load_history(cursor, ti)
         attempt = history.attempts.get(Group.AUDIT)
         if attempt and attempt.status == "skipped":

@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from airflow.sdk.exceptions import AirflowSkipException
-
 from medallion.engines.leftovers import end_earlier_attempt
 from medallion.engines.postgres import transaction
 from medallion.names import Role, place_of
+from medallion.publish.publish import skip_while_held
 from medallion.run.attempts import close_attempt, run_of
 from medallion.run.code import check_code
 from medallion.run.state import RunState, claim_run
@@ -34,9 +33,7 @@ def claim_to_stage(context: Any) -> None:
     """
     claim(context)
     with transaction() as cursor:
-        held_by = read_pipeline(cursor).held_by
-    if held_by:
-        raise AirflowSkipException(f"Publishing is held since gold was rolled back by {held_by}.")
+        skip_while_held(read_pipeline(cursor))
 
 
 def claim_for_dbt(context: Any) -> None:
