@@ -4,7 +4,8 @@ The tests build on one another, in the order of this file.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,11 +14,14 @@ from support.engines import BronzeProject, Engines, bronze_project
 
 SOURCE = "loaded_at_field: changed"
 MODEL = "natural_key: [id]"
+# A table whose changed columns no model names at first.
+UNNAMED = "unnamed"
 # Table -> the entries of its source and of the meta of its model; before a change, and after it.
 TABLES = {
     "keyed": ((SOURCE, "natural_key: [value]"), (SOURCE, "natural_key: [value]")),
     **{
-        name: ((SOURCE, MODEL), (SOURCE, MODEL)) for name in ("lasting", "zoned", "placed", "alike", "billed")
+        name: ((SOURCE, MODEL), (SOURCE, MODEL))
+        for name in ("lasting", "zoned", "placed", "alike", "billed", UNNAMED)
     },
     "hashed": ((SOURCE, MODEL), (SOURCE, f"{MODEL}, hash: [value]")),
     "rekeyed": ((SOURCE, MODEL), (SOURCE, "natural_key: [id, value]")),
@@ -40,9 +44,10 @@ STOPPED = {
 }  # fmt: skip
 
 
-def models(number: int) -> dict[str, str]:
-    """Write the models: 0 before the change, 1 after it."""
-    files = {}
+def models(number: int, unnamed: Iterable[str] = (UNNAMED,)) -> dict[str, str]:
+    """Write the models: 0 before the change, 1 after it; no model names the column `value` of the tables `unnamed`."""
+    readers = [f"select value from {{{{ ref('{table}') }}}}" for table in TABLES if table not in unnamed]
+    files = {"reader.sql": "{{ config(materialized='ephemeral') }}\n" + "\nunion all\n".join(readers)}
     for table, declarations in TABLES.items():
         source, model = declarations[number]
         files[f"{table}.sql"] = f"select * from {{{{ source('{table}s', '{table}') }}}}"
@@ -68,6 +73,7 @@ def before(engines: Engines, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         )
         for id_, value in ((1, values.get(table, "007")), (2, values.get(table, "008"))):
             engines.source(f"insert into moves.{table} values (%s, %s)", (id_, value))
+    engines.source("alter table moves.unnamed add day text default '2024-02-01'")
     engines.source(
         "create type moves.mood as enum ('007', '008'); create domain moves.label as varchar(9);"
         " alter table moves.alike add a varchar(5) default 'a', add b text default '007', add c text default 'c',"
@@ -88,6 +94,8 @@ def after(engines: Engines, before: BronzeProject, tmp_path_factory: pytest.Temp
         alter table moves.lasting alter value type interval using value::interval;
         alter table moves.zoned alter value type timetz;
         alter table moves.placed alter value type numeric(50,3);
+        alter table moves.unnamed alter value type numeric using value::numeric;
+        alter table moves.unnamed alter day drop default, alter day type date using day::date;
         alter table moves.alike alter b drop default, alter c drop default;
         alter table moves.alike
             alter a type text, alter b type moves.mood using b::moves.mood, alter c type moves.label, alter d type text,
@@ -155,6 +163,30 @@ def test_a_comparison_takes_the_change_over(engines: Engines, after: BronzeProje
     after.run(*tables)
     for table in tables:
         assert shows_source(engines, table), table
+
+
+def test_a_column_that_no_model_names_stops_no_table(
+    engines: Engines, after: BronzeProject, tmp_path: Path
+) -> None:
+    engines.source("update moves.unnamed set value = 7.50, day = '2024-02-29' where id = 1")
+    _, output = after.run(UNNAMED)
+    assert "moves.unnamed.day: the type at the source changed" in " ".join(output.split())
+    first, second = '{"day": "2024-02-29"}', '{"day": "2024-02-01"}'
+    assert engines.lake("select id, value, day, _unkept from bronze.unnamed order by id, _batch") == [
+        (1, "007", "2024-02-01", None),
+        (1, "7.50", None, first),
+        (2, "008", "2024-02-01", None),
+        (2, "8", None, second),
+    ]
+    named = bronze_project(engines, tmp_path, models(1, unnamed=()))
+    _, output = named.run(UNNAMED, fails=True)
+    assert "moves.unnamed.value was captured as text, and is numeric now" in output
+    named.run(UNNAMED, kind="reconcile")
+    assert current(engines, UNNAMED, "value, _unkept") == [
+        (1, 5, "7.50", first),
+        (2, 1, "8", second),
+    ]
+    named.run(UNNAMED)
 
 
 def test_a_number_needs_a_new_table(engines: Engines, after: BronzeProject) -> None:

@@ -67,6 +67,7 @@
     {{ return({
         'columns': columns,
         'entries': entries,
+        'unkept': unkept,
         'condition': conditions | join(' and '),
         'policies': entries[0].policies,
         'session': entries[0].session,
@@ -177,7 +178,7 @@
         {%- set is_key = column.name in key_columns -%}
         {%- set needs_new_table = (column.name == '_changed_at' and cursor.kind in ['number', 'date'])
             or (is_key and source_table.policies) -%}
-        {%- if before and now and before != now and (needs_new_table or not compares) -%}
+        {%- if before and now and before != now and is_modelled(column.name) and (needs_new_table or not compares) -%}
             {%- set subject = {'_changed_at': 'the cursor', '_op': 'the natural_key'}.get(column.name, column.source_name) -%}
             {%- set remedy -%}
                 {% if needs_new_table -%}
@@ -194,17 +195,66 @@
     {%- endfor -%}
 {%- endmacro %}
 
-{#- Let the comments of bronze say what its versions are now. -#}
-{% macro update_comments(columns) -%}
+{#-
+  Let the comments of bronze say how its versions are captured now. A window leaves the comment of a column that no model
+  names, because older versions may be spelled differently: the comment stops the first model that names the column.
+-#}
+{% macro update_comments(columns, compares) -%}
     {%- for column in columns if lake_comments().get(column.name, column.description) != column.description -%}
-        {% call statement('comment') %}{{ comment_on_column(column) }}{% endcall %}
+        {% if compares or is_modelled(column.name) %}
+            {% call statement('comment') %}{{ comment_on_column(column) }}{% endcall %}
+        {% endif %}
     {%- endfor -%}
 {%- endmacro %}
 
+{#-
+  If a column's type at the source changes to one that bronze cannot hold, and no model names the column, its table is
+  still captured: new versions have null in the column, and the value in `_unkept`.
+-#}
+{% macro set_aside_changed_columns(source_table, data_types) -%}
+    {%- set changed, hashed = [], config.meta_get('hash', []) -%}
+    {%- for column in source_table.columns if not common_type(column, data_types[column.name]) and not is_modelled(column.name) -%}
+        {%- for entry in source_table.entries if entry.bronze_name == column.name and entry.name not in hashed -%}
+            {%- do source_table.unkept.append(dict(entry, fits='false')) -%}
+            {%- do column.update({'as_value': 'null::text', 'data_type': data_types[column.name]}) -%}
+            {%- do changed.append(column.source_name) -%}
+        {%- endfor -%}
+    {%- endfor -%}
+    {%- if changed -%}
+        {%- do (source_table.columns | last).update({'as_value': unkept_values(source_table.unkept)}) -%}
+        {% do exceptions.warn(
+            changed | join(', ') ~ ': the type at the source changed, and ' ~ this ~ ' cannot hold it. No model names the column:'
+            ~ ' new versions have null there, and the value in _unkept'
+        ) %}
+    {%- endif -%}
+{%- endmacro %}
+
+{#-
+  Whether a model needs the column: it is the key, bookkeeping, or its name is in the SQL of a model
+  that selects from this one. `select *` counts as all names.
+-#}
+{% macro is_modelled(column_name) -%}
+    {%- set named = '(?i)(?<!\\w)' ~ modules.re.escape(column_name) ~ '(?!\\w)|(select|,|[.])\\s*[*]' -%}
+    {%- set sources = [] -%}
+    {%- for node in graph.nodes.values() if model.unique_id in node.depends_on.nodes and node.resource_type == 'model' -%}
+        {%- do sources.append(node.raw_code) -%}
+    {%- endfor -%}
+    {%- set needed = config.meta_require('natural_key') + ['_changed_at', '_op'] -%}
+    {{ return(column_name in needed or modules.re.search(named, sources | join('\n')) is not none) }}
+{%- endmacro %}
+
+{#- The columns with their types in bronze, which are widened if necessary. Raises a compiler error if one can't be. -#}
 {% macro bronze_columns(source_columns, data_types) -%}
     {%- set columns = [] -%}
     {%- for column in source_columns -%}
-        {%- set data_type = common_type(column, data_types[column.name]) -%}
+        {%- set bronze_type = data_types[column.name] -%}
+        {%- set data_type = common_type(column, bronze_type) or refuse_type(column, bronze_type) -%}
+        {%- if data_type != bronze_type -%}
+            {{ log(this ~ ': widens ' ~ column.name ~ ' from ' ~ bronze_type ~ ' to ' ~ data_type, info=true) }}
+            {% call statement('widen') %}
+                alter table {{ this }} alter column {{ quote_identifier(column.name) }} set data type {{ data_type }}
+            {% endcall %}
+        {%- endif -%}
         {%- do columns.append({
             'name': column.name,
             'quoted': quote_identifier(column.name),
@@ -216,9 +266,9 @@
 {%- endmacro %}
 
 {#-
-  A column's type at the source may have changed since bronze got it. Bronze's type stays if it takes every value in the
-  same spelling; it is widened to the source's if Iceberg can do that. Raises a compiler error otherwise: the versions
-  that bronze has, and the keys, would no longer be those of the source.
+  The type that bronze should have for a column whose type at the source may have changed since bronze got it: bronze's,
+  if it takes every value in the same spelling, or the source's, if Iceberg can widen bronze's to it. None for any other:
+  the versions that bronze has, and the keys, would no longer be those of the source.
 -#}
 {% macro common_type(column, bronze_type) -%}
     {%- set source_type = column.data_type -%}
@@ -238,20 +288,17 @@
     {%- else -%}
         {%- set widens = source_type == wider.get(bronze_type) -%}
     {%- endif -%}
+    {{ return(source_type if widens) }}
+{%- endmacro %}
+
+{% macro refuse_type(column, bronze_type) -%}
     {%- set name = quote_identifier(column.name) -%}
-    {%- if not widens -%}
-        {%- set loss = 'whose versions are spelled differently' if bronze_type == 'varchar' else 'which cannot hold it' -%}
-        {{ exceptions.raise_compiler_error(
-            column.source_name ~ ' is ' ~ source_type ~ ' at the source now, and ' ~ bronze_type ~ ' in ' ~ this ~ ', ' ~ loss
-            ~ '. Undo the change at the source, or accept it: rename the column in bronze, add a new one and fill it,'
-            ~ ' because versions that bronze has are not captured again: alter table ' ~ this ~ ' rename column ' ~ name
-            ~ ' to …; alter table ' ~ this ~ ' add column ' ~ name ~ ' ' ~ source_type ~ '; update ' ~ this ~ ' set '
-            ~ name ~ ' = cast(… as ' ~ source_type ~ '). Then rebuild silver. Nothing was written.'
-        ) }}
-    {%- endif -%}
-    {{ log(this ~ ': widens ' ~ column.name ~ ' from ' ~ bronze_type ~ ' to ' ~ source_type, info=true) }}
-    {% call statement('widen') %}
-        alter table {{ this }} alter column {{ name }} set data type {{ source_type }}
-    {% endcall %}
-    {{ return(source_type) }}
+    {%- set loss = 'whose versions are spelled differently' if bronze_type == 'varchar' else 'which cannot hold it' -%}
+    {{ exceptions.raise_compiler_error(
+        column.source_name ~ ' is ' ~ column.data_type ~ ' at the source now, and ' ~ bronze_type ~ ' in ' ~ this ~ ', ' ~ loss
+        ~ '. Undo the change at the source, or accept it: rename the column in bronze, add a new one and fill it,'
+        ~ ' because versions that bronze has are not captured again: alter table ' ~ this ~ ' rename column ' ~ name
+        ~ ' to …; alter table ' ~ this ~ ' add column ' ~ name ~ ' ' ~ column.data_type ~ '; update ' ~ this ~ ' set '
+        ~ name ~ ' = cast(… as ' ~ column.data_type ~ '). Then rebuild silver. Nothing was written.'
+    ) }}
 {%- endmacro %}

@@ -26,6 +26,7 @@
     {% if compares or cursor.capture == 'window' %}
         {% do check_captured_as(columns, source_table, cursor, compares) %}
     {% endif %}
+    {% do set_aside_changed_columns(source_table, data_types) %}
     {%- set bronze = bronze_columns(source_table.columns, data_types) -%}
     {% if not run_context().extract_from %}
         {{ log(this ~ ': nothing to extract', info=true) }}
@@ -37,7 +38,7 @@
         {% else %}
             {% do capture_window(source_relation, source_table, cursor, bronze, columns) %}
         {% endif %}
-        {% do update_comments(columns) %}
+        {% do update_comments(columns, compares) %}
     {% endif %}
     {{ run_hooks(post_hooks) }}
     {{ return({'relations': [this.incorporate(type='table')]}) }}

@@ -1,0 +1,2 @@
+{{ config(materialized='ephemeral') }}
+select day from {{ ref('retyped') }}
