@@ -65,12 +65,17 @@ def test_tables_that_spark_builds_are_tested_on_trino_before_gold(hourly: DAG) -
 
 
 @pytest.mark.skipif(not LAYERS[Group.SILVER_MARTS], reason="the project has no marts")
-def test_mart_with_the_name_of_the_task_that_tests_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    name = LAYERS[Group.SILVER_MARTS][0]
-    monkeypatch.setattr(dbt, "TEST_TASK", name)
+@pytest.mark.parametrize(
+    ("name", "of"), [("TEST_TASK", "the task that tests"), ("QUARANTINE", "a table of the Spark job")]
+)
+def test_mart_with_a_name_that_is_taken_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, of: str
+) -> None:
+    mart = LAYERS[Group.SILVER_MARTS][0]
+    monkeypatch.setattr(dbt, name, mart if name == "TEST_TASK" else names.lake_table(names.SILVER, mart))
     with (
         DAG("any", schedule=None),
-        pytest.raises(ManifestError, match=f"The model {name} of models/silver/marts"),
+        pytest.raises(ManifestError, match=f"The model {mart} of models/silver/marts has the name of {of}"),
     ):
         dbt.dbt_models(Group.SILVER_MARTS)
 

@@ -16,7 +16,16 @@ from medallion.engines.iceberg import (
     summary_number,
 )
 from medallion.engines.postgres import transaction
-from medallion.names import BUILD_ENTITIES, ENTITY_ACCOUNTS, GOLD, SILVER, is_gold, lake_table, staging_table
+from medallion.names import (
+    BUILD_ENTITIES,
+    ENTITY_ACCOUNTS,
+    GOLD,
+    QUARANTINE,
+    SILVER,
+    is_gold,
+    lake_table,
+    staging_table,
+)
 from medallion.project.contracts import Staged, gold_tables
 from medallion.project.manifest import build_tasks, entities
 from medallion.publish.consistency import check_consistency
@@ -166,7 +175,11 @@ def check_rejected_share(accounts: list[dict[str, Any]], allowed: bool) -> None:
     for row in {row["entity"]: row for row in accounts if row["entity"] in current}.values():
         table = staging_table(row["entity"])
         for count, problem, advice in (
-            (row["rejected_latest"], "broke a rule", f"{silver}.quarantine has them with their rules."),
+            (
+                row["rejected_latest"],
+                "broke a rule",
+                f"{settings().lake_catalog}.{QUARANTINE} has them with their rules.",
+            ),
             (
                 row["unparsable_latest"],
                 "lost a value that its column's data type does not hold",

@@ -4,6 +4,7 @@ import logging
 from typing import Any
 
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from psycopg.errors import CardinalityViolation, IntegrityError
 
 from medallion.engines.iceberg import columns_at, load_lake
 from medallion.engines.postgres import transaction
@@ -93,7 +94,8 @@ def choose_publication(ti: Any, params: dict[str, Any]) -> Chosen:
 def restore(ti: Any, chosen: Chosen) -> dict[str, int]:
     """Turn PostgreSQL's gold into the `chosen` publication and hold publishing; return each table's number of rows.
 
-    Raises BlockedError if another session holds a lock that it needs for most of a minute.
+    Raises BlockedError if another session holds a lock that it needs for most of a minute, and AirflowFailException if
+    rows of that publication break a key or a constraint that the model got later.
     """
     counts = apply_roll_back(ti, chosen)
     drop_staging()
@@ -108,7 +110,13 @@ def apply_roll_back(ti: Any, chosen: Chosen) -> dict[str, int]:
         if pipeline.held_by == ti.run_id:
             log.info("An earlier attempt has rolled gold back.")
             return count_published_rows(cursor)
-        apply_staged_rows(cursor, chosen)
+        try:
+            apply_staged_rows(cursor, chosen)
+        except (CardinalityViolation, IntegrityError) as error:
+            raise AirflowFailException(
+                f"The publication by batch {chosen['to_batch']} has rows that break the key or a constraint of the"
+                f" model of today: {str(error).strip()}. Choose a later publication, or roll the code back, too."
+            ) from None
         record_roll_back(
             cursor,
             run_of(ti),

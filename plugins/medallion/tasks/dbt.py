@@ -18,8 +18,10 @@ from medallion.engines.leftovers import cancel_on_kill
 from medallion.names import (
     BUILD_ENTITIES,
     ENGINES,
+    ENTITY_ACCOUNTS,
     FRESHNESS,
     MODELS,
+    QUARANTINE,
     TEST_TASK,
     TESTS_OF_EVERY_TABLE,
     Group,
@@ -105,7 +107,7 @@ def dbt_models(group: Group, pool_slots: int = 1) -> DbtTaskGroup:
     Tables that Spark builds are tested by one task at the end of the group, on Trino: a test on Spark takes several
     times as long, most of it for a session of its own.
     `pool_slots`: slots of Airflow's pool that each task takes.
-    Raises ManifestError if a model has the name of the task that tests the others.
+    Raises ManifestError if a mart has the name of the task that tests the others, or of a table of the Spark job.
     """
     engine = ENGINES[group]
     is_tested_apart = engine != TEST_ENGINE
@@ -140,12 +142,14 @@ def dbt_models(group: Group, pool_slots: int = 1) -> DbtTaskGroup:
         cancel_on_kill(task)
         task.cache_dir = parse_cache(engine)
         model = model_of(task.task_id)
-        if is_tested_apart and model == TEST_TASK:
+        table = lake_table(schema_of[model], model)
+        if is_tested_apart and (model == TEST_TASK or table in (ENTITY_ACCOUNTS, QUARANTINE)):
             raise ManifestError(
-                f"The model {model} of {MODELS[group].partition(':')[2]} has the name of the task that tests the"
-                " others: give it another name."
+                f"The model {model} of {MODELS[group].partition(':')[2]} has the name of"
+                f" {'the task that tests the others' if model == TEST_TASK else 'a table of the Spark job'}:"
+                " give it another name."
             )
-        task.outlets = [table_asset(lake_table(schema_of[model], model))]
+        task.outlets = [table_asset(table)]
     if is_tested_apart and (last := list(task_group.get_leaves())):
         with task_group:
             # Buildable leaves out tests that also read a model built later.

@@ -294,6 +294,16 @@ def test_second_attempt_of_a_roll_back_finds_it_done(gold: Query, staged: Staged
     assert gold(DAYS) == days(("2018-01-01", 3))
 
 
+def test_roll_back_to_rows_that_break_a_later_key_changes_nothing(gold: Query, staged: Staged) -> None:
+    publish(publisher("a"), staged("a", {"2018-01-01": 3}))
+    chosen = staged("back", {"2018-01-02": 4}) | {"base_snapshots": {}, "to_batch": 1}
+    staging = f'staging."readings_by_day_{chosen["staging"]}"'
+    gold(f"insert into {staging} select * from {staging}")
+    with pytest.raises(AirflowFailException, match="batch 1 has rows that break the key .*a second time"):
+        restore(Task("back", dag=ROLLBACK), chosen)
+    assert gold(DAYS) == days(("2018-01-01", 3))
+
+
 @pytest.mark.usefixtures("catalog")
 def test_table_without_a_model_blocks_no_roll_back_and_is_named(
     gold: Query, staged: Staged, caplog: pytest.LogCaptureFixture
