@@ -299,7 +299,7 @@ def test_roll_back_to_rows_that_break_a_later_key_changes_nothing(gold: Query, s
     chosen = staged("back", {"2018-01-02": 4}) | {"base_snapshots": {}, "to_batch": 1}
     staging = f'staging."readings_by_day_{chosen["staging"]}"'
     gold(f"insert into {staging} select * from {staging}")
-    with pytest.raises(AirflowFailException, match="batch 1 has rows that break the key .*a second time"):
+    with pytest.raises(AirflowFailException, match=r"batch 1 has rows that break the key .*a second time"):
         restore(Task("back", dag=ROLLBACK), chosen)
     assert gold(DAYS) == days(("2018-01-01", 3))
 
