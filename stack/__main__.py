@@ -31,6 +31,7 @@ from stack.scaffold.project import make_project
 from stack.scaffold.tables import check_schema, write_table, write_tables
 from stack.settings import ROOT, Settings, read_settings
 from stack.source import check_source
+from stack.watch import watch
 
 MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"])
 
@@ -84,6 +85,13 @@ def down(settings: Settings) -> None:
     """End every process of the stack."""
     supervisor.shutdown(settings)
     console.print("The stack is down.")
+
+
+@cli.command("watch", hidden=True)
+@click.pass_obj
+def watch_services(settings: Settings) -> None:
+    """Kill services that do not answer; supervisord calls it."""
+    watch(settings)
 
 
 @cli.command()

@@ -1,8 +1,10 @@
 """Health checks that act as a client of the service would, and raise an error if that fails."""
 
 import logging
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
+from queue import Empty, SimpleQueue
 
 import httpx
 import psycopg2
@@ -14,7 +16,8 @@ from stack.settings import Settings
 
 # Refused connections are expected here.
 logging.getLogger("thrift").setLevel(logging.CRITICAL)
-SECONDS = 10.0  # time limit of a check
+SECONDS = 10.0  # time limit of a request
+CHECK_SECONDS = 30.0  # time limit of a check
 ASKS_A_CATALOG = "select * from table(postgres_gold.system.query(query => 'select 1'))"
 
 
@@ -33,7 +36,9 @@ def postgres(settings: Settings, _started: float) -> None:
             connect_timeout=int(SECONDS),
         )
     except psycopg2.OperationalError as error:
-        if "password authentication failed" not in str(error):
+        # A server without a free connection answers, too, and must not be taken for a frozen one.
+        answers = ("password authentication failed", "too many clients", "connection slots are reserved")
+        if not any(answer in str(error) for answer in answers):
             raise
 
 
@@ -69,6 +74,16 @@ def airflow(component: str) -> Callable[[Settings, float], None]:
     return check
 
 
+# The services that each service needs: if one of them is sick, so is the service.
+NEEDS = {
+    "postgres": set[str](),
+    "trino": {"postgres"},
+    "thrift": {"postgres"},
+    "api-server": {"postgres"},
+    "scheduler": {"postgres", "api-server"},
+    "dag-processor": {"postgres", "api-server"},
+    "triggerer": {"postgres", "api-server"},
+}
 CHECKS: dict[str, Callable[[Settings, float], None]] = {
     "postgres": postgres,
     "trino": trino_query,
@@ -78,3 +93,27 @@ CHECKS: dict[str, Callable[[Settings, float], None]] = {
     "dag-processor": airflow("dag_processor"),
     "triggerer": airflow("triggerer"),
 }
+
+
+def find_problem(name: str, settings: Settings, started: float) -> str | None:
+    """Return why service `name` is unhealthy, None if it is healthy; `started`: its last start, in epoch seconds.
+
+    A check that takes longer than CHECK_SECONDS has failed: a frozen service accepts connections and does not answer,
+    and some clients wait for ever.
+    """
+    results: SimpleQueue[str | None] = SimpleQueue()
+
+    def run() -> None:
+        try:
+            CHECKS[name](settings, started)
+        except Exception as error:  # noqa: BLE001, client libraries raise anything if a service is unhealthy
+            results.put(str(error)[:500] or type(error).__name__)
+        else:
+            results.put(None)
+
+    # A daemon thread, because the process must be able to end while a client waits.
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        return results.get(timeout=CHECK_SECONDS)
+    except Empty:
+        return f"{name} has not answered within {CHECK_SECONDS:.0f} s"

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from importlib.metadata import version
 
@@ -15,7 +16,7 @@ from stack.console import console
 from stack.credentials import write_private
 from stack.environment import PROGRAMS
 from stack.errors import StackError
-from stack.health import CHECKS
+from stack.health import NEEDS, find_problem
 from stack.postgres import create_cluster, prepare_databases, remove_stale_lock
 from stack.settings import CHANGEABLE, Settings
 from stack.source import check_source
@@ -30,13 +31,12 @@ def wait_healthy(name: str, settings: Settings) -> None:
     began = time.monotonic()
     while True:
         state = supervisor.info(name, settings)
-        try:
-            if state["statename"] in {"RUNNING", "STARTING"}:
-                CHECKS[name](settings, state["start"])
+        if state["statename"] in {"RUNNING", "STARTING"}:
+            problem = find_problem(name, settings, state["start"])
+            if not problem:
                 break
+        else:
             problem = f"state {state['statename']} {state['spawnerr']}"
-        except Exception as error:  # noqa: BLE001, client libraries raise anything while a service starts
-            problem = str(error)[:500] or type(error).__name__
         waited = time.monotonic() - began
         # The supervisor retries a failed start: after a kill PostgreSQL first waits for its children to end.
         has_failed = state["statename"] in {"BACKOFF", "FATAL"} and waited > GIVE_UP_SECONDS
@@ -95,6 +95,7 @@ def up(settings: Settings, with_airflow: bool = True) -> None:
         supervisor.start(name, settings)
     for name in ("thrift", "trino", *airflow):
         wait_healthy(name, settings)
+    supervisor.start(supervisor.WATCH, settings)
 
 
 def memory(pid: int) -> int:
@@ -108,7 +109,10 @@ def memory(pid: int) -> int:
 
 
 def show_status(settings: Settings) -> None:
-    """Print each service's state, process, port, uptime (h:mm:ss) and memory."""
+    """Print each service's state, process, port, uptime (h:mm:ss) and memory.
+
+    A service that runs and does not pass its health check is unhealthy, with the reason.
+    """
     if not supervisor.is_running(settings):
         console.print("The stack is down. Start it with: make up")
         return
@@ -118,10 +122,16 @@ def show_status(settings: Settings) -> None:
         "thrift": settings.thrift_port,
         "api-server": settings.airflow_port,
     }
+    records = {name: supervisor.info(name, settings) for name in supervisor.SERVICES}
+    running = [name for name in NEEDS if records[name]["statename"] == "RUNNING"]
+    with ThreadPoolExecutor() as pool:
+        results = pool.map(lambda name: find_problem(name, settings, records[name]["start"]), running)
+        problems = dict(zip(running, results, strict=True))
     table = Table("service", "state", "pid", "port", "uptime", "memory", box=None)
-    for name in supervisor.SERVICES:
-        record = supervisor.info(name, settings)
-        row = [name, record["statename"].lower(), "", str(ports.get(name, "")), "", ""]
+    for name, record in records.items():
+        problem = problems.get(name)
+        state = f"unhealthy: {problem.splitlines()[0][:100]}" if problem else record["statename"].lower()
+        row = [name, state, "", str(ports.get(name, "")), "", ""]
         if pid := record["pid"]:
             row[2] = str(pid)
             row[4] = str(timedelta(seconds=int(time.time()) - record["start"]))

@@ -18,7 +18,18 @@ from stack.environment import HOST, MARK, PROGRAMS, socket_path
 from stack.errors import StackError
 from stack.settings import STACK, Settings
 
-SERVICES = ("postgres", "trino", "thrift", "api-server", "scheduler", "dag-processor", "triggerer", "shop")
+WATCH = "watch"
+SERVICES = (
+    "postgres",
+    "trino",
+    "thrift",
+    "api-server",
+    "scheduler",
+    "dag-processor",
+    "triggerer",
+    "shop",
+    WATCH,
+)
 STOPPING_SECONDS = 90
 
 
@@ -136,7 +147,7 @@ def end_processes(processes: Iterable[psutil.Process], seconds: float = 20) -> N
     for process in alive:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(alive, timeout=seconds)
+    psutil.wait_procs(alive, timeout=20)
 
 
 def shutdown(settings: Settings) -> None:

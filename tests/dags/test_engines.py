@@ -59,6 +59,7 @@ def claims(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return STATE
 
     monkeypatch.setattr(hooks, "claim_run", claim_run)
+    monkeypatch.setattr(hooks, "limit_time", lambda context: None)
     monkeypatch.setattr(hooks, "end_earlier_attempt", lambda context: None)
     return tasks
 

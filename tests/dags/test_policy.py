@@ -11,9 +11,8 @@ from airflow.sdk import BaseOperator, CronDataIntervalTimetable
 from airflow.serialization.serialized_objects import DagSerialization
 
 from medallion import names
-from medallion.engines.leftovers import end_earlier_attempt
 from medallion.names import Group
-from medallion.tasks.hooks import claim, claim_for_dbt, claim_to_stage, finish
+from medallion.tasks.hooks import claim, claim_for_dbt, claim_to_stage, finish, start
 from medallion.tasks.spark import SparkJobOperator
 
 from .conftest import DAGS
@@ -84,12 +83,7 @@ def test_a_later_attempt_ends_what_the_earlier_one_left(dag_bag: DagBag) -> None
         if isinstance(task, SparkJobOperator):
             assert task._pre_execute_hook is None, task.task_id
         else:
-            assert task._pre_execute_hook in (
-                end_earlier_attempt,
-                claim,
-                claim_for_dbt,
-                claim_to_stage,
-            ), task.task_id
+            assert task._pre_execute_hook in (start, claim, claim_for_dbt, claim_to_stage), task.task_id
 
 
 def test_success_is_recorded_within_the_task(dag_bag: DagBag) -> None:

@@ -44,9 +44,9 @@ def test_the_supervisor_knows_every_service_in_the_order_of_their_start() -> Non
     parser = RawConfigParser()
     parser.read(STACK / "supervisord.conf")
     programs = {
-        name.removeprefix("program:"): int(parser[name]["priority"])
+        name.partition(":")[2]: int(parser[name]["priority"])
         for name in parser.sections()
-        if name.startswith("program:")
+        if name.startswith(("program:", "eventlistener:"))
     }
     assert set(programs) == set(SERVICES)
     assert sorted(SERVICES, key=lambda name: programs[name]) == list(SERVICES)

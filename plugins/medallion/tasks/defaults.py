@@ -6,10 +6,10 @@ from typing import Any
 
 from airflow.sdk import Context, RetryDecision, RetryPolicy
 
-from medallion.engines.leftovers import end_earlier_attempt, tag
+from medallion.engines.leftovers import tag
 from medallion.settings import SQL, settings
 from medallion.tasks.alerts import notifiers
-from medallion.tasks.hooks import finish
+from medallion.tasks.hooks import finish, start
 
 # Messages of the engines and of dbt for errors that a retry cannot fix.
 PERMANENT = re.compile(
@@ -43,7 +43,7 @@ DEFAULT_ARGS: dict[str, Any] = {
     "retry_policy": FailFast(),
     "execution_timeout": settings().task_timeout,
     "on_failure_callback": notifiers(),
-    "pre_execute": end_earlier_attempt,
+    "pre_execute": start,
     "post_execute": finish,
 }
 

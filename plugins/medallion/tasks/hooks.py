@@ -1,5 +1,12 @@
-"""Hooks before a task: claim the run, hand its context to the engine, end what an attempt left; and after a task."""
+"""Hooks before a task: limit its time, claim the run, hand its context to the engine, end what an attempt left.
 
+And the hook after a task.
+"""
+
+import logging
+import os
+from datetime import timedelta
+from threading import Timer
 from typing import Any
 
 from medallion.engines.leftovers import end_earlier_attempt
@@ -12,14 +19,48 @@ from medallion.run.state import RunState, claim_run
 from medallion.store.pipeline import read_pipeline
 from medallion.store.runs import read_run
 
+log = logging.getLogger(__name__)
+
+# How long a task may go on after its time limit, at which Airflow raises an exception in it.
+GRACE = timedelta(minutes=2)
 RUN_VARIABLE = "MEDALLION_RUN"  # dbt reads the run's context from it, as JSON
 
 
+def start(context: Any) -> None:
+    """Limit the time of the task, and end statements that an earlier attempt left; a `pre_execute` hook."""
+    limit_time(context)
+    end_earlier_attempt(context)
+
+
+def limit_time(context: Any) -> None:
+    """End this process if it still runs some time after the time limit of its task; Airflow then retries the task.
+
+    Airflow raises an exception at the limit. But while dbt and its clients clean up after an exception, they may wait
+    for ever for an engine that is frozen.
+    """
+    limit = context["ti"].task.execution_timeout
+    timer = Timer((limit + GRACE).total_seconds(), end_process, [limit])
+    timer.daemon = True
+    timer.start()
+
+
+def end_process(limit: timedelta) -> None:
+    """End this process at once, whatever its threads wait for."""
+    log.error(
+        "The task has not ended %s after its time limit of %s (MEDALLION_TASK_TIMEOUT): an engine does not answer."
+        " This process ends now, and Airflow tries the task again.",
+        GRACE,
+        limit,
+    )
+    os._exit(1)
+
+
 def claim(context: Any) -> RunState:
-    """Claim the run, then end statements that an earlier attempt left; a `pre_execute` hook.
+    """Limit the time of the task, claim the run, end statements that an earlier attempt left; a `pre_execute` hook.
 
     The order matters: an attempt that may not write must not end anything.
     """
+    limit_time(context)
     # The conf of a run can set any param, so only the value that the declared type allows counts.
     run = claim_run(context["ti"], allow_deletes=context["params"].get("allow_deletes") is True)
     end_earlier_attempt(context)

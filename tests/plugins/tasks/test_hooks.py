@@ -1,6 +1,9 @@
 """The hooks that claim a run before a task starts."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import asdict
 from types import SimpleNamespace
 from typing import Any
@@ -24,6 +27,7 @@ from ..conftest import Query
 def ended(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The tasks whose earlier attempts were ended."""
     tasks: list[str] = []
+    monkeypatch.setattr(hooks, "limit_time", lambda context: None)
     monkeypatch.setattr(hooks, "end_earlier_attempt", lambda context: tasks.append(context["ti"].task_id))
     return tasks
 
@@ -97,3 +101,25 @@ def test_rendering_a_dbt_task_claims_nothing(gold: Query, tests: Task) -> None:
     assert tests.task.env["MEDALLION_TAG"] == "medallion medallion_hourly.silver_staging.test"
     assert tests.task.select == "path:tests/medallion stg_readings"
     assert gold("select lease_run_id, last_batch from audit.pipeline") == [(None, 0)]
+
+
+HANGING_TASK = """
+import threading
+from datetime import timedelta
+from types import SimpleNamespace
+from medallion.tasks import hooks
+hooks.GRACE = timedelta()
+hooks.limit_time({"ti": SimpleNamespace(task=SimpleNamespace(execution_timeout=timedelta(seconds=0.1)))})
+threading.Thread(target=threading.Event().wait).start()
+"""
+
+
+def test_process_of_a_task_that_hangs_after_its_time_limit_ends() -> None:
+    """Its main thread has ended, and another waits for ever, like one of dbt's for a frozen server."""
+    done = subprocess.run(
+        [sys.executable, "-c", HANGING_TASK],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "Airflow tries the task again" in done.stdout
