@@ -30,6 +30,7 @@ with DAG(
     schedule=CronDataIntervalTimetable(settings().maintenance_schedule, timezone="UTC"),
     doc_md=__doc__,
     tags=[names.DAG_TAG, "daily"],
+    is_paused_upon_creation=False,
     **DAG_ARGUMENTS,
 ):
     begin = BeginRunOperator(task_id=names.BEGIN, kind=RunKind.MAINTENANCE).as_setup()

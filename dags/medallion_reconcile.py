@@ -26,6 +26,7 @@ with DAG(
     schedule=CronDataIntervalTimetable(settings().reconcile_schedule, timezone="UTC"),
     doc_md=__doc__,
     tags=[names.DAG_TAG, "daily"],
+    is_paused_upon_creation=False,
     **DAG_ARGUMENTS,
     params={
         "allow_deletes": Param(

@@ -29,6 +29,10 @@ def test_all_its_runs_reconcile(reconcile: DAG) -> None:
     assert begin.kind is RunKind.RECONCILE
 
 
+def test_on_from_the_start_like_maintenance(reconcile: DAG, maintenance: DAG) -> None:
+    assert reconcile.is_paused_upon_creation is False and maintenance.is_paused_upon_creation is False
+
+
 def test_all_data_tests_but_those_of_bronze_run_on_whole_tables(reconcile: DAG) -> None:
     task: Any = reconcile.get_task(TESTS)
     assert task.exclude == MODELS[Group.BRONZE]

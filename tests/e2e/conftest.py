@@ -173,13 +173,17 @@ def start_stack(folder: str = "test", with_airflow: bool = True, quiet: bool = F
     names = list(Settings().ports)
     settings = Settings(home=home, shop="off", **dict(zip(names, find_free_ports(len(names)), strict=True)))
     chosen = {f"STACK_{name.upper()}": str(value) for name, value in settings if value is not None}
+    just_now = datetime.now(UTC) - timedelta(minutes=1)
     notifier = {"path": str(home / NOTIFICATIONS), "text": "{{ ti.task_id }} of {{ run_id }} failed"}
     chosen |= {
         "MEDALLION_NOTIFIER": "tests.e2e.notifier.FileNotifier",
         "MEDALLION_NOTIFIER_ARGUMENTS": json.dumps(notifier),
         "MEDALLION_MAX_GOLD_AGE": "PT30S",  # the first scheduled run is older than this when it starts
-        # The last scheduled hour has just ended, so that no scheduled run starts within the next hour.
-        "MEDALLION_SCHEDULE": f"{(datetime.now(UTC) - timedelta(minutes=1)).minute} * * * *",
+        # The last interval of each schedule has just ended: its run starts with Airflow, and no other within an hour,
+        # or a day. The daily ones have nothing to do before the first publication.
+        "MEDALLION_SCHEDULE": f"{just_now.minute} * * * *",
+        "MEDALLION_RECONCILE_SCHEDULE": f"{just_now.minute} {just_now.hour} * * *",
+        "MEDALLION_MAINTENANCE_SCHEDULE": f"{just_now.minute} {just_now.hour} * * *",
     }
     stack = Stack(settings, {**os.environ, **chosen}, quiet)
     stack.run("down")  # tests that were killed may have left processes

@@ -7,7 +7,12 @@ from typing import Any, cast
 
 from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
 from airflow.sdk import BaseHook, BaseOperator, Context
-from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException, DownstreamTasksSkipped
+from airflow.sdk.exceptions import (
+    AirflowFailException,
+    AirflowNotFoundException,
+    AirflowSkipException,
+    DownstreamTasksSkipped,
+)
 
 from medallion.engines.postgres import BlockedError, transaction
 from medallion.names import FRESHNESS, GROUPS_UP_TO, NO_REBUILD, Group, group_of
@@ -19,15 +24,17 @@ from medallion.run.request import data_interval, is_first_attempt, record_window
 from medallion.run.source import SourceContractError, check_source
 from medallion.run.window import RunKind, Window, WindowError
 from medallion.settings import CONNECTIONS, settings
-from medallion.store.migrations import upgrade_store
-from medallion.store.pipeline import is_everything_published, request_rebuild
+from medallion.store.migrations import read_version, upgrade_store
+from medallion.store.pipeline import is_everything_published, publication_batch, request_rebuild
 from medallion.tasks.idle import skip_idle_tasks
 
 
 class BeginRunOperator(BaseOperator):
     """Waits, deferred, until it is this run's turn to write; then resolves the window and skips tasks without work.
 
-    `kind`: the kind of all runs of the DAG; without it, each run's parameters and Airflow's run type decide.
+    `kind`: the kind of all runs of the DAG; without it, each run's parameters and Airflow's run type decide. Before
+    the first publication a scheduled run of a DAG with a `kind` is skipped: Airflow creates one as soon as it knows the
+    DAG, and that run would compete with the first load.
     The XCom `window` shows the window in the UI. Errors that a retry cannot fix, such as a senseless window or a
     missing column of the source, fail at once.
     """
@@ -41,6 +48,8 @@ class BeginRunOperator(BaseOperator):
     def execute(self, context: Context, event: Any = None) -> None:
         """Begin the run; a deferred task resumes here and checks everything again."""
         ti, params = cast("Any", context["ti"]), context["params"]
+        if self.kind and is_scheduled(context) and not has_publication():
+            raise AirflowSkipException("Nothing was published yet, so there is nothing to do.")
         kind, requested = self.check(context)
         upgrade_store()
         self.wait_for_lease(ti)
@@ -103,6 +112,21 @@ class BeginRunOperator(BaseOperator):
             self.log.info("Window from %(window_start)s to %(window_end)s", window)
         else:
             self.log.info("No window: nothing is extracted.")
+
+
+def is_scheduled(context: Context) -> bool:
+    """Return whether Airflow created the run on the DAG's schedule."""
+    # str() of Airflow's enumeration is not its value.
+    return bool(cast("Any", context["dag_run"]).run_type.value == "scheduled")
+
+
+def has_publication() -> bool:
+    """Return whether gold is published. Creates nothing."""
+    _, has_gold = read_version()
+    if not has_gold:
+        return False
+    with transaction() as cursor:
+        return publication_batch(cursor) > 0
 
 
 def check_connections() -> None:

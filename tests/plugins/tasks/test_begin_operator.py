@@ -9,9 +9,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
+from airflow.sdk import DAG
 from airflow.sdk.exceptions import (
     AirflowFailException,
     AirflowNotFoundException,
+    AirflowSkipException,
     DownstreamTasksSkipped,
     TaskDeferred,
 )
@@ -26,9 +28,10 @@ from medallion.project.declarations import declarations
 from medallion.project.manifest import model_tables
 from medallion.run.history import load_history
 from medallion.run.lease import try_lease
+from medallion.run.window import RunKind
 from medallion.settings import settings
 from medallion.tasks.begin import BeginRunOperator, check_connections
-from support.task_instance import HOURLY, Task, dag_of
+from support.task_instance import HOURLY, MAINTENANCE, RECONCILE, Task, dag_of
 
 from ..conftest import Query, publish, record_present_code, record_success
 
@@ -158,6 +161,52 @@ def test_layers_that_nobody_requested_are_skipped(begin: Begin) -> None:
         for task in HOURLY.task_ids
         if task.startswith(("gold.", "stage.")) or task in ("audit", "publish")
     }
+
+
+def begin_daily(run_type: str, dag: DAG, kind: RunKind) -> None:
+    """Begin a daily run of a kind."""
+    context: Any = {
+        "ti": Task("daily", dag=dag),
+        "params": {},
+        "dag_run": SimpleNamespace(
+            run_type=DagRunType(run_type), data_interval_start=None, data_interval_end=None
+        ),
+    }
+    BeginRunOperator(task_id="begin", kind=kind).execute(context)
+
+
+DAILY = pytest.mark.parametrize(
+    ("dag", "kind"), [(RECONCILE, RunKind.RECONCILE), (MAINTENANCE, RunKind.MAINTENANCE)], ids=str
+)
+
+
+@DAILY
+def test_scheduled_daily_run_before_the_first_publication_is_skipped(
+    gold: Query, begin: Begin, dag: DAG, kind: RunKind
+) -> None:
+    with pytest.raises(AirflowSkipException, match="Nothing was published yet"):
+        begin_daily("scheduled", dag, kind)
+    assert gold("select lease_run_id, last_batch from audit.pipeline") == [(None, 0)]
+
+
+@DAILY
+def test_scheduled_daily_run_before_the_first_run_is_skipped_and_creates_nothing(
+    empty_gold: Query, dag: DAG, kind: RunKind
+) -> None:
+    with pytest.raises(AirflowSkipException, match="Nothing was published yet"):
+        begin_daily("scheduled", dag, kind)
+    assert empty_gold("select to_regnamespace('audit')") == [(None,)]
+
+
+@DAILY
+@pytest.mark.parametrize("run_type", ["manual", "scheduled"])
+def test_other_daily_runs_take_the_lease(
+    gold: Query, begin: Begin, dag: DAG, kind: RunKind, run_type: str
+) -> None:
+    if run_type == "scheduled":
+        gold("insert into gold.publication values ('a', 1, null, now())")
+    begin_daily(run_type, dag, kind)
+    assert gold("select lease_run_id from audit.pipeline") == [("daily",)]
 
 
 NOON = datetime(2018, 1, 3, 12, tzinfo=UTC)
