@@ -16,6 +16,7 @@ TO ?=
 HOURLY ?=
 LAYER ?= silver
 ALLOW_DELETES ?=
+ALLOW_REJECTED ?=
 # Publications
 BATCH ?=
 TABLE ?=
@@ -43,6 +44,7 @@ stack := $(bin)/python -m stack
 # The shop's commands need its URL; dbt and Airflow need the environment of the stack.
 in_stack := $(stack) exec --
 window = $(if $(FROM),--from '$(FROM)') $(if $(TO),--to '$(TO)')
+rejected = $(if $(ALLOW_REJECTED),--allow-rejected)
 # $(call require,NAME,example): stop unless the variable NAME is set.
 require = $(if $($(1)),,$(error $(1) is not set: $(2)))
 
@@ -109,11 +111,11 @@ new: venv ## Make a project without the sample: DIR=../my-etl [SCHEMA=name: its 
 ##@ Operate
 
 .PHONY: trigger backfill rebuild reconcile maintain publications as-of rollback resume
-trigger: venv ## Run what is new now, and follow it [FROM=… TO=…: that range, UTC]
-	@$(stack) trigger $(window)
+trigger: venv ## Run what is new now [FROM=… TO=…: that range, UTC] [ALLOW_REJECTED=1]
+	@$(stack) trigger $(window) $(rejected)
 
 backfill: venv ## Run a date range in one run: FROM=… TO=… (UTC; HOURLY=1: one run an hour)
-	@$(call require,FROM,$(range))$(call require,TO,$(range))$(stack) $(if $(HOURLY),backfill,trigger) $(window)
+	@$(call require,FROM,$(range))$(call require,TO,$(range))$(stack) $(if $(HOURLY),backfill,trigger) $(window) $(rejected)
 range = make backfill FROM=2018-01-01 TO=2018-02-01
 
 rebuild: venv ## Rebuild silver and gold from bronze (LAYER=gold: only gold)

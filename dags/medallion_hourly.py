@@ -17,9 +17,8 @@ from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TaskGroup, chain,
 from medallion import names
 from medallion.names import Group
 from medallion.publish import audit, publish
-from medallion.run import lease
 from medallion.settings import settings
-from medallion.tasks.alerts import deadline
+from medallion.tasks.alerts import deadline, end_run
 from medallion.tasks.assets import GOLD_ASSET
 from medallion.tasks.begin import BeginRunOperator
 from medallion.tasks.dbt import dbt_models, entity_tests, source_freshness
@@ -85,7 +84,7 @@ with DAG(
         outlets=[GOLD_ASSET],
     )(audited=audited)
 
-    end = task(lease.release, task_id=names.END)().as_teardown(setups=begin)
+    end = task(end_run, task_id=names.END)().as_teardown(setups=begin)
 
     chain(begin, bronze, built, tested, marts, gold, audited, stage, published)
     # The lease is released after everything that writes.

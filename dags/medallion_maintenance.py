@@ -17,9 +17,9 @@ from airflow.sdk import DAG, CronDataIntervalTimetable, chain, task
 
 from medallion import maintenance, names
 from medallion.engines.leftovers import cancel_on_kill
-from medallion.run import lease
 from medallion.run.window import RunKind
 from medallion.settings import settings
+from medallion.tasks.alerts import end_run
 from medallion.tasks.begin import BeginRunOperator
 from medallion.tasks.defaults import DAG_ARGUMENTS
 from medallion.tasks.hooks import claim
@@ -38,7 +38,7 @@ with DAG(
     compacted = compact_tables()
     expired = task(maintenance.expire, task_id=names.EXPIRE, pre_execute=claim)(measured=measured)
     cancel_on_kill(expired.operator)
-    end = task(lease.release, task_id=names.END)().as_teardown(setups=begin)
+    end = task(end_run, task_id=names.END)().as_teardown(setups=begin)
 
     chain(begin, measured, compacted, expired)
     # The lease is released after everything that writes.

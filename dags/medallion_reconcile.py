@@ -14,9 +14,9 @@ from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TaskGroup, task
 
 from medallion import names
 from medallion.names import Group
-from medallion.run import lease
 from medallion.run.window import RunKind
 from medallion.settings import settings
+from medallion.tasks.alerts import end_run
 from medallion.tasks.begin import BeginRunOperator
 from medallion.tasks.dbt import dbt_models, whole_table_tests
 from medallion.tasks.defaults import DAG_ARGUMENTS
@@ -42,6 +42,6 @@ with DAG(
     with TaskGroup(names.TESTS_GROUP) as tests:
         whole_table_tests()
 
-    end = task(lease.release, task_id=names.END)().as_teardown(setups=begin)
+    end = task(end_run, task_id=names.END)().as_teardown(setups=begin)
 
     begin >> [bronze, tests] >> end

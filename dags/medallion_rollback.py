@@ -12,8 +12,8 @@ from airflow.sdk import DAG, Param, chain, task
 
 from medallion import names
 from medallion.publish import rollback
-from medallion.run import lease
 from medallion.run.window import RunKind
+from medallion.tasks.alerts import end_run
 from medallion.tasks.begin import BeginRunOperator
 from medallion.tasks.defaults import DAG_ARGUMENTS
 from medallion.tasks.hooks import claim
@@ -41,7 +41,7 @@ with DAG(
 
     restored = task(rollback.restore, task_id=names.RESTORE, pre_execute=claim)(chosen=chosen)
 
-    end = task(lease.release, task_id=names.END)().as_teardown(setups=begin)
+    end = task(end_run, task_id=names.END)().as_teardown(setups=begin)
 
     chain(begin, chosen, stage, restored)
     [chosen, stage, restored] >> end

@@ -155,9 +155,15 @@ def run(settings: Settings, olist: Path | None, orders: int) -> None:
 @click.option(
     "--rebuild", type=click.Choice([SILVER, GOLD]), help="Rebuild this layer and the layers above it."
 )
+@click.option("--allow-rejected", is_flag=True, help="Publish, however many rows are rejected.")
 @click.pass_obj
 def trigger(
-    settings: Settings, start: datetime | None, end: datetime | None, layer: str | None, rebuild: str | None
+    settings: Settings,
+    start: datetime | None,
+    end: datetime | None,
+    layer: str | None,
+    rebuild: str | None,
+    allow_rejected: bool,
 ) -> None:
     """Run the pipeline once and follow it; without options the run takes what is new."""
     params = {
@@ -165,6 +171,7 @@ def trigger(
         "window_end": end and end.isoformat(),
         "up_to": layer,
         "rebuild": rebuild,
+        "allow_rejected": allow_rejected,
     }
     pipeline.trigger(settings, {name: value for name, value in params.items() if value})
 
@@ -182,12 +189,14 @@ def reconcile(settings: Settings, allow_deletes: bool) -> None:
 @cli.command()
 @click.option("--from", "start", type=MOMENT, required=True, help="Start of the first hour, UTC.")
 @click.option("--to", "end", type=MOMENT, required=True, help="End of the last hour, UTC.")
+@click.option("--allow-rejected", is_flag=True, help="Publish, however many rows are rejected.")
 @click.pass_obj
-def backfill(settings: Settings, start: datetime, end: datetime) -> None:
+def backfill(settings: Settings, start: datetime, end: datetime, allow_rejected: bool) -> None:
     """Run each hour of the range as a separate run, one after the other."""
     if start >= end:
         raise StackError(f"FROM ({start}) must be before TO ({end}).")
-    pipeline.backfill(settings, start.replace(tzinfo=UTC), end.replace(tzinfo=UTC))
+    params = {"allow_rejected": True} if allow_rejected else {}
+    pipeline.backfill(settings, start.replace(tzinfo=UTC), end.replace(tzinfo=UTC), params)
 
 
 @cli.command()

@@ -114,14 +114,21 @@ class AirflowApi:
         """Return the queued and running runs of `dag`."""
         return list(self.call("GET", f"/api/v2/dags/{dag}/dagRuns?state=queued&state=running")["dag_runs"])
 
-    def backfill(self, dag: str, start: datetime, end: datetime) -> None:
+    def backfill(self, dag: str, start: datetime, end: datetime, params: dict[str, Any]) -> None:
         """Repeat each scheduled run of `dag` that starts in [start, end), one after the other, and follow them.
+
+        `params`: those of each run.
 
         Raises StackError if a run failed or had no task; the other runs go on all the same.
         """
         # For Airflow `to_date` is the start of the last run, and included.
         limits = {"from_date": start.isoformat(), "to_date": (end - timedelta(microseconds=1)).isoformat()}
-        options = {"dag_id": dag, "max_active_runs": 1, "reprocess_behavior": "completed"}
+        options = {
+            "dag_id": dag,
+            "max_active_runs": 1,
+            "reprocess_behavior": "completed",
+            "dag_run_conf": params,
+        }
         backfill = self.call("POST", "/api/v2/backfills", {**options, **limits})["id"]
         range_filter = f"logical_date_gte={limits['from_date']}&logical_date_lte={limits['to_date']}"
         path = f"/api/v2/dags/{dag}/dagRuns?{quote(range_filter, safe='=&')}&order_by=-end_date"

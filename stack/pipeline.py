@@ -250,12 +250,12 @@ def run_history(settings: Settings, start: datetime) -> None:
     show_figures(settings, HOURLY_DAG, run)
 
 
-def backfill(settings: Settings, start: datetime, end: datetime) -> None:
+def backfill(settings: Settings, start: datetime, end: datetime, params: dict[str, Any]) -> None:
     """Run each hour of [start, end), UTC, as a separate run, and follow them. Raises StackError if one failed."""
     with AirflowApi(settings) as airflow:
         airflow.wait_dag(HOURLY_DAG)
         airflow.unpause(HOURLY_DAG)
-        airflow.backfill(HOURLY_DAG, start, end)
+        airflow.backfill(HOURLY_DAG, start, end, params)
 
 
 def show_gold(settings: Settings) -> None:

@@ -68,6 +68,13 @@ def test_trigger_takes_a_range_or_nothing() -> None:
     assert make("-n", "trigger", "FROM=a", "TO=b").stdout.strip().endswith("trigger --from 'a' --to 'b'")
 
 
+@pytest.mark.parametrize(("hourly", "command"), [("", "trigger"), ("1", "backfill")])
+def test_too_many_rejected_rows_may_be_accepted(hourly: str, command: str) -> None:
+    assert make("-n", "trigger", "ALLOW_REJECTED=1").stdout.split()[-2:] == ["trigger", "--allow-rejected"]
+    backfill = make("-n", "backfill", "FROM=a", "TO=b", f"HOURLY={hourly}", "ALLOW_REJECTED=1").stdout
+    assert backfill.strip().endswith(f"{command} --from 'a' --to 'b' --allow-rejected")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

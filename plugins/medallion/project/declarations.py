@@ -97,6 +97,27 @@ class Declaration:
         """Return keys and partitions as one text, which the Spark job notes in the table's properties."""
         return json.dumps([self.natural_key, self.key, self.bucketed_by, self.bucketed_by and self.buckets])
 
+    def coded_columns(self) -> dict[str, tuple[str, str]]:
+        """Return the columns whose values a check lists: rule -> the column, and bronze's column that it is made from.
+
+        Columns made from several columns of bronze are left out.
+        """
+        from sqlglot import exp, parse_one
+
+        coded = {}
+        for rule, condition in self.checks.items():
+            tree = parse_one(condition, dialect="spark").unnest()
+            if (
+                isinstance(tree, exp.In)
+                and isinstance(tree.this, exp.Column)
+                and tree.expressions
+                and all(isinstance(value, exp.Literal) for value in tree.expressions)
+            ):
+                column = tree.this.name.lower()
+                if len(reads := [name for name in self.reads[column] if name != UNKEPT]) == 1:
+                    coded[rule] = (column, reads[0])
+        return coded
+
     def fits(self, columns: dict[str, str], properties: dict[str, str]) -> bool:
         """Return whether a table with these columns, in Iceberg's types, and these properties fits the declaration."""
         declared = {

@@ -29,15 +29,17 @@ from medallion.names import (
 from medallion.project.contracts import Staged, gold_tables
 from medallion.project.manifest import build_tasks, entities
 from medallion.publish.consistency import check_consistency
+from medallion.publish.rejected import BrokenRule, broken_rules, new_values
 from medallion.publish.shapes import tables_in_shape
 from medallion.run.attempts import run_of
 from medallion.run.state import RunState, read_state
 from medallion.settings import settings
 from medallion.store.attempts import record_processed
 from medallion.store.audits import TableState, record_accounts, record_snapshots
+from medallion.store.findings import record_findings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from pyiceberg.catalog import Catalog
     from pyiceberg.table import Table
@@ -57,8 +59,10 @@ def audit_run(ti: Any, params: dict[str, Any]) -> Audited:
 
     New tables get the properties of `merge_manifests`.
 
-    Writes `audit.snapshots`, `audit.entity_accounts` and the number of records of each task. Raises
-    AirflowFailException if `check_consistency` does, or if `check_rejected_share` does, which the param
+    Writes `audit.snapshots`, `audit.entity_accounts`, new values of coded columns to `audit.findings`, and the number
+    of records of each task.
+
+    Raises AirflowFailException if `check_consistency` does, or if `check_rejected_share` does, which the param
     `allow_rejected` turns into a warning.
     """
     run = read_state(ti)
@@ -70,16 +74,18 @@ def audit_run(ti: Any, params: dict[str, Any]) -> Audited:
     # Check after the snapshots are read, so that nothing in them escapes the check.
     check_consistency(ti, run)
     accounts = unpublished_accounts(catalog, run)
+    broken = broken_rules(catalog, run, entities_with_rejects(accounts))
     with transaction() as cursor:
         record_snapshots(cursor, run.batch, states)
         record_accounts(cursor, accounts)
+        record_findings(cursor, new_values(broken))
         record_processed(cursor, run_of(ti), records_processed(run.batch, states, accounts))
         unchanged = {lake_table(GOLD, name) for name in tables_in_shape(cursor)}
     models = {lake_table(GOLD, table.name) for table in gold_tables()}
     # A gold table whose model left the project is not part of the publication.
     states = [state for state in states if state.table_name in models or not is_gold(state.table_name)]
     log_accounts(accounts)
-    check_rejected_share(accounts, params["allow_rejected"])
+    check_rejected_share(accounts, broken, params["allow_rejected"])
     return {
         "batch": run.batch,
         "staging": f"{run.batch}_{ti.try_number}",
@@ -160,12 +166,20 @@ def log_accounts(accounts: list[dict[str, Any]]) -> None:
         )
 
 
-def check_rejected_share(accounts: list[dict[str, Any]], allowed: bool) -> None:
+def entities_with_rejects(accounts: list[dict[str, Any]]) -> set[str]:
+    """Return the entities of the project that have rejected versions."""
+    # Ignore tables that were removed from the project.
+    return {row["entity"] for row in accounts if row["quarantined"]} & {*entities()}
+
+
+def check_rejected_share(
+    accounts: list[dict[str, Any]], broken: Mapping[str, list[BrokenRule]], allowed: bool
+) -> None:
     """Raise AirflowFailException if an entity rejected, or lost values of, more than MEDALLION_MAX_REJECTED_SHARE.
 
     A row whose value of an optional column can't be converted has lost it: the column is null, and the row flagged.
     `accounts` are ordered by batch. Only the newest of an entity counts: its job has also read the rows of runs
-    that did not publish. `allowed`: log a warning instead.
+    that did not publish. `broken`: the rules that rows broke, by entity. `allowed`: log a warning instead.
     """
     limit, rows_from = settings().max_rejected_share, settings().max_rejected_from
     # Ignore tables that were removed from the project.
@@ -178,7 +192,8 @@ def check_rejected_share(accounts: list[dict[str, Any]], allowed: bool) -> None:
             (
                 row["rejected_latest"],
                 "broke a rule",
-                f"{settings().lake_catalog}.{QUARANTINE} has them with their rules.",
+                f"Rows by rule: {', '.join(map(str, broken.get(row['entity'], []))) or 'unknown'}."
+                f" {settings().lake_catalog}.{QUARANTINE} has them.",
             ),
             (
                 row["unparsable_latest"],
@@ -196,7 +211,8 @@ def check_rejected_share(accounts: list[dict[str, Any]], allowed: bool) -> None:
                 log.warning("%s: %d of %d rows %s. %s", row["entity"], count, row["latest"], problem, advice)
     if problems and not allowed:
         raise AirflowFailException(
-            "\n".join(problems) + " Fix that, or trigger a run with allow_rejected to let them pass once."
+            "\n".join(problems) + " Fix that, or trigger a run with allow_rejected (make trigger"
+            " ALLOW_REJECTED=1) to publish without these rows once."
         )
     for problem in problems:
         log.warning("%s Accepted because of allow_rejected.", problem)

@@ -1,4 +1,4 @@
-"""Notifications of failed tasks and late gold, through the notifier set in MEDALLION_NOTIFIER."""
+"""Notifications of failed tasks, late gold and findings, through the notifier set in MEDALLION_NOTIFIER."""
 
 import logging
 from typing import Any
@@ -9,7 +9,9 @@ from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 from asgiref.sync import sync_to_async
 
 from medallion.engines.postgres import BlockedError, transaction
+from medallion.run import lease
 from medallion.settings import settings
+from medallion.store.findings import mark_reported, unreported_findings
 from medallion.store.pipeline import age_of_gold_is_within
 
 log = logging.getLogger(__name__)
@@ -47,6 +49,34 @@ async def report_late_gold(context: dict[str, Any]) -> None:
     for notifier in notifiers():
         # The notifier is called as a task would call it, because few have an asynchronous method.
         await sync_to_async(notifier)(context | run | {"ti": run | {"task_id": "deadline"}})
+
+
+def end_run(**context: Any) -> None:
+    """Give the lease back, then notify of findings. The body of the task `end`."""
+    lease.release(context["ti"])
+    try:
+        report_findings(context)
+    except Exception:
+        # The next run tries again. The lease is free, and a failed `end` would change nothing.
+        log.exception("Findings could not be reported:")
+
+
+def report_findings(context: Any) -> None:
+    """Notify of each finding that is due. A killed task may repeat one.
+
+    The templates of notifiers find the same names as for a failed task: the task id is the finding's kind, and
+    `exception` its message.
+    """
+    with transaction() as cursor:
+        due = unreported_findings(cursor)
+    for finding in due:
+        log.warning("%s", finding.message)
+        ti = context["ti"]
+        run = {"dag_id": ti.dag_id, "run_id": ti.run_id}
+        for notifier in notifiers():
+            notifier({**context, **run, "ti": run | {"task_id": finding.kind}, "exception": finding.message})
+        with transaction() as cursor:
+            mark_reported(cursor, finding)
 
 
 def deadline() -> DeadlineAlert:

@@ -132,6 +132,30 @@ def test_everything_that_may_be_declared(declare: Models) -> None:
     assert Entity.from_json(declaration.json()).identity == declaration.identity
 
 
+@pytest.mark.parametrize(
+    ("condition", "is_coded"),
+    [
+        ("total in (1, 2)", True),
+        ("(total in ('a'))", True),
+        ("total not in (1, 2)", False),
+        ("total in (1, bill_id)", False),
+        ("length(total) in (1, 2)", False),
+        ("total in (1, 2) or bill_id = 'x'", False),
+        ("total >= 0", False),
+    ],
+)
+def test_column_is_coded_if_its_check_lists_its_values(
+    declare: Models, condition: str, is_coded: bool
+) -> None:
+    columns = {
+        "bill_id": column("text", constraint("primary_key")),
+        "total": column("text", constraint("check", expression=condition)),
+    }
+    declare(project("select bill_id, trim(amount) as total from bronze.bills", columns), "spark")
+    expected = {"total_invalid": ("total", "amount")} if is_coded else {}
+    assert declarations()["bills"].coded_columns() == expected
+
+
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no key": ({"constraints": []}, YAML_FILE + "has no primary_key. Name the columns"),
     "unknown key": (

@@ -1,6 +1,7 @@
 """The audit of a run: reads a real Iceberg catalog and writes into a real PostgreSQL."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -10,6 +11,8 @@ from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table.snapshots import Operation, Summary
 from pyiceberg.table.update import AddSnapshotUpdate, SetSnapshotRefUpdate
 
+from medallion.project.declarations import declarations
+from medallion.publish import rejected
 from medallion.run.attempts import AttemptListener
 from medallion.run.lease import hold_lease
 from support.task_instance import HOURLY, Task, dag_of
@@ -186,6 +189,65 @@ def test_too_many_rejected_rows_stop_the_run_with_its_figures_kept(gold: Query, 
         ("readings", 20, 20)
     ]
     assert audit(allow_rejected=True)["batch"] == 1
+
+
+CODED = "site_invalid"
+QUARANTINE = pa.schema(
+    [("entity", pa.string()), ("rules", pa.list_(pa.string())), ("row", pa.string()),
+     ("superseded", pa.bool_()), ("_batch", pa.int64())]
+)  # fmt: skip
+
+
+@pytest.fixture
+def coded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Declare that a device is at one of two sites."""
+    declared = declarations()
+    devices = replace(declared["devices"], checks={CODED: "site in ('north', 'south')"})
+    monkeypatch.setattr(rejected, "declarations", lambda: declared | {"devices": devices})
+
+
+def quarantine(catalog: SqlCatalog, batch: int, *sites: str, superseded: bool = False) -> None:
+    """Reject devices for their sites, as the Spark job does, with an account of them."""
+    rows = [
+        {"entity": "devices", "rules": [CODED], "row": json.dumps({"device_id": "x", "site": site}),
+         "superseded": superseded, "_batch": batch}
+        for site in sites
+    ]  # fmt: skip
+    catalog.create_table_if_not_exists("silver.quarantine", QUARANTINE).append(
+        pa.Table.from_pylist(rows, QUARANTINE)
+    )
+    account(catalog, (batch, "devices", 2109, 2059, 0, 0, len(sites), 2109, len(sites)))
+
+
+NEW_VALUES = "select subject, message, reported_at from audit.findings where kind = 'new_value' order by 1"
+
+
+def test_value_that_no_check_lists_is_a_finding_by_column_value_and_rows(
+    gold: Query, lake: SqlCatalog, coded: None
+) -> None:
+    quarantine(lake, 1, *["pix"] * 50)
+    quarantine(lake, 1, "old", superseded=True)
+    audit()
+    [(subject, message, reported)] = gold(NEW_VALUES)
+    assert subject == "devices.site: pix" and reported is None
+    assert "devices.site has the value 'pix', which the check site_invalid does not list: 50 rows" in message
+    # A later run names what is new since the publication, and does not report again what was reported.
+    gold("update audit.findings set reported_at = now(); update audit.pipeline set published_batch = 1")
+    quarantine(lake, 2, "pix", "east")
+    audit()
+    assert [(subject, reported is None) for subject, _, reported in gold(NEW_VALUES)] == [
+        ("devices.site: east", True),
+        ("devices.site: pix", False),
+    ]
+
+
+def test_run_that_stops_names_rule_value_and_the_way_on(gold: Query, lake: SqlCatalog, coded: None) -> None:
+    quarantine(lake, 1, *["pix"] * 150, *["east"] * 50)
+    with pytest.raises(AirflowFailException) as stopped:
+        audit()
+    assert "Rows by rule: site_invalid 200 (site: 'pix' 150, 'east' 50)." in str(stopped.value)
+    assert "make trigger ALLOW_REJECTED=1" in str(stopped.value)
+    assert len(gold(NEW_VALUES)) == 2
 
 
 def test_fixed_source_lets_the_next_run_pass(gold: Query, lake: SqlCatalog) -> None:

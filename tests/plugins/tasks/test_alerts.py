@@ -9,10 +9,13 @@ import psycopg
 import pytest
 
 from medallion.engines.postgres import transaction
+from medallion.run.lease import try_lease
 from medallion.settings import settings
+from medallion.store.findings import Finding, FindingKind, clear_findings, record_findings
 from medallion.tasks import alerts
-from medallion.tasks.alerts import report_late_gold
+from medallion.tasks.alerts import end_run, report_late_gold
 from support.postgres import Server
+from support.task_instance import Task
 
 from ..conftest import Query
 
@@ -81,6 +84,46 @@ def test_gold_that_another_run_published_since_is_not_late(
     gold(PUBLISHED.format(179))
     miss_deadline()
     assert received == []
+
+
+CONTEXT = {"ti": Task("a", "end"), "run_id": "a"}
+
+
+def test_finding_reaches_the_notifier_once_and_again_if_it_was_gone(
+    gold: Query, received: list[tuple[str, str, str]], caplog: pytest.LogCaptureFixture
+) -> None:
+    finding = Finding(FindingKind.NEW_VALUE, "devices.site: pix", "devices.site has the value 'pix'")
+
+    def find() -> None:
+        with transaction() as cursor:
+            record_findings(cursor, [finding])
+        end_run(**CONTEXT)
+
+    find()
+    find()
+    assert received == [("late", "new_value", "a")]
+    assert "has the value 'pix'" in caplog.text
+    with transaction() as cursor:
+        clear_findings(cursor, finding.kind, [finding.subject])
+    find()
+    assert len(received) == 2
+
+
+def test_notifier_that_fails_keeps_no_lease_and_is_tried_again(
+    gold: Query, received: list[tuple[str, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: Notifier, context: Any) -> None:
+        raise RuntimeError("no mail today")
+
+    try_lease(CONTEXT["ti"])
+    with transaction() as cursor:
+        record_findings(cursor, [Finding(FindingKind.NEW_VALUE, "devices.site: pix", "…")])
+    with monkeypatch.context() as patch:
+        patch.setattr(Notifier, "__call__", fail)
+        end_run(**CONTEXT)
+    assert gold("select lease_run_id from audit.pipeline") == [(None,)]
+    end_run(**CONTEXT)
+    assert received == [("late", "new_value", "a")]
 
 
 def test_backfill_makes_nothing_late(gold: Query, received: list[tuple[str, str, str]]) -> None:

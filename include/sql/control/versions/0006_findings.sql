@@ -1,0 +1,12 @@
+-- Findings that somebody should know of: a row per kind and subject, with the time when it was found, last seen, passed
+-- to the notifier, and gone.
+create table audit.findings (
+    kind text not null,
+    subject text not null,
+    message text not null,
+    found_at timestamptz not null default now(),
+    seen_at timestamptz not null default now(),
+    reported_at timestamptz,
+    cleared_at timestamptz,
+    primary key (kind, subject)
+);

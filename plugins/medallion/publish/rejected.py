@@ -1,0 +1,90 @@
+"""The rows that a run rejected: by which rule, and with which values of coded columns."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from medallion.names import QUARANTINE
+from medallion.project.declarations import declarations
+from medallion.store.findings import Finding, FindingKind
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from pyiceberg.catalog import Catalog
+
+    from medallion.run.state import RunState
+
+MOST_VALUES = 5  # values of a column that are named
+LONGEST_VALUE = 60
+
+
+@dataclass(frozen=True)
+class BrokenRule:
+    """The rows that a rule has rejected since the last publication.
+
+    column: the coded column that the rule lists the values of; values: those that it does not list, with the number of
+    their rows, the most frequent first. Other rules have none, as a value may be about a person.
+    """
+
+    entity: str
+    rule: str
+    rows: int
+    column: str | None
+    values: list[tuple[str, int]]
+
+    def __str__(self) -> str:
+        listed = ", ".join(f"{value!r} {rows}" for value, rows in self.values[:MOST_VALUES])
+        more = ", …" if len(self.values) > MOST_VALUES else ""
+        return f"{self.rule} {self.rows}" + (f" ({self.column}: {listed}{more})" if listed else "")
+
+
+def broken_rules(catalog: Catalog, run: RunState, names: Collection[str]) -> dict[str, list[BrokenRule]]:
+    """Return the rules that rows of entities have broken since the last publication, by entity.
+
+    The rule with most rows comes first. Versions that a later one has overtaken do not count.
+    """
+    if not names or not catalog.table_exists(QUARANTINE):
+        return {}
+    names_listed = ", ".join(f"'{name}'" for name in sorted(names))
+    quarantine = catalog.load_table(QUARANTINE).scan(
+        row_filter=f"entity in ({names_listed}) and superseded = false and _batch > {run.published_batch}",
+        selected_fields=("entity", "rules", "row"),
+    )
+    coded = {name: declarations()[name].coded_columns() for name in names}
+    rows: Counter[tuple[str, str]] = Counter()
+    values: dict[tuple[str, str], Counter[str]] = {}
+    for version in quarantine.to_arrow().to_pylist():
+        for rule in version["rules"]:
+            key = (version["entity"], rule)
+            rows[key] += 1
+            if rule in coded[version["entity"]]:
+                _, source = coded[version["entity"]][rule]
+                value = json.loads(version["row"] or "{}").get(source)
+                if value is not None:
+                    values.setdefault(key, Counter())[str(value)[:LONGEST_VALUE]] += 1
+    broken: dict[str, list[BrokenRule]] = {}
+    for (entity, rule), count in rows.most_common():
+        column = coded[entity][rule][0] if rule in coded[entity] else None
+        named = values.get((entity, rule), Counter()).most_common()
+        broken.setdefault(entity, []).append(BrokenRule(entity, rule, count, column, named))
+    return broken
+
+
+def new_values(broken: dict[str, list[BrokenRule]]) -> list[Finding]:
+    """Return a finding for each of the most frequent values that no check lists."""
+    return [
+        Finding(
+            FindingKind.NEW_VALUE,
+            f"{rule.entity}.{rule.column}: {value}",
+            f"{rule.entity}.{rule.column} has the value {value!r}, which the check {rule.rule} does not list: {rows}"
+            f" rows are in {QUARANTINE} and not in gold. Add the value to the check of"
+            f" {declarations()[rule.entity].staging_name}, or fix the source.",
+        )
+        for rules in broken.values()
+        for rule in rules
+        for value, rows in rule.values[:MOST_VALUES]
+    ]
