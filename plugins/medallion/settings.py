@@ -88,7 +88,9 @@ class Settings(BaseSettings):
         description="A run stops before publishing if a larger share of rows was rejected, or lost a value.",
     )
     max_rejected_from: int = Field(
-        100, ge=1, description="Minimum number of rows of an entity before the rejected share is checked."
+        100,
+        ge=1,
+        description="Number of rows of an entity, with those of earlier runs, whose share is checked.",
     )
     max_deleted_share: float = Field(
         0.2,

@@ -35,7 +35,13 @@ from medallion.run.attempts import run_of
 from medallion.run.state import RunState, read_state
 from medallion.settings import settings
 from medallion.store.attempts import record_processed
-from medallion.store.audits import TableState, record_accounts, record_snapshots
+from medallion.store.audits import (
+    TableState,
+    accept_accounts,
+    read_recent_accounts,
+    record_accounts,
+    record_snapshots,
+)
 from medallion.store.findings import record_findings
 
 if TYPE_CHECKING:
@@ -79,13 +85,16 @@ def audit_run(ti: Any, params: dict[str, Any]) -> Audited:
         record_snapshots(cursor, run.batch, states)
         record_accounts(cursor, accounts)
         record_findings(cursor, new_values(broken))
+        earlier = read_recent_accounts(cursor, entities(), run.published_batch, settings().max_rejected_from)
         record_processed(cursor, run_of(ti), records_processed(run.batch, states, accounts))
         unchanged = {lake_table(GOLD, name) for name in tables_in_shape(cursor)}
     models = {lake_table(GOLD, table.name) for table in gold_tables()}
     # A gold table whose model left the project is not part of the publication.
     states = [state for state in states if state.table_name in models or not is_gold(state.table_name)]
     log_accounts(accounts)
-    check_rejected_share(accounts, broken, params["allow_rejected"])
+    if accepted := check_rejected_share(accounts, earlier, broken, params["allow_rejected"]):
+        with transaction() as cursor:
+            accept_accounts(cursor, accepted)
     return {
         "batch": run.batch,
         "staging": f"{run.batch}_{ti.try_number}",
@@ -172,41 +181,69 @@ def entities_with_rejects(accounts: list[dict[str, Any]]) -> set[str]:
     return {row["entity"] for row in accounts if row["quarantined"]} & {*entities()}
 
 
+def count_recent(
+    newest: Mapping[str, Any], earlier: Iterable[Mapping[str, Any]], name: str, rows: int
+) -> tuple[int, float]:
+    """Return the number of keys that a run touched and, of them, the count `name`, with earlier ones up to `rows` keys.
+
+    A few keys say little about the source. The last account that is needed counts in part, with the same share of the
+    count. Rows that a person has accepted count as good ones.
+    """
+    keys, counted = newest["latest"], float(newest[name])
+    for account in earlier:
+        if keys >= rows:
+            break
+        taken = min(account["latest"], rows - keys)
+        keys += taken
+        if not account["accepted"]:
+            counted += account[name] * taken / account["latest"]
+    return keys, counted
+
+
 def check_rejected_share(
-    accounts: list[dict[str, Any]], broken: Mapping[str, list[BrokenRule]], allowed: bool
-) -> None:
+    accounts: list[dict[str, Any]],
+    earlier: Mapping[str, Iterable[Mapping[str, Any]]],
+    broken: Mapping[str, list[BrokenRule]],
+    allowed: bool,
+) -> list[dict[str, Any]]:
     """Raise AirflowFailException if an entity rejected, or lost values of, more than MEDALLION_MAX_REJECTED_SHARE.
 
     A row whose value of an optional column can't be converted has lost it: the column is null, and the row flagged.
     `accounts` are ordered by batch. Only the newest of an entity counts: its job has also read the rows of runs
-    that did not publish. `broken`: the rules that rows broke, by entity. `allowed`: log a warning instead.
+    that did not publish. If it is of few rows, it is judged together with `earlier` ones, newest first, by entity; it
+    must have some of the rows itself. `broken`: the rules that rows broke, by entity.
+    `allowed`: log a warning instead. Returns the accounts that were accepted so.
     """
     limit, rows_from = settings().max_rejected_share, settings().max_rejected_from
     # Ignore tables that were removed from the project.
     current = entities()
     silver = f"{settings().lake_catalog}.{SILVER}"
-    problems = []
+    problems, accepted = [], []
     for row in {row["entity"]: row for row in accounts if row["entity"] in current}.values():
         table = staging_table(row["entity"])
-        for count, problem, advice in (
+        for name, problem, advice in (
             (
-                row["rejected_latest"],
+                "rejected_latest",
                 "broke a rule",
                 f"Rows by rule: {', '.join(map(str, broken.get(row['entity'], []))) or 'unknown'}."
                 f" {settings().lake_catalog}.{QUARANTINE} has them.",
             ),
             (
-                row["unparsable_latest"],
+                "unparsable_latest",
                 "lost a value that its column's data type does not hold",
                 f"{silver}.{table} has null there, and the columns in _flags: declare other data types, or convert the"
                 " values in the select.",
             ),
         ):
-            if row["latest"] >= rows_from and count > limit * row["latest"]:
+            count = row[name]
+            keys, recent = count_recent(row, earlier.get(row["entity"], []), name, rows_from)
+            if count and keys >= rows_from and recent > limit * keys:
+                among = "" if keys == row["latest"] else f", {recent:.0f} of the last {keys}"
                 problems.append(
-                    f"{row['entity']}: {count} of {row['latest']} rows {problem}, more than {limit:.0%}"
+                    f"{row['entity']}: {count} of {row['latest']} rows {problem}{among}, more than {limit:.0%}"
                     f" (MEDALLION_MAX_REJECTED_SHARE). {advice}"
                 )
+                accepted.append(row)
             elif count:
                 log.warning("%s: %d of %d rows %s. %s", row["entity"], count, row["latest"], problem, advice)
     if problems and not allowed:
@@ -216,3 +253,4 @@ def check_rejected_share(
         )
     for problem in problems:
         log.warning("%s Accepted because of allow_rejected.", problem)
+    return accepted

@@ -64,6 +64,48 @@ def record_accounts(cursor: Cursor, accounts: Iterable[dict[str, Any]]) -> None:
     )
 
 
+def read_recent_accounts(
+    cursor: Cursor, entities: Iterable[str], published_batch: int, rows: int
+) -> dict[str, list[dict[str, Any]]]:
+    """Return the accounts of published batches, newest first, by entity: as many as it takes for `rows` keys.
+
+    Accounts above `published_batch` are left out, as the next job reads their rows again.
+    """
+    cursor.execute(
+        """
+        with accounts as (
+            select
+                accounts.entity,
+                accounts.batch,
+                accounts.latest,
+                accounts.rejected_latest,
+                accounts.unparsable_latest,
+                accounts.accepted,
+                sum(accounts.latest) over newest_first - accounts.latest as later
+            from audit.entity_accounts as accounts
+            inner join audit.publications on accounts.batch = publications.batch
+            where accounts.entity = any(%s) and accounts.batch <= %s and accounts.latest > 0
+            window newest_first as (partition by accounts.entity order by accounts.batch desc)
+        )
+
+        select * from accounts where later < %s order by batch desc
+        """,
+        ([*entities], published_batch, rows),
+    )
+    accounts: dict[str, list[dict[str, Any]]] = {}
+    for row in cursor.fetchall():
+        accounts.setdefault(row.entity, []).append(row._asdict())
+    return accounts
+
+
+def accept_accounts(cursor: Cursor, accounts: Iterable[dict[str, Any]]) -> None:
+    """Record that a person accepted the rejected rows of some accounts."""
+    cursor.executemany(
+        "update audit.entity_accounts set accepted = true where batch = %(batch)s and entity = %(entity)s",
+        accounts,
+    )
+
+
 def read_publications(cursor: Cursor, within: timedelta | None = None) -> list[Publication]:
     """Return the publications, newest first; only those of the last `within`, if that is given."""
     cursor.execute(

@@ -250,6 +250,30 @@ def test_run_that_stops_names_rule_value_and_the_way_on(gold: Query, lake: SqlCa
     assert len(gold(NEW_VALUES)) == 2
 
 
+def test_small_hour_is_judged_with_published_hours_until_a_person_accepts_it(
+    gold: Query, lake: SqlCatalog
+) -> None:
+    """Ten rows an hour, of which nine are rejected from hour 13 on; hour 11 did not publish and does not count."""
+    for batch in range(1, 13):
+        gold(
+            "insert into audit.entity_accounts values (%s, 'readings', 10, 10, 0, 0, 0, 10, %s, 0)",
+            (batch, 10 if batch == 11 else 0),
+        )
+        if batch != 11:
+            gold("insert into audit.publications values (%s, 'r', null, now(), %s, '{}')", (batch, batch))
+    gold("update audit.pipeline set last_batch = 12, published_batch = 12")
+    account(lake, (13, "readings", 10, 1, 0, 0, 9, 10, 9))
+    with pytest.raises(AirflowFailException, match="9 of 10 rows broke a rule, 9 of the last 100"):
+        audit()
+    audit(allow_rejected=True)
+    assert gold("select batch from audit.entity_accounts where accepted") == [(13,)]
+    gold("insert into audit.publications values (13, 'r', null, now(), 13, '{}')")
+    gold("update audit.pipeline set published_batch = 13, last_batch = 13")
+    forget_lease(gold)
+    account(lake, (14, "readings", 10, 5, 0, 0, 5, 10, 5))
+    assert audit("b")["batch"] == 14
+
+
 def test_fixed_source_lets_the_next_run_pass(gold: Query, lake: SqlCatalog) -> None:
     account(lake, (2, "readings", 200, 200, 0, 0, 0, 200, 0), (1, "readings", 200, 180, 0, 0, 20, 200, 20))
     account(lake, (1, "devices", 3, 3, 0, 0, 0, 3, 0))

@@ -1,4 +1,4 @@
-"""Keep the findings that somebody should know of."""
+"""Keep the findings that somebody should know of, and which accounts a person has accepted."""
 
 from pathlib import Path
 

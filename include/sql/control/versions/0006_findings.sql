@@ -10,3 +10,6 @@ create table audit.findings (
     cleared_at timestamptz,
     primary key (kind, subject)
 );
+
+-- Whether a person let the run publish with these rejected rows, which then count as good ones.
+alter table audit.entity_accounts add column accepted boolean not null default false;
