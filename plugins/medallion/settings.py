@@ -111,8 +111,14 @@ class Settings(BaseSettings):
         gt=NOTHING,
         description="Older gold raises an alert. Set it above the schedule's interval plus the time of a run.",
     )
+    max_reconciliation_age: timedelta = Field(
+        timedelta(days=2),
+        gt=NOTHING,
+        description="A table that no reconciliation has compared for longer raises an alert.",
+    )
     notifier: ImportString[Callable[..., Any]] | None = Field(
-        None, description="Import path of an Airflow notifier, called for failed tasks and late gold."
+        None,
+        description="Import path of an Airflow notifier, called for failed tasks, late gold and findings.",
     )
     notifier_arguments: dict[str, str] = Field(
         default_factory=dict, description="Its arguments, a JSON object; values may be Jinja templates."

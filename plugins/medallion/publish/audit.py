@@ -29,7 +29,7 @@ from medallion.names import (
 from medallion.project.contracts import Staged, gold_tables
 from medallion.project.manifest import build_tasks, entities
 from medallion.publish.consistency import check_consistency
-from medallion.publish.rejected import BrokenRule, broken_rules, new_values
+from medallion.publish.rejected import BrokenRule, broken_rules, new_values, rejected_shares
 from medallion.publish.shapes import tables_in_shape
 from medallion.run.attempts import run_of
 from medallion.run.state import RunState, read_state
@@ -42,7 +42,7 @@ from medallion.store.audits import (
     record_accounts,
     record_snapshots,
 )
-from medallion.store.findings import record_findings
+from medallion.store.findings import FindingKind, clear_findings, record_findings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -65,8 +65,8 @@ def audit_run(ti: Any, params: dict[str, Any]) -> Audited:
 
     New tables get the properties of `merge_manifests`.
 
-    Writes `audit.snapshots`, `audit.entity_accounts`, new values of coded columns to `audit.findings`, and the number
-    of records of each task.
+    Writes `audit.snapshots`, `audit.entity_accounts`, new values of coded columns and tables with many rejected
+    rows to `audit.findings`, and the number of records of each task.
 
     Raises AirflowFailException if `check_consistency` does, or if `check_rejected_share` does, which the param
     `allow_rejected` turns into a warning.
@@ -81,10 +81,21 @@ def audit_run(ti: Any, params: dict[str, Any]) -> Audited:
     check_consistency(ti, run)
     accounts = unpublished_accounts(catalog, run)
     broken = broken_rules(catalog, run, entities_with_rejects(accounts))
+    judged = {row["entity"] for row in accounts} & {*entities()}
+    shares = rejected_shares(
+        catalog,
+        judged,
+        {state.table_name: state.total_records for state in states},
+        settings().max_rejected_share,
+        settings().max_rejected_from,
+    )
     with transaction() as cursor:
         record_snapshots(cursor, run.batch, states)
         record_accounts(cursor, accounts)
-        record_findings(cursor, new_values(broken))
+        record_findings(cursor, [*new_values(broken), *shares])
+        clear_findings(
+            cursor, FindingKind.REJECTED_SHARE, but=[finding.subject for finding in shares], among=judged
+        )
         earlier = read_recent_accounts(cursor, entities(), run.published_batch, settings().max_rejected_from)
         record_processed(cursor, run_of(ti), records_processed(run.batch, states, accounts))
         unchanged = {lake_table(GOLD, name) for name in tables_in_shape(cursor)}

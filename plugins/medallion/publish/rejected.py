@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from medallion.names import QUARANTINE
+from medallion.names import QUARANTINE, SILVER, lake_table
 from medallion.project.declarations import declarations
 from medallion.store.findings import Finding, FindingKind
 
@@ -72,6 +72,35 @@ def broken_rules(catalog: Catalog, run: RunState, names: Collection[str]) -> dic
         named = values.get((entity, rule), Counter()).most_common()
         broken.setdefault(entity, []).append(BrokenRule(entity, rule, count, column, named))
     return broken
+
+
+def rejected_shares(
+    catalog: Catalog, names: Collection[str], total_records: dict[str, int], limit: float, rows_from: int
+) -> list[Finding]:
+    """Return a finding for each of these entities of which more than `limit` of all rows are rejected now.
+
+    `total_records`: table of the lake -> its rows, as its metadata counts them.
+    """
+    if not names or not catalog.table_exists(QUARANTINE):
+        return []
+    names_listed = ", ".join(f"'{name}'" for name in sorted(names))
+    rejected = catalog.load_table(QUARANTINE).scan(
+        row_filter=f"entity in ({names_listed}) and superseded = false", selected_fields=("entity",)
+    )
+    counts = Counter(rejected.to_arrow()["entity"].to_pylist())
+    findings = []
+    for name, count in sorted(counts.items()):
+        rows = max(count, total_records.get(lake_table(SILVER, declarations()[name].staging_name), 0))
+        if rows >= rows_from and count > limit * rows:
+            findings.append(
+                Finding(
+                    FindingKind.REJECTED_SHARE,
+                    name,
+                    f"{count} of {rows} rows of {name} are in {QUARANTINE} and not in gold, more than {limit:.0%}"
+                    " (MEDALLION_MAX_REJECTED_SHARE).",
+                )
+            )
+    return findings
 
 
 def new_values(broken: dict[str, list[BrokenRule]]) -> list[Finding]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from medallion.engines.postgres import Cursor
@@ -205,6 +205,24 @@ def tasks_attempted_above(cursor: Cursor, batch: int) -> set[str]:
         (batch,),
     )
     return {row.task_id for row in cursor.fetchall()}
+
+
+def tables_not_reconciled(cursor: Cursor, dag_id: str, limit: timedelta) -> list[str]:
+    """Return the bronze tables that no run of a DAG has built within `limit`, and that other runs built before it."""
+    cursor.execute(
+        """
+        select model_name
+        from audit.data_pipeline_runs
+        where layer = %s
+        group by model_name
+        having
+            min(start_time) < now() - %s
+            and coalesce(max(end_time) filter (where dag_id = %s and status = 'success') < now() - %s, true)
+        order by model_name
+        """,
+        (Group.BRONZE, limit, dag_id, limit),
+    )
+    return [row.model_name for row in cursor.fetchall()]
 
 
 def failed_captures(cursor: Cursor, above: int, other_than: Run) -> list[tuple[str, str]]:

@@ -14,6 +14,11 @@ class FindingKind(StrEnum):
     """The kind of a finding."""
 
     NEW_VALUE = "new_value"  # a coded column is one whose check lists its values
+    REJECTED_SHARE = "rejected_share"  # a large share of a table's rows is rejected
+    PUBLISHING_HELD = "publishing_held"
+    STALE_GOLD = "stale_gold"
+    NOT_RECONCILED = "not_reconciled"  # a table
+    PAUSED_DAG = "paused_dag"
 
 
 @dataclass(frozen=True)
@@ -41,12 +46,18 @@ def record_findings(cursor: Cursor, findings: Iterable[Finding]) -> None:
     )
 
 
-def clear_findings(cursor: Cursor, kind: FindingKind, gone: Collection[str]) -> None:
-    """Record that subjects of a kind are no longer found."""
+def clear_findings(
+    cursor: Cursor, kind: FindingKind, *, but: Collection[str], among: Collection[str] | None = None
+) -> None:
+    """Record that all subjects of a kind but some are no longer found; only those `among` these, if it is given."""
     cursor.execute(
-        "update audit.findings set cleared_at = now()"
-        " where kind = %s and subject = any(%s) and cleared_at is null",
-        (kind, [*gone]),
+        """
+        update audit.findings set cleared_at = now()
+        where
+            kind = %(kind)s and cleared_at is null and not subject = any(%(but)s)
+            and (%(among)s::text[] is null or subject = any(%(among)s))
+        """,
+        {"kind": kind, "but": [*but], "among": None if among is None else [*among]},
     )
 
 

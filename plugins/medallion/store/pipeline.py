@@ -239,6 +239,13 @@ def record_roll_back(
     )
 
 
+def read_gold_end(cursor: Cursor) -> datetime | None:
+    """Return the end of what gold holds, UTC; None before the first publication, or if it was of an empty source."""
+    cursor.execute("select window_end from gold.publication")
+    publication: Any = cursor.fetchone()
+    return publication.window_end if publication else None
+
+
 def age_of_gold_is_within(cursor: Cursor, limit: timedelta) -> bool:
     """Return whether gold was published and has everything up to less than `limit` ago."""
     cursor.execute("select now() - window_end <= %s as is_new from gold.publication", (limit,))

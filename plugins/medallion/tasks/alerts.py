@@ -13,6 +13,7 @@ from medallion.run import lease
 from medallion.settings import settings
 from medallion.store.findings import mark_reported, unreported_findings
 from medallion.store.pipeline import age_of_gold_is_within
+from medallion.tasks.watch import record_states
 
 log = logging.getLogger(__name__)
 
@@ -52,10 +53,13 @@ async def report_late_gold(context: dict[str, Any]) -> None:
 
 
 def end_run(**context: Any) -> None:
-    """Give the lease back, then notify of findings. The body of the task `end`."""
+    """Give the lease back, then look for findings and notify of them. The body of the task `end`."""
     lease.release(context["ti"])
     try:
-        report_findings(context)
+        # Backfills are about the past, and wait for one another. The next other run looks and reports.
+        if context["dag_run"].run_type.value != "backfill":
+            record_states(context["ti"])
+            report_findings(context)
     except Exception:
         # The next run tries again. The lease is free, and a failed `end` would change nothing.
         log.exception("Findings could not be reported:")

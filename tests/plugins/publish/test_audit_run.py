@@ -241,6 +241,25 @@ def test_value_that_no_check_lists_is_a_finding_by_column_value_and_rows(
     ]
 
 
+def test_large_share_of_all_rows_is_a_finding_until_it_is_smaller(
+    gold: Query, lake: SqlCatalog, coded: None
+) -> None:
+    append(lake, "silver.stg_devices", 1000)
+    quarantine(lake, 1, *["pix"] * 50)
+    shares = (
+        "select subject, message from audit.findings where kind = 'rejected_share' and cleared_at is null"
+    )
+    audit()
+    assert gold(shares) == []
+    quarantine(lake, 1, "east")
+    audit()
+    [(subject, message)] = gold(shares)
+    assert subject == "devices" and message.startswith("51 of 1000 rows of devices are in silver.quarantine")
+    append(lake, "silver.stg_devices", 100)
+    audit()
+    assert gold(shares) == []
+
+
 def test_run_that_stops_names_rule_value_and_the_way_on(gold: Query, lake: SqlCatalog, coded: None) -> None:
     quarantine(lake, 1, *["pix"] * 150, *["east"] * 50)
     with pytest.raises(AirflowFailException) as stopped:
