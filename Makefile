@@ -40,7 +40,8 @@ RUNS ?=
 export STACK_SHOP ?= $(SHOP)
 STACK_HOME ?= .stack
 bin := $(STACK_HOME)/venv/bin
-stack := $(bin)/python -m stack
+# -E: ignore the caller's PYTHON… variables, such as PYTHONSAFEPATH and PYTHONWARNINGS.
+stack := $(bin)/python -E -m stack
 # The shop's commands need its URL; dbt and Airflow need the environment of the stack.
 in_stack := $(stack) exec --
 window = $(if $(FROM),--from '$(FROM)') $(if $(TO),--to '$(TO)')
@@ -56,7 +57,7 @@ help: ## List the targets
 	    $(firstword $(MAKEFILE_LIST))
 
 venv:
-	@$(PYTHON) -m stack.bootstrap
+	@$(PYTHON) -E -m stack.bootstrap
 
 ##@ Start
 
@@ -162,7 +163,7 @@ lint: venv ## Check with ruff, mypy and sqlfluff
 	@$(bin)/sqlfluff lint --disable-progress-bar .
 
 lock: venv ## Resolve the packages of pyproject.toml into the lock files
-	@$(PYTHON) -m stack.bootstrap lock
+	@$(PYTHON) -E -m stack.bootstrap lock
 
 # Remove these by name, because STACK_HOME may be a folder with other files in it.
 made := airflow dbt docs log pg_service.conf postgres postgres.partial secrets.env session settings.json spark \

@@ -5,7 +5,9 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from io import TextIOWrapper
 from pathlib import Path
+from typing import cast
 
 import click
 from pydantic import ValidationError
@@ -22,9 +24,17 @@ from medallion.names import (
     Group,
 )
 from stack import demo, pipeline, supervisor
+from stack.bootstrap import clean_environment
 from stack.build import DBT, build, make_manifests
 from stack.console import console
-from stack.environment import MARK, POSTGRES_BIN, environment, no_proxy_variables, public_environment
+from stack.environment import (
+    MARK,
+    POSTGRES_BIN,
+    environment,
+    inherited_environment,
+    no_proxy_variables,
+    public_environment,
+)
 from stack.errors import StackError
 from stack.lifecycle import show_status
 from stack.scaffold.project import make_project
@@ -69,7 +79,7 @@ def set_up(settings: Settings) -> None:
 @click.pass_obj
 def manifest(settings: Settings) -> None:
     """Update the manifests of the dbt project; needs no engine."""
-    make_manifests({**os.environ, "DO_NOT_TRACK": "1"}, settings.home / "log")
+    make_manifests({**inherited_environment(), "DO_NOT_TRACK": "1"}, settings.home / "log")
 
 
 @cli.command()
@@ -120,7 +130,8 @@ def env(settings: Settings) -> None:
     path = os.pathsep.join([str(POSTGRES_BIN), os.environ["PATH"]])
     for name, value in {**public_environment(settings), "PATH": path}.items():
         quoted = value.replace("'", "'\\''")
-        click.echo(f"export {name}='{quoted}'")
+        # Write bytes, because a PATH may have letters that the terminal's encoding lacks.
+        click.echo(os.fsencode(f"export {name}='{quoted}'"))
 
 
 @cli.command("exec", context_settings={"ignore_unknown_options": True})
@@ -316,6 +327,10 @@ def dbt_test(settings: Settings) -> None:
 
 def main() -> None:
     """Run the command line; print a StackError or a wrong setting as a message, with exit status 1."""
+    clean_environment()
+    for stream in (sys.stdout, sys.stderr):
+        # Show a placeholder for a letter that the terminal's encoding lacks.
+        cast("TextIOWrapper", stream).reconfigure(errors="replace")
     try:
         cli(prog_name="python -m stack")
     except (StackError, ValidationError) as error:

@@ -5,6 +5,7 @@ Usage: python3 -m stack.bootstrap [lock]     (lock: resolve pyproject.toml into 
 
 import hashlib
 import os
+import pwd
 import re
 import shutil
 import subprocess
@@ -22,15 +23,61 @@ HOME = Path(os.environ.get("STACK_HOME") or ROOT / ".stack").absolute()
 VENV = HOME / "venv"
 CACHE = Path(
     os.environ.get("STACK_CACHE")
-    or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "medallion"
+    or Path(os.environ.get("XDG_CACHE_HOME") or Path(os.path.expanduser("~"), ".cache")) / "medallion"
 )
 UV = "uv==0.13.8"
 PROGRESS_SECONDS = 15
 SPACE = 2 * 1024**3  # bytes: 1.2 GB installed, and temporary files
+# The caller's variables that every process gets. Any other may change what a program does, such as PGSSLMODE,
+# AIRFLOW__CORE__EXECUTOR, DBT_TARGET_PATH, SPARK_HOME or JAVA_TOOL_OPTIONS.
+INHERITED = re.compile(
+    r"PATH|LD_LIBRARY_PATH|HOME|USER|LOGNAME|SHELL|TMPDIR|XDG_\w+|TERM|COLORTERM|COLUMNS|LINES|NO_COLOR"
+    r"|(https?|all|no)_proxy|(HTTPS?|ALL|NO)_PROXY|SSL_CERT_(FILE|DIR)|(REQUESTS|CURL)_CA_BUNDLE|KRB5\w+"
+    r"|MEDALLION_\w+|AIRFLOW_(CONN|VAR)_\w+"
+)
+# More of them, for the commands of the launcher: its settings, and how to reach registries of packages.
+FOR_SET_UP = re.compile(
+    r"STACK_\w+|JAVA_HOME|NETRC"
+    r"|(PIP|UV)_\w*(INDEX|LINKS|PROXY|CERT|HOST|CACHE|HTTP|TIMEOUT|RETRIES|CONFIG_FILE|KEYRING|TLS|OFFLINE)\w*"
+)
+# A pip.conf may ask for the opposite, which is not possible with --target.
+FIXED = {"LC_ALL": "C.UTF-8", "PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0"}
 
 
 class BootstrapError(Exception):
     """A message that says what is wrong and what to do."""
+
+
+def clean_environment() -> None:
+    """Keep only the caller's variables that the launcher needs, for this process and all that it starts."""
+    for name in [*os.environ]:
+        if not INHERITED.fullmatch(name) and not FOR_SET_UP.fullmatch(name):
+            del os.environ[name]
+    os.environ.update(FIXED)
+    os.environ.setdefault("PATH", os.defpath)
+    os.environ.setdefault("HOME", os.path.expanduser("~"))
+
+
+def check_user() -> None:
+    """Raise BootstrapError if the user has no name."""
+    try:
+        pwd.getpwuid(os.getuid())
+    except KeyError:
+        raise BootstrapError(
+            f"The user id {os.getuid()} has no name, without which PostgreSQL and Spark do not start: add it to "
+            f"/etc/passwd (useradd --uid {os.getuid()} medallion), or work as another user."
+        ) from None
+
+
+def is_moved() -> bool:
+    """Return whether the environment was made in another folder, to which its commands still refer."""
+    command = VENV / "bin" / "airflow"
+    if not command.exists():
+        return False
+    # A long path is not behind `#!`, but quoted in the second line.
+    interpreter = re.search(rb"#!/bin/sh\n'''exec' '([^']+)|#!(.+)", command.read_bytes())
+    folder = Path(os.fsdecode(interpreter[1] or interpreter[2])).parent if interpreter else Path()
+    return not folder.exists() or not folder.samefile(command.parent)
 
 
 def find_uv() -> str:
@@ -78,11 +125,12 @@ def bootstrap() -> None:
             f"Python 3.11 to 3.13 is needed; {sys.executable} is {sys.version.split()[0]}. "
             "Name another Python: make PYTHON=/path/to/python3.11 …"
         )
+    check_user()
     stamp = VENV / ".lock.sha256"
     digest = hashlib.sha256(LOCK.read_bytes()).hexdigest()
     python = VENV / "bin" / "python"
     # An upgrade of the system may have removed the Python that the environment links to.
-    if stamp.exists() and stamp.read_text() == digest and python.exists():
+    if stamp.exists() and stamp.read_text() == digest and python.exists() and not is_moved():
         return
     for place in (ROOT, HOME, CACHE):
         if match := re.search(r"[\s%#?\"']", str(place)):
@@ -101,7 +149,7 @@ def bootstrap() -> None:
     stamp.unlink(missing_ok=True)
     # The line goes to stderr, because stdout goes to `eval "$(make -s env)"`.
     print("Installing the locked Python packages (some minutes the first time) …", file=sys.stderr)
-    if not python.exists():
+    if not python.exists() or is_moved():
         shutil.rmtree(VENV, ignore_errors=True)
         run([uv, "venv", "--quiet", "--python", sys.executable, str(VENV)], "Creating the environment")
     run(
@@ -135,7 +183,10 @@ def lock() -> None:
 
 
 if __name__ == "__main__":
+    clean_environment()
     try:
         lock() if sys.argv[1:] == ["lock"] else bootstrap()
     except BootstrapError as error:
         sys.exit(f"Error: {error}")
+    except OSError as error:
+        sys.exit(f"Error: {error}\nSTACK_HOME and STACK_CACHE may name folders that you may write to.")

@@ -1,5 +1,6 @@
 """Set-up after the Python packages: downloads, dbt's manifests, Java's class archive. Each is made once and kept."""
 
+import json
 import shutil
 import subprocess
 import tempfile
@@ -8,10 +9,12 @@ from pathlib import Path
 
 from medallion.project.fingerprint import STAMP, dbt_code
 from stack.console import console
-from stack.environment import PROGRAMS, class_archive, environment
+from stack.environment import PROGRAMS, class_archive, environment, service_environment
 from stack.errors import StackError
 from stack.settings import ROOT, STACK, Settings
 
+# Folders below STACK_HOME with rows of the source or logs; `postgres` belongs to its server.
+DATA = ("log", "airflow", "spark", "trino", "warehouse", "dbt", "docs")
 DBT = ROOT / "include" / "dbt"
 TARGETS = ("trino", "spark")
 # dbt's command that makes a manifest. The Spark job needs the compiled selects of silver staging, and
@@ -102,11 +105,25 @@ def make_class_archive(settings: Settings, env: dict[str, str]) -> None:
         partial.rename(archive)
 
 
+def check_not_moved(settings: Settings) -> None:
+    """Raise StackError if the lake was made in another folder: its tables name each of their files with its folder."""
+    record = settings.home / "settings.json"
+    made_in = Path(json.loads(record.read_text())["home"]) if record.exists() else settings.home
+    if made_in != settings.home:
+        raise StackError(
+            f"The data in {settings.home} was made in {made_in}, and the lake's tables name their files there. Move "
+            f"the folder back to {made_in}, or start over without the data: make clean"
+        )
+
+
 def build(settings: Settings) -> dict[str, str]:
     """Prepare everything that is not a running service; return the services' environment."""
-    for folder in ("log", "airflow", "spark/tmp", "trino", "warehouse"):
+    check_not_moved(settings)
+    for folder in DATA:
         (settings.home / folder).mkdir(parents=True, exist_ok=True)
-    env = environment(settings)
+        (settings.home / folder).chmod(0o700)  # whatever the umask is
+    (settings.home / "spark" / "tmp").mkdir(exist_ok=True)
+    env = service_environment("build", environment(settings))
     make_manifests(env, settings.home / "log")
     copy_parsed_projects(settings.home / "airflow" / "cosmos")
     make_class_archive(settings, env)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from stack import supervisor
 from stack.console import console
-from stack.environment import environment, public_environment
+from stack.environment import environment, public_environment, service_environment
 from stack.errors import StackError
 from stack.lifecycle import up
 from stack.pipeline import (
@@ -42,10 +42,15 @@ NO_TABLES = (
 )
 
 
+def shop_environment(settings: Settings) -> dict[str, str]:
+    """Return the environment of the shop's commands."""
+    return service_environment("shop", environment(settings))
+
+
 def shop(settings: Settings, *arguments: str) -> None:
     """Run a command of the shop. Raises StackError if it fails; the command has printed the reason."""
     command = [sys.executable, "-m", "sample", *arguments]
-    if subprocess.run(command, cwd=ROOT, env=environment(settings), check=False).returncode:
+    if subprocess.run(command, cwd=ROOT, env=shop_environment(settings), check=False).returncode:
         raise StackError(f"The shop's command failed: sample {' '.join(arguments)}")
 
 
@@ -58,7 +63,7 @@ def state(settings: Settings) -> str:
         return "foreign"
     command = [sys.executable, "-m", "sample", "state"]
     done = subprocess.run(
-        command, cwd=ROOT, env=environment(settings), capture_output=True, text=True, check=False
+        command, cwd=ROOT, env=shop_environment(settings), capture_output=True, text=True, check=False
     )
     if done.returncode:
         raise StackError(done.stderr.strip().removeprefix("Error: "))

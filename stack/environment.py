@@ -3,14 +3,17 @@
 import hashlib
 import json
 import os
+import re
 import shlex
 import sys
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from sysconfig import get_path
 
 import pyspark
 
+from stack.bootstrap import INHERITED
 from stack.credentials import credentials, write_private
 from stack.fetch import jdk, maven, trino_home
 from stack.settings import ROOT, STACK, Settings
@@ -23,6 +26,39 @@ PROGRAMS = Path(sys.executable).parent
 SPARK_HOME = Path(pyspark.__file__).parent
 # This variable identifies a process of this stack, even after its supervisor died.
 MARK = "STACK_MARK"
+# Variables that hold a secret, and those of them that a process needs, by its service; any other service needs none.
+SECRETS = re.compile(
+    r"(?!TRINO_)\w*(PASSWORD|SECRET|_KEY|_CONN)|(STACK_)?SOURCE_URL|GOLD_URL"
+    r"|AIRFLOW_(CONN|VAR)_\w+|MEDALLION_NOTIFIER_ARGUMENTS"
+)
+AIRFLOW = r"AIRFLOW_(_|CONN|VAR)\w+|MEDALLION_NOTIFIER_ARGUMENTS"
+NEEDED_SECRETS = {
+    "trino": r"LAKE_PASSWORD|STACK_SOURCE_PASSWORD|PUBLISHER_PASSWORD",
+    "api-server": r"AIRFLOW__\w+",
+    "scheduler": AIRFLOW,
+    "dag-processor": AIRFLOW,
+    "triggerer": AIRFLOW,
+    "shop": r"(STACK_)?SOURCE_URL",
+    "postgres": r"\w+_PASSWORD",  # for psql, which sets them; stack/postgres/server keeps none
+}
+
+
+def inherited_environment() -> dict[str, str]:
+    """Return the caller's variables that every process gets, and a locale in which each letter can be in a path."""
+    inherited = {name: value for name, value in os.environ.items() if INHERITED.fullmatch(name)}
+    return {**inherited, "LC_ALL": "C.UTF-8"}
+
+
+def withheld(name: str, env: Mapping[str, str]) -> list[str]:
+    """Return the variables of `env` that hold a secret which service `name` does not need."""
+    needed = NEEDED_SECRETS.get(name, "")
+    return [each for each in env if SECRETS.fullmatch(each) and not re.fullmatch(needed, each)]
+
+
+def service_environment(name: str, env: Mapping[str, str]) -> dict[str, str]:
+    """Return `env` with only the secrets that service `name` needs."""
+    hidden = withheld(name, env)
+    return {each: value for each, value in env.items() if each not in hidden}
 
 
 def no_proxy_variables() -> dict[str, str]:
@@ -143,12 +179,6 @@ def environment(settings: Settings) -> dict[str, str]:
     )
     write_private(home / "airflow" / "passwords.json", json.dumps({"admin": secrets["AIRFLOW_PASSWORD"]}))
 
-    inherited = {
-        name: value
-        for name, value in os.environ.items()
-        # Without compiled bytecode every Airflow process starts three times slower. Foreign paths break imports.
-        if name not in {"PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "PYTHONHOME", "JAVA_HOME"}
-    }
     configured = {
         f"STACK_{name.upper()}": str(value)
         for name, value in settings
@@ -167,7 +197,7 @@ def environment(settings: Settings) -> dict[str, str]:
     if archive.exists():
         spark_options += [f"-XX:SharedArchiveFile={archive}", "-Xlog:cds=off", "-Xlog:class+path=off"]
     return {
-        **inherited,
+        **inherited_environment(),
         **configured,
         **secrets,
         **public_environment(settings),

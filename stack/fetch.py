@@ -235,7 +235,7 @@ def maven(name: str, settings: Settings) -> Path:
     settings.cache.mkdir(parents=True, exist_ok=True)
     require_space(settings.cache, 2 * wanted["bytes"], target.name)  # Ivy stores a second copy
     own = (
-        Path.home()
+        Path(os.path.expanduser("~"))
         / ".m2"
         / "repository"
         / wanted["organisation"].replace(".", "/")

@@ -14,7 +14,7 @@ from stack import supervisor
 from stack.build import build, last_lines, run
 from stack.console import console
 from stack.credentials import write_private
-from stack.environment import PROGRAMS
+from stack.environment import PROGRAMS, service_environment
 from stack.errors import StackError
 from stack.health import NEEDS, find_problem
 from stack.postgres import create_cluster, prepare_databases, remove_stale_lock
@@ -55,7 +55,12 @@ def migrate_airflow(settings: Settings, env: dict[str, str]) -> None:
         return
     console.print("  Preparing Airflow's database …")
     log = settings.home / "log" / "airflow-migrate.log"
-    run([PROGRAMS / "airflow", "db", "migrate"], env, log, "Preparing Airflow's database")
+    run(
+        [PROGRAMS / "airflow", "db", "migrate"],
+        service_environment("api-server", env),
+        log,
+        "Preparing Airflow's database",
+    )
     stamp.write_text(version("apache-airflow"))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from stack.environment import HOST, POSTGRES_BIN
+from stack.environment import HOST, POSTGRES_BIN, service_environment
 from stack.errors import StackError
 from stack.settings import STACK, Settings
 
@@ -57,7 +57,8 @@ def remove_stale_lock(settings: Settings) -> None:
 
 def prepare_databases(settings: Settings, env: dict[str, str]) -> None:
     """Create or update roles, databases, schemas and the lake's catalog by the SQL files; safe to repeat."""
-    login = {
+    own = {
+        **service_environment("postgres", env),
         "PGHOST": HOST,
         "PGPORT": str(settings.postgres_port),
         "PGUSER": "postgres",
@@ -67,7 +68,7 @@ def prepare_databases(settings: Settings, env: dict[str, str]) -> None:
     for database, script in (("postgres", "cluster"), ("shop", "shop"), ("bi", "bi"), ("lake", "lake")):
         command: list[str | Path] = [POSTGRES_BIN / "psql", "--no-psqlrc", "--quiet", "--dbname", database]
         command += ["--set", "ON_ERROR_STOP=1", "--file", STACK / "postgres" / f"{script}.sql"]
-        done = subprocess.run(command, env=env | login, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, env=own, capture_output=True, text=True, check=False)
         if done.returncode:
             raise StackError(
                 f"stack/postgres/{script}.sql failed on database {database}:\n{done.stderr.strip()}"

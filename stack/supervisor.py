@@ -14,7 +14,7 @@ import psutil
 from supervisor.xmlrpc import SupervisorTransport
 
 from stack.credentials import write_private
-from stack.environment import HOST, MARK, PROGRAMS, socket_path
+from stack.environment import HOST, MARK, PROGRAMS, socket_path, withheld
 from stack.errors import StackError
 from stack.settings import STACK, Settings
 
@@ -62,6 +62,14 @@ def check_ports(settings: Settings) -> None:
                 ) from None
 
 
+def options_of_env(env: dict[str, str]) -> dict[str, str]:
+    """Return, for each service, the options by which `env` withholds the secrets that the service does not need."""
+    return {
+        f"WITHHELD_{name.upper().replace('-', '_')}": " ".join(f"-u {each}" for each in withheld(name, env))
+        for name in SERVICES
+    }
+
+
 def launch(env: dict[str, str], settings: Settings) -> None:
     """Start supervisord in the background with `env` and wait until it answers; it starts no service on its own."""
     path = socket_path(settings)
@@ -69,7 +77,9 @@ def launch(env: dict[str, str], settings: Settings) -> None:
     if path.parent.stat().st_uid != os.getuid():
         raise StackError(f"{path.parent} belongs to another user: remove it.")
     command: list[str | Path] = [PROGRAMS / "supervisord", "-c", STACK / "supervisord.conf"]
-    done = subprocess.run(command, env=env, cwd=settings.home, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, env=env | options_of_env(env), cwd=settings.home, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise StackError(f"The supervisor does not start:\n{(done.stdout + done.stderr).strip()}")
     deadline = time.monotonic() + 20
@@ -93,7 +103,11 @@ def session(settings: Settings) -> int | None:
         return None
     # A session may outlive its leader. The leader may be left as a zombie.
     with contextlib.suppress(psutil.NoSuchProcess):
-        if str(STACK / "supervisord.conf") not in psutil.Process(number).cmdline():
+        leader = psutil.Process(number)
+        if not any(Path(part).name == "supervisord.conf" for part in leader.cmdline()):
+            return None
+        # Its folder tells it from another clone's supervisor, and follows a move of the clone.
+        if Path(leader.cwd()) != settings.home.resolve():
             return None
     return number
 

@@ -156,7 +156,7 @@ def test_thrift_server_starts_as_the_native_one(
     compose: dict[str, Any], airflow: dict[str, Any], settings: Settings
 ) -> None:
     native = re.search(
-        r"^command = \S+/spark-submit (.*)$", (STACK / "supervisord.conf").read_text(), re.MULTILINE
+        r"^command = env \S+ \S+/spark-submit (.*)$", (STACK / "supervisord.conf").read_text(), re.MULTILINE
     )
     assert native
     options = {
