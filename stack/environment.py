@@ -52,13 +52,15 @@ def inherited_environment() -> dict[str, str]:
 def withheld(name: str, env: Mapping[str, str]) -> list[str]:
     """Return the variables of `env` that hold a secret which service `name` does not need."""
     needed = NEEDED_SECRETS.get(name, "")
-    return [each for each in env if SECRETS.fullmatch(each) and not re.fullmatch(needed, each)]
+    return [
+        variable for variable in env if SECRETS.fullmatch(variable) and not re.fullmatch(needed, variable)
+    ]
 
 
 def service_environment(name: str, env: Mapping[str, str]) -> dict[str, str]:
     """Return `env` with only the secrets that service `name` needs."""
     hidden = withheld(name, env)
-    return {each: value for each, value in env.items() if each not in hidden}
+    return {variable: value for variable, value in env.items() if variable not in hidden}
 
 
 def no_proxy_variables() -> dict[str, str]:

@@ -65,7 +65,9 @@ def check_ports(settings: Settings) -> None:
 def options_of_env(env: dict[str, str]) -> dict[str, str]:
     """Return, for each service, the options by which `env` withholds the secrets that the service does not need."""
     return {
-        f"WITHHELD_{name.upper().replace('-', '_')}": " ".join(f"-u {each}" for each in withheld(name, env))
+        f"WITHHELD_{name.upper().replace('-', '_')}": " ".join(
+            f"-u {secret}" for secret in withheld(name, env)
+        )
         for name in SERVICES
     }
 
@@ -106,7 +108,7 @@ def session(settings: Settings) -> int | None:
         leader = psutil.Process(number)
         if not any(Path(part).name == "supervisord.conf" for part in leader.cmdline()):
             return None
-        # Its folder tells it from another clone's supervisor, and follows a move of the clone.
+        # The folder, which follows a move of the clone, distinguishes it from another clone's supervisor.
         if Path(leader.cwd()) != settings.home.resolve():
             return None
     return number

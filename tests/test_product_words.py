@@ -57,6 +57,7 @@ EXCEPTIONS = {
     "stack/supervisor.py": ("shop", SERVICE),
     "stack/supervisord.conf": ("shop", SERVICE),
     "stack/trino/etc/catalog/postgres.properties": ("shop", SERVICE),
+    "tests/stack/test_caller.py": ("shop", SERVICE),
     "tests/stack/test_credentials.py": ("shop", SERVICE),
     "tests/stack/test_demo.py": (ANY, "the demo"),
     "tests/stack/test_docs.py": ("shop|customers", "pages name files of the shop"),
