@@ -1,12 +1,12 @@
 {#- PostgreSQL, the source: models whose table may have changed in the window. Each costs one probe of the cursor's
-    index. A table without a cursor, or with a number as its cursor, always counts. Given: `cursors` (SourceCursor), `start`, `end`, `quote`. -#}
+    index. A table without a cursor, or with a number as its cursor, always counts. Given: `cursors` (SourceCursor), `start`, `end`. -#}
 {% from "moments.sql" import cursor_within -%}
 {% for cursor in cursors -%}
 {% set table = cursor.table -%}
-select '{{ table.model }}' as model
+select {{ postgres_literal(table.model) }} as model
 {%- if table.capture == "window" and cursor.is_time %}
 where exists (
-    select from {{ quote(table.schema) }}.{{ quote(table.name) }} as source
+    select from {{ postgres_name(table.schema) }}.{{ postgres_name(table.name) }} as source
     where {{ cursor_within(cursor, *cursor.bounds(start, end)) }}
 )
 {%- endif %}

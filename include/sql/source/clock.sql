@@ -3,7 +3,7 @@
     may have replayed all that it received, and not have received what the primary has: so its clock stands still while
     the primary is idle. After a restart the primary's last checkpoint counts.
     Times before 2 January of year 1, which a zone may lead out of our era, and in the future are left out: no window
-    reaches them. A table without a time begins with the first run. Given: `cursors` (SourceCursor), `quote`. -#}
+    reaches them. A table without a time begins with the first run. Given: `cursors` (SourceCursor). -#}
 {% from "moments.sql" import cursor_moment -%}
 select
     case
@@ -19,16 +19,16 @@ select
         (
             select {{ cursor_moment(cursor) }}
             from (
-                select min({{ quote(table.cursor) }}) as {{ quote(table.cursor) }}
-                from {{ quote(table.schema) }}.{{ quote(table.name) }}
-                where {{ quote(table.cursor) }} >= '0001-01-02'
+                select min({{ postgres_name(table.cursor) }}) as {{ postgres_name(table.cursor) }}
+                from {{ postgres_name(table.schema) }}.{{ postgres_name(table.name) }}
+                where {{ postgres_name(table.cursor) }} >= '0001-01-02'
             ) as source
             where {{ cursor_moment(cursor) }} <= now()
         )
         {%- else %}
         (
             select now() - interval '1 hour'
-            where exists (select from {{ quote(table.schema) }}.{{ quote(table.name) }})
+            where exists (select from {{ postgres_name(table.schema) }}.{{ postgres_name(table.name) }})
         )
         {%- endif %}
         {%- endfor %}

@@ -1,11 +1,11 @@
 {#- PostgreSQL, the source: what its catalog says of the tables' cursors, a row for each that exists. A domain counts as
-    its type. Given: `tables` (SourceTable with a cursor), `literal`. -#}
+    its type. Given: `tables` (SourceTable with a cursor). -#}
 with recursive declared (model, schema_name, table_name, column_name, zone) as (
     values
     {% for table in tables -%}
     (
-        {{ literal(table.model) }}, {{ literal(table.schema) }}, {{ literal(table.name) }}, {{ literal(table.cursor) }},
-        {{ literal(table.zone) }}
+        {{ postgres_literal(table.model) }}, {{ postgres_literal(table.schema) }}, {{ postgres_literal(table.name) }}, {{ postgres_literal(table.cursor) }},
+        {{ postgres_literal(table.zone) }}
     ){{ ',' if not loop.last }}
     {% endfor %}
 ),

@@ -1,10 +1,10 @@
-{#- PostgreSQL, the source: the range of each cursor that is a number. Given: `cursors` (SourceCursor), `quote`, `literal`. -#}
+{#- PostgreSQL, the source: the range of each cursor that is a number. Given: `cursors` (SourceCursor). -#}
 {% for cursor in cursors -%}
 {% set table = cursor.table -%}
 select
-    {{ literal(table.schema ~ "." ~ table.name ~ "." ~ table.cursor) }} as name,
-    min({{ quote(table.cursor) }}) as lowest,
-    max({{ quote(table.cursor) }}) as highest
-from {{ quote(table.schema) }}.{{ quote(table.name) }}
+    {{ postgres_literal(table.schema ~ "." ~ table.name ~ "." ~ table.cursor) }} as name,
+    min({{ postgres_name(table.cursor) }}) as lowest,
+    max({{ postgres_name(table.cursor) }}) as highest
+from {{ postgres_name(table.schema) }}.{{ postgres_name(table.name) }}
 {{ 'union all' if not loop.last }}
 {% endfor %}

@@ -1,18 +1,18 @@
 """Transactions on the two PostgreSQL databases, their limits, and the SQL files that they run."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, cast
 
 from airflow.providers.postgres.hooks.postgres import PostgresHook
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from psycopg import ClientCursor, Connection
+from psycopg import ClientCursor, Connection, DatabaseError, IsolationLevel
 from psycopg.errors import LockNotAvailable
 from psycopg.rows import namedtuple_row
 
-from medallion.settings import DBT_PROJECT, GOLD_CONNECTION, SQL
+from medallion.settings import DBT_PROJECT, GOLD_CONNECTION, SQL, settings
 
 # Rows are named tuples of a class per statement, which a type checker can't know.
 Cursor = ClientCursor[Any]
@@ -35,6 +35,16 @@ SERVER_LIMITS = {
     "tcp_keepalives_count": "4",
     "tcp_user_timeout": "30s",
 }
+# How values and literals are written, whatever the server, the database or the role sets.
+SPELLING = {
+    "DateStyle": "ISO",
+    "IntervalStyle": "postgres",
+    "TimeZone": "UTC",
+    "standard_conforming_strings": "on",
+}
+CHECKED = ("search_path", "transaction_read_only", "server_encoding")
+# Parts of the errors with which PgBouncer refuses a parameter of a connection, and a transaction of several statements.
+SIGNS_OF_A_POOLER = ("unsupported startup parameter", "statement pooling mode")
 LOCK_HOLDERS = """
 select
     activity.pid,
@@ -63,30 +73,48 @@ class BlockedError(Exception):
     """Another session holds a lock for too long; the message names the sessions that hold locks."""
 
 
+class ServerError(Exception):
+    """A server, or a pooler before it, can't be used as it is set; the message says what to change."""
+
+
 @contextmanager
-def transaction(
-    connection_id: str = GOLD_CONNECTION,
-    lock_limit: timedelta = LOCK_LIMIT,
-    idle_limit: timedelta = IDLE_LIMIT,
-) -> Iterator[Cursor]:
-    """Open a transaction: committed at the end, rolled back if the block raises. Rows are named tuples.
+def transaction(lock_limit: timedelta = LOCK_LIMIT, idle_limit: timedelta = IDLE_LIMIT) -> Iterator[Cursor]:
+    """Open a transaction on the gold database: committed at the end, rolled back if the block raises.
 
     Raises BlockedError if a statement has waited for a lock of another session longer than `lock_limit`. The server
-    ends a session that sends nothing for longer than `idle_limit`.
+    ends a session that sends nothing for longer than `idle_limit`. Other limits of the role do not count.
     """
+    with _session(GOLD_CONNECTION, lock_limit, gold_settings(lock_limit, idle_limit)) as cursor:
+        yield cursor
+
+
+def gold_settings(lock_limit: timedelta = LOCK_LIMIT, idle_limit: timedelta = IDLE_LIMIT) -> dict[str, str]:
+    """Return the settings of a transaction on the gold database, for `configure`."""
+    return {
+        **_limits(lock_limit, idle_limit),
+        "statement_timeout": _milliseconds(settings().task_timeout),
+        "transaction_timeout": "0",
+        # Every name in a statement is qualified, so no schema of the role's path can hide what it means.
+        "search_path": "pg_catalog",
+    }
+
+
+def _limits(lock_limit: timedelta = LOCK_LIMIT, idle_limit: timedelta = IDLE_LIMIT) -> dict[str, str]:
+    return {
+        "lock_timeout": _milliseconds(lock_limit),
+        "idle_in_transaction_session_timeout": _milliseconds(idle_limit),
+    }
+
+
+@contextmanager
+def _session(connection_id: str, lock_limit: timedelta, values: Mapping[str, str]) -> Iterator[Cursor]:
+    """Open a transaction with the settings `values`, and those that every transaction of ours has."""
     try:
         # Leaving the block commits or rolls back, and closes the connection.
-        with connect(connection_id) as connection, connection.cursor() as cursor:
-            limits = {
-                "lock_timeout": f"{lock_limit / timedelta(milliseconds=1):.0f}ms",
-                "idle_in_transaction_session_timeout": f"{idle_limit / timedelta(milliseconds=1):.0f}ms",
-                **SERVER_LIMITS,
-            }
-            cursor.execute(
-                "select set_config(name, value, true) from unnest(%s::text[], %s::text[]) as limits (name, value)",
-                (list(limits), list(limits.values())),
-            )
-            yield cast("Cursor", cursor)
+        with connect(connection_id) as connection:
+            cursor = cast("Cursor", connection.cursor())
+            configure(cursor, values)
+            yield cursor
     except LockNotAvailable as error:
         raise BlockedError(
             f"A statement has waited for {lock_limit.total_seconds():.0f} s for a lock."
@@ -94,12 +122,35 @@ def transaction(
         ) from error
 
 
+def configure(cursor: Cursor, values: Mapping[str, str]) -> None:
+    """Give the present transaction its settings; those that the server's version lacks are left out.
+
+    They end with the transaction, so that a pooler may give each transaction another session of the server.
+    """
+    values = {**SPELLING, **SERVER_LIMITS, **values}
+    cursor.execute(
+        "select set_config(settings.name, wanted.value, true)"
+        " from unnest(%s::text[], %s::text[]) as wanted (name, value)"
+        " inner join pg_settings as settings on wanted.name = settings.name",
+        (list(values), list(values.values())),
+    )
+
+
+def _milliseconds(limit: timedelta) -> str:
+    return f"{limit / timedelta(milliseconds=1):.0f}"
+
+
 def connect(connection_id: str) -> "Connection[Any]":
     """Open a connection that gives up a server that does not answer. Rows are named tuples."""
     hook = PostgresHook(connection_id)
-    hook.connection.extra = json.dumps(CLIENT_LIMITS | hook.connection.extra_dejson)
+    # A database in SQL_ASCII would have its text read as bytes.
+    hook.connection.extra = json.dumps(
+        CLIENT_LIMITS | hook.connection.extra_dejson | {"client_encoding": "UTF-8"}
+    )
     connection = cast("Connection[Any]", hook.get_conn())
-    # This cursor binds parameters itself, so that a script of several statements may have them.
+    connection.isolation_level = IsolationLevel.READ_COMMITTED
+    # This cursor binds parameters itself, so that a script of several statements may have them, and nothing is prepared
+    # in the session, which a pooler may give to another client.
     connection.cursor_factory = ClientCursor
     connection.row_factory = namedtuple_row
     return connection
@@ -107,7 +158,7 @@ def connect(connection_id: str) -> "Connection[Any]":
 
 def describe_lock_holders(connection_id: str = GOLD_CONNECTION) -> str:
     """Return a sentence that names the other sessions that hold locks on tables, the oldest first, and what to do."""
-    with connect(connection_id) as connection, connection.cursor() as cursor:
+    with _session(connection_id, LOCK_LIMIT, _limits()) as cursor:
         cursor.execute(LOCK_HOLDERS)
         holders = [
             f"process {row.pid} of role {row.role}"
@@ -128,17 +179,53 @@ def describe_lock_holders(connection_id: str = GOLD_CONNECTION) -> str:
 def reading(connection_id: str, limit: timedelta) -> Iterator[Cursor]:
     """Open a transaction that only reads; a statement that takes longer than `limit` is cancelled.
 
-    A stricter limit of the role or the database stays.
+    A stricter limit of the role or the database stays, and its search path, which its views may need.
     """
-    milliseconds = int(limit / timedelta(milliseconds=1))
-    with transaction(connection_id) as cursor:
+    with _session(connection_id, LOCK_LIMIT, _limits()) as cursor:
         cursor.execute("set transaction read only")
         cursor.execute(
             "select set_config('statement_timeout', %(limit)s::text, true) from pg_settings"
             " where name = 'statement_timeout' and setting::bigint not between 1 and %(limit)s",
-            {"limit": milliseconds},
+            {"limit": int(limit / timedelta(milliseconds=1))},
         )
         yield cursor
+
+
+def check_server(connection_id: str) -> None:
+    """Check the settings that Trino's sessions have, too, because ours have the same role; ours set the others.
+
+    Raises ServerError naming what to change, also if a pooler can't serve a transaction of ours.
+    """
+    try:
+        with connect(connection_id) as connection:
+            role = quote(connection.info.user)
+            # Nothing in a search path can replace this statement.
+            shown = {name: connection.execute(f"show {name}".encode()).fetchall()[0][0] for name in CHECKED}
+    except DatabaseError as error:
+        if not any(sign in str(error) for sign in SIGNS_OF_A_POOLER):
+            raise
+        raise ServerError(
+            f"{connection_id} leads to a pooler that does not serve it ({str(error).strip()}). Name the server's own"
+            " port; or a pooler in the mode transaction or session, and no options in the connection's extra."
+        ) from error
+    path = [schema.strip(' "') for schema in shown["search_path"].split(",")]
+    if "pg_catalog" in path[1:]:
+        raise ServerError(
+            f"{connection_id}: the search path of the role is {', '.join(path)}, so tables and functions there hide"
+            f" PostgreSQL's own. Let pg_catalog be first, or leave it out: alter role {role} set search_path = …"
+        )
+    if connection_id != GOLD_CONNECTION:
+        return
+    if shown["transaction_read_only"] == "on":
+        raise ServerError(
+            f"{connection_id}: the role or the server only reads. Name the primary, or alter role {role} set"
+            " default_transaction_read_only = off"
+        )
+    if (encoding := shown["server_encoding"]) not in ("UTF8", "SQL_ASCII"):
+        raise ServerError(
+            f"{connection_id}: the database has the encoding {encoding}, which can't hold every text of the lake."
+            " Create one: create database … encoding 'UTF8' template template0"
+        )
 
 
 def render_sql(name: str, **variables: Any) -> bytes:
@@ -149,9 +236,27 @@ def render_sql(name: str, **variables: Any) -> bytes:
     loader = FileSystemLoader([SQL, DBT_PROJECT / "macros" / "medallion"])
     # SQL is not HTML: nothing to escape.
     templates = Environment(loader=loader, undefined=StrictUndefined)  # noqa: S701
+    # dbt has macros of these names, so that the macros that they share call them in both.
+    templates.globals.update(postgres_name=quote, postgres_literal=literal)
     return templates.get_template(name).render(variables).encode()
 
 
 def quote(identifier: str) -> str:
-    """Return an identifier as PostgreSQL reads it literally, whatever it holds."""
-    return '"' + identifier.replace('"', '""') + '"'
+    """Return an identifier as PostgreSQL reads it literally. Raises ValueError if it holds the character 0."""
+    return '"' + _without_zero(identifier).replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """Return a text as PostgreSQL's literal, whatever `standard_conforming_strings` is.
+
+    Raises ValueError if it holds the character 0.
+    """
+    quoted = "'" + _without_zero(text).replace("\\", "\\\\").replace("'", "''") + "'"
+    return f"E{quoted}" if "\\" in text else quoted
+
+
+def _without_zero(text: str) -> str:
+    if "\0" in text:
+        # libpq would cut the statement off there.
+        raise ValueError(f"{text!r} holds the character 0, which PostgreSQL does not take")
+    return text

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from psycopg import DataError, sql
+from psycopg import DataError
 
-from medallion.engines.postgres import Cursor, quote
+from medallion.engines.postgres import Cursor, literal, quote
 from medallion.names import GOLD_SCHEMA
 from medallion.project.contracts import GoldTable, gold_tables
 
@@ -186,4 +186,5 @@ def holds_staged_values(cursor: Cursor, shape: Shape, staged_rows: str) -> bool:
 def comment_on(cursor: Cursor, text: str | None, table: str, column: str | None = None) -> None:
     """Set the comment of a table of the schema `gold`, or of its column; None removes it."""
     path = ".".join(quote(name) for name in (GOLD_SCHEMA, table, column) if name)
-    cursor.execute(f"comment on {'column' if column else 'table'} {path} is {sql.quote(text)}".encode())
+    comment = literal(text) if text else "null"
+    cursor.execute(f"comment on {'column' if column else 'table'} {path} is {comment}".encode())

@@ -15,6 +15,7 @@ from medallion.engines.postgres import (
     BlockedError,
     Cursor,
     describe_lock_holders,
+    literal,
     quote,
     render_sql,
     transaction,
@@ -184,7 +185,7 @@ def _count_rows(cursor: Cursor, relations: dict[str, str]) -> dict[str, int]:
         return {}
     cursor.execute(
         " union all ".join(
-            f"select '{name}' as name, count(*) as rows from {relation}"
+            f"select {literal(name)} as name, count(*) as rows from {relation}"
             for name, relation in relations.items()
         ).encode()
     )

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from medallion.engines.postgres import Cursor, quote, reading, render_sql
+from medallion.engines.postgres import Cursor, reading, render_sql
 from medallion.names import RECONCILE_DAG
 from medallion.project.manifest import Capture, SourceTable, source_tables
 from medallion.settings import SOURCE_CONNECTION, settings
@@ -78,13 +78,8 @@ def read_catalog(cursor: Cursor, tables: Sequence[SourceTable]) -> dict[str, Any
     declared = [table for table in tables if table.cursor]
     if not declared:
         return {}
-    cursor.execute(render_sql("source/cursors.sql", tables=declared, literal=literal))
+    cursor.execute(render_sql("source/cursors.sql", tables=declared))
     return {row.model: row for row in cursor.fetchall()}
-
-
-def literal(text: str) -> str:
-    """Return a text as PostgreSQL's literal."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def read_cursors(cursor: Cursor, tables: Sequence[SourceTable]) -> list[SourceCursor]:
@@ -149,7 +144,7 @@ def check_cursors() -> None:
 
 def check_numbers(cursor: Cursor, numbers: list[SourceCursor]) -> None:
     """Raise CursorError naming the numbers that lie outside of the years that a moment may have."""
-    cursor.execute(render_sql("source/numbers.sql", cursors=numbers, quote=quote, literal=literal))
+    cursor.execute(render_sql("source/numbers.sql", cursors=numbers))
     lowest, highest = NUMBERS
     problems = [
         f"{row.name} holds {row.lowest} to {row.highest}; as a cursor it may hold {lowest} to {highest}"

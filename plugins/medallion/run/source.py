@@ -165,9 +165,7 @@ def compare(
 def read_clock() -> SourceClock:
     """Return the source's time and its oldest change. A replica's time is the one up to which it has replayed."""
     with reading(SOURCE_CONNECTION, settings().task_timeout) as cursor:
-        cursor.execute(
-            render_sql("source/clock.sql", cursors=read_cursors(cursor, source_tables()), quote=quote)
-        )
+        cursor.execute(render_sql("source/clock.sql", cursors=read_cursors(cursor, source_tables())))
         [row] = cursor.fetchall()
     return SourceClock(row.now, row.oldest)
 
@@ -186,7 +184,5 @@ def changed_models(start: str, end: str) -> set[str]:
         ]
         if not cursors:
             return set()
-        cursor.execute(
-            render_sql("source/changed_tables.sql", cursors=cursors, start=start, end=end, quote=quote)
-        )
+        cursor.execute(render_sql("source/changed_tables.sql", cursors=cursors, start=start, end=end))
         return {row.model for row in cursor.fetchall()}

@@ -97,14 +97,14 @@ def open_attempt(cursor: Cursor, attempt: AttemptId) -> None:
 
 
 def close_attempt_row(cursor: Cursor, attempt: AttemptId, status: str, error: str | None = None) -> None:
-    """Record the end of an attempt."""
+    """Record the end of an attempt. PostgreSQL has no character 0, which an engine's message may show."""
     cursor.execute(
         """
         update audit.data_pipeline_runs
         set status = %(status)s, end_time = now(), error = %(error)s
         where dag_id = %(dag)s and run_id = %(run)s and task_id = %(task)s and try_number = %(try)s
         """,
-        _parameters(attempt) | {"status": status, "error": error and error[:LONGEST_ERROR]},
+        _parameters(attempt) | {"status": status, "error": error and error.replace("\0", "")[:LONGEST_ERROR]},
     )
 
 

@@ -1,8 +1,9 @@
 """The schema of the store: numbered migrations, applied by Alembic."""
 
-from datetime import timedelta
+from functools import partial
+from typing import cast
 
-from medallion.engines.postgres import LOCK_LIMIT, render_sql, transaction
+from medallion.engines.postgres import Cursor, configure, connect, gold_settings, render_sql, transaction
 from medallion.names import GOLD_SCHEMA, STAGING_SCHEMA, STATE_SCHEMA
 from medallion.settings import GOLD_CONNECTION, SQL
 
@@ -59,15 +60,15 @@ def upgrade_store() -> None:
 def apply_migrations() -> None:
     """Apply the migrations that are due, in one transaction."""
     # The imports take a second, which most runs can save.
-    from airflow.providers.postgres.hooks.postgres import PostgresHook
     from alembic import command
     from alembic.config import Config
     from sqlalchemy import NullPool, create_engine
 
-    hook = PostgresHook(GOLD_CONNECTION)
-    engine = create_engine("postgresql+psycopg://", creator=hook.get_conn, poolclass=NullPool)
+    engine = create_engine(
+        "postgresql+psycopg://", creator=partial(connect, GOLD_CONNECTION), poolclass=NullPool
+    )
     with engine.begin() as connection:
-        connection.exec_driver_sql(f"set local lock_timeout = {LOCK_LIMIT // timedelta(milliseconds=1)}")
+        configure(cast("Cursor", connection.connection.cursor()), gold_settings())
         connection.exec_driver_sql(LOCK)
         config = Config()
         config.set_main_option("script_location", str(CONTROL))

@@ -14,7 +14,7 @@ from airflow.sdk.exceptions import (
     DownstreamTasksSkipped,
 )
 
-from medallion.engines.postgres import BlockedError, transaction
+from medallion.engines.postgres import BlockedError, ServerError, check_server, transaction
 from medallion.names import FRESHNESS, GROUPS_UP_TO, NO_REBUILD, Group, group_of
 from medallion.project.manifest import ManifestError
 from medallion.run.code import begin_with_code
@@ -23,7 +23,7 @@ from medallion.run.lease import ask_lease, release
 from medallion.run.request import data_interval, is_first_attempt, record_window, run_kind_and_window
 from medallion.run.source import SourceContractError, check_source
 from medallion.run.window import RunKind, Window, WindowError
-from medallion.settings import CONNECTIONS, settings
+from medallion.settings import CONNECTIONS, GOLD_CONNECTION, SOURCE_CONNECTION, settings
 from medallion.store.migrations import read_version, upgrade_store
 from medallion.store.pipeline import is_everything_published, publication_batch, request_rebuild
 from medallion.tasks.idle import skip_idle_tasks
@@ -76,11 +76,13 @@ class BeginRunOperator(BaseOperator):
         """Check connections, parameters and the source's tables; return the run's kind and its requested window."""
         try:
             check_connections()
+            check_server(GOLD_CONNECTION)
             kind, requested = (self.kind, None) if self.kind else run_kind_and_window(context)
             if kind.reads_source:
+                check_server(SOURCE_CONNECTION)
                 check_source()
                 check_cursors()
-        except (CursorError, ManifestError, SourceContractError, WindowError) as error:
+        except (CursorError, ManifestError, ServerError, SourceContractError, WindowError) as error:
             raise AirflowFailException(str(error)) from error
         return kind, requested
 

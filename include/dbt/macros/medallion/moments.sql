@@ -1,14 +1,11 @@
 {#-
   A cursor in PostgreSQL's words; its table is called `source`. A `cursor` has name, kind and zone (see cursor.sql). The
-  tasks of Airflow use these macros, too (include/sql/source): they hold nothing of dbt.
+  tasks of Airflow use these macros, too (include/sql/source): they hold nothing of dbt. Of its macros they call those
+  that `render_sql` has under the same names.
 -#}
 
 {% macro cursor_column(cursor) -%}
-    source."{{ cursor.name | replace('"', '""') }}"
-{%- endmacro %}
-
-{% macro zone_literal(cursor) -%}
-    '{{ cursor.zone | replace("'", "''") }}'
+    source.{{ postgres_name(cursor.name) }}
 {%- endmacro %}
 
 {#-
@@ -20,7 +17,7 @@
     {%- if cursor.kind == 'timestamptz' -%}
         {{ column }}
     {%- elif cursor.kind == 'timestamp' -%}
-        {{ column }} at time zone {{ zone_literal(cursor) }}
+        {{ column }} at time zone {{ postgres_literal(cursor.zone) }}
     {%- elif cursor.kind == 'date' -%}
         {{ column }}::timestamp at time zone 'UTC'
     {%- else -%}
@@ -41,8 +38,8 @@
         {{ column }} >= '{{ start }}' and {{ column }} < '{{ end }}'
     {%- elif cursor.kind == 'timestamp' -%}
         {#- Only the last line decides. The others let an index serve: clocks go back by less than three hours. -#}
-        {{ column }} >= timestamptz '{{ start }}+00' at time zone {{ zone_literal(cursor) }} - interval '3 hours'
-        and {{ column }} < timestamptz '{{ end }}+00' at time zone {{ zone_literal(cursor) }} + interval '3 hours'
+        {{ column }} >= timestamptz '{{ start }}+00' at time zone {{ postgres_literal(cursor.zone) }} - interval '3 hours'
+        and {{ column }} < timestamptz '{{ end }}+00' at time zone {{ postgres_literal(cursor.zone) }} + interval '3 hours'
         and {{ cursor_moment(cursor) }} >= '{{ start }}+00' and {{ cursor_moment(cursor) }} < '{{ end }}+00'
     {%- elif cursor.kind == 'date' -%}
         {{ column }} >= '{{ (start | string)[:10] }}' and {{ column }} < '{{ (end | string)[:10] }}'
@@ -63,7 +60,7 @@
     {%- if cursor.kind == 'number' -%}
         false
     {%- elif cursor.kind == 'date' -%}
-        {{ column }} > (now() at time zone {{ zone_literal(cursor) }})::date
+        {{ column }} > (now() at time zone {{ postgres_literal(cursor.zone) }})::date
     {%- else -%}
         {{ cursor_moment(cursor) }} > now()
     {%- endif -%}

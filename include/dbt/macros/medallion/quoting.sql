@@ -18,8 +18,19 @@
     {{ return("'" ~ escape_single_quotes(text) ~ "'") }}
 {%- endmacro %}
 
+{#- A name as PostgreSQL reads it; for Airflow the function `quote` has this name (plugins/medallion/engines/postgres.py). -#}
+{% macro postgres_name(name) -%}
+    {{ return('"' ~ name | replace('"', '""') ~ '"') }}
+{%- endmacro %}
+
+{#- A text as PostgreSQL's literal, whatever the server takes a backslash for; for Airflow it is the function `literal`. -#}
+{% macro postgres_literal(text) -%}
+    {%- set escaped = text | replace('\\', '\\\\') | replace("'", "''") -%}
+    {{ return(('E' if '\\' in text else '') ~ "'" ~ escaped ~ "'") }}
+{%- endmacro %}
+
 {% macro postgres_table(relation) -%}
-    {{ return('"' ~ relation.schema | replace('"', '""') ~ '"."' ~ relation.identifier | replace('"', '""') ~ '"') }}
+    {{ return(postgres_name(relation.schema) ~ '.' ~ postgres_name(relation.identifier)) }}
 {%- endmacro %}
 
 {#- Trino passes the query to PostgreSQL unchanged; names in it are PostgreSQL's, and keep their upper and lower case. -#}

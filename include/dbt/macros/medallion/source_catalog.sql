@@ -14,8 +14,8 @@
   - is_in_primary_key: whether it is a column of the table's primary key.
   Columns of the answer about its table:
   - policies: the row policies that may hide rows from the role, null if there are none.
-  - session: the calls that give the session the settings under which values are always written alike, null if it has
-    them. They keep PostgreSQL from reading in parallel.
+  - session: the calls that give the session the settings under which values are always written alike, null if it and
+    its role have them. They keep PostgreSQL from reading in parallel.
 -#}
 {% macro source_catalog(tables) -%}
 with recursive wanted as (
@@ -29,7 +29,7 @@ with recursive wanted as (
     from (
         values
         {% for schema, name in tables -%}
-        ('{{ schema | replace("'", "''") }}', '{{ name | replace("'", "''") }}'){{ ',' if not loop.last }}
+        ({{ postgres_literal(schema) }}, {{ postgres_literal(name) }}){{ ',' if not loop.last }}
         {% endfor %}
     ) as names (schema_name, table_name)
     inner join pg_namespace on pg_namespace.nspname = names.schema_name
@@ -224,16 +224,18 @@ final as (
                 and described.attnum = any(pg_index.indkey)
         ) as is_in_primary_key,
         (
-            select string_agg(format('set_config(%L, %L, true)', names.name, names.value), ', ')
+            select string_agg(format('set_config(%L, %L, true)', names.name, names.value), ', ' order by names.name)
             from (
                 values
-                ('DateStyle', 'ISO', current_setting('DateStyle') like 'ISO%'),
-                ('IntervalStyle', 'postgres', current_setting('IntervalStyle') = 'postgres'),
-                ('TimeZone', 'UTC', current_setting('TimeZone') = 'UTC'),
-                ('bytea_output', 'hex', current_setting('bytea_output') = 'hex'),
-                ('extra_float_digits', '1', current_setting('extra_float_digits')::integer > 0)
-            ) as names (name, value, is_set)
-            where not names.is_set
+                ('DateStyle', 'ISO', '^ISO'),
+                ('IntervalStyle', 'postgres', '^postgres$'),
+                ('TimeZone', 'UTC', '^UTC$'),
+                ('bytea_output', 'hex', '^hex$'),
+                ('extra_float_digits', '1', '^[1-3]$')
+            ) as names (name, value, pattern)
+            inner join pg_settings on pg_settings.name = names.name
+            -- Behind a pooler the session that reads may be another one, which has the values of the role.
+            where pg_settings.setting !~ names.pattern or pg_settings.reset_val !~ names.pattern
         ) as session
     from described
     left join hidden_rows on hidden_rows.table_id = described.table_id

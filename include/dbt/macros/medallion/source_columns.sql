@@ -36,7 +36,7 @@
                 {%- set message = 'The key column ' ~ table ~ '.' ~ entry.name ~ ', which bronze has as ' ~ entry.bronze_type ~ ', holds ' -%}
                 {%- do conditions.append(
                     'case when (' ~ entry.fits ~ ') is not false then true else ('
-                    ~ text_literal(message) ~ ' || ' ~ entry.as_text ~ ')::boolean end'
+                    ~ postgres_literal(message) ~ ' || ' ~ entry.as_text ~ ')::boolean end'
                 ) -%}
             {%- elif entry.fits -%}
                 {%- do unkept.append(entry) -%}
@@ -111,7 +111,7 @@
     {%- for entry in entries -%}
         {%- do fits.append('(' ~ entry.fits ~ ') is not false') -%}
         {%- do values.append(
-            '(' ~ text_literal(entry.bronze_name) ~ ', case when not (' ~ entry.fits ~ ') then ' ~ entry.as_text ~ ' end)'
+            '(' ~ postgres_literal(entry.bronze_name) ~ ', case when not (' ~ entry.fits ~ ') then ' ~ entry.as_text ~ ' end)'
         ) -%}
     {%- endfor -%}
     {#- Only few rows need the subquery. -#}

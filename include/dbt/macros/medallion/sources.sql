@@ -27,7 +27,7 @@
     {%- set newest -%}
         select {{ cursor_moment(cursor) }} as max_loaded_at, now() as snapshotted_at
         from (
-            select max({{ cursor_column(cursor) }}) as "{{ cursor.name | replace('"', '""') }}"
+            select max({{ cursor_column(cursor) }}) as {{ postgres_name(cursor.name) }}
             from {{ postgres_table(relation) }} as source
             where not {{ cursor_is_ahead(cursor) }} and {{ filter or 'true' }}
         ) as source
