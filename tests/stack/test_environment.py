@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from stack.__main__ import cli
 from stack.environment import connections, environment, source_environment
 from stack.settings import STACK, Settings
-from stack.supervisor import SERVICES
+from stack.supervisor import SERVICES, options_of_env
 
 NAMES = {
     "AIRFLOW_URL",
@@ -37,7 +37,8 @@ def test_every_variable_that_a_configuration_file_reads_is_given(
     path: Path, pattern: str, settings: Settings
 ) -> None:
     read = set(re.findall(pattern, path.read_text(), re.MULTILINE))
-    assert read <= set(environment(settings))
+    env = environment(settings)
+    assert read <= env.keys() | options_of_env(env).keys()
 
 
 def test_the_supervisor_knows_every_service_in_the_order_of_their_start() -> None:
