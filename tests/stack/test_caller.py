@@ -192,7 +192,11 @@ def program(mode: int) -> Iterator[Path]:
     """Yield a program that shows its rights, in a folder of this mode."""
     with tempfile.TemporaryDirectory() as folder:
         show = Path(folder, "show")
-        show.write_text('#!/bin/sh\ngrep -E "^(Uid|CapEff|NoNewPrivs)" /proc/self/status\n')
+        # `find -readable` asks access(2), as initdb does.
+        reads = (
+            '#!/bin/sh\ngrep -E "^(Uid|CapEff|NoNewPrivs)" /proc/self/status\nfind "$0" -readable -print\n'
+        )
+        show.write_text(reads)
         show.chmod(0o755)
         Path(folder).chmod(mode)
         yield show
@@ -208,6 +212,7 @@ def program(mode: int) -> Iterator[Path]:
 def test_postgres_under_root_has_only_the_rights_to_reach_its_folder(mode: int, rights: set[int]) -> None:
     with program(mode) as show:
         output = subprocess.run([SERVER, show], capture_output=True, text=True, check=True).stdout
+    assert output.splitlines()[-1] == str(show)
     fields = dict(re.findall(r"(\w+):\s+(\w+)", output))
     assert fields["Uid"] == "65534"
     assert fields["NoNewPrivs"] == "1"
