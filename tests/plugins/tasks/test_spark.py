@@ -14,7 +14,7 @@ from medallion.project.declarations import declarations
 from medallion.run.lease import LeaseHeldError, hold_lease
 from medallion.run.state import RunState, claim_run
 from medallion.settings import SPARK_JOBS
-from medallion.tasks import spark
+from medallion.tasks import hooks, spark
 from medallion.tasks.spark import SparkJobOperator, build_entities, compact_tables
 from support.task_instance import MAINTENANCE, Task
 
@@ -28,6 +28,7 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the drivers that were ended."""
     names: list[str] = []
     monkeypatch.setattr(spark, "end_spark_drivers", names.append)
+    monkeypatch.setattr(hooks, "limit_time", lambda context: None)
     return names
 
 
