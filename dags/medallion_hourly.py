@@ -7,7 +7,7 @@ A run takes the lease, resolves its window, captures the changes of the source i
 depend on them, tests them, and publishes all gold tables in one transaction. Any run may be repeated, cleared or
 killed.
 
-* **Scheduled**: everything since the last covered moment; an outage heals in one run.
+* **Scheduled**: everything since the last published window; after an outage one run catches up.
 * **Any range in one run**: trigger with `window_start` and `window_end`.
 * **Hour by hour**: a backfill from the UI or `airflow backfill create`.
 """

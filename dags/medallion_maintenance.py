@@ -7,7 +7,7 @@ nothing else writes:
 * `measure` reads the metadata of each table and decides what it needs;
 * `compact` rewrites the tables that need it, sorted as their models say, and their manifests (Spark);
 * `expire` removes old snapshots, and files that no snapshot references (Trino). It keeps the snapshots of every
-  publication that gold may be rolled back to, and all later ones. Its log has each table's figures, now and before.
+  publication that gold may be rolled back to, and all later ones. Its log has each table's figures, before and after.
 
 No row changes. The DAG may be killed, cleared or repeated at any time: each table's step is one commit, and may be done
 twice.

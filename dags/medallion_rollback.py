@@ -1,8 +1,8 @@
 """
 ### Roll gold back
 
-Restores PostgreSQL `gold` to an earlier publication and holds publishing: hourly runs go on through the lake and skip
-their task `publish`. Bronze, silver and the watermark are unchanged.
+Restores PostgreSQL `gold` to an earlier publication and holds publishing: hourly runs still update the
+lake, but do not stage or publish. Bronze, silver and the watermark are unchanged.
 
 * **Roll back**: trigger with `to_batch`, the batch of a publication (`audit.publications`, or `make publications`).
 * **Resume**: trigger without it. The next hourly run publishes everything since.

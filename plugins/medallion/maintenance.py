@@ -1,4 +1,4 @@
-"""Maintenance of the lake's tables: pyiceberg measures what each needs; Trino expires snapshots and removes orphans."""
+"""Maintenance of the lake's tables: measure them with pyiceberg, then expire snapshots and orphan files with Trino."""
 
 import logging
 from collections import Counter
@@ -25,9 +25,10 @@ log = logging.getLogger(__name__)
 # A data file below this size counts as small: three quarters of the target, as in Iceberg's compaction.
 SMALL_BYTES = TARGET_FILE_BYTES * 3 // 4
 SMALL_MANIFEST_BYTES = 4 * 1024 * 1024  # half of Iceberg's target
-# This many small files in a partition, or deletes of a data file, are worth a rewrite: Iceberg's default.
+# A table is compacted if a partition has this many small files, or a data file this many delete files. It is
+# Iceberg's default.
 MIN_INPUT_FILES = 5
-MIN_SMALL_MANIFESTS = 10  # this many in a table are worth a rewrite
+MIN_SMALL_MANIFESTS = 10  # a table with this many small manifests is compacted
 CLOCK_MARGIN = timedelta(hours=1)  # the engines' clocks may differ from ours
 
 
@@ -39,7 +40,7 @@ class MaintenanceError(Exception):
 class TableFigures:
     """The files of a table as of its current snapshot.
 
-    most_small_files: the highest number of small data files in a partition, or of deletes of a data file.
+    most_small_files: the most small data files in one partition, or delete files of one data file; the greater number.
     """
 
     data_files: int
@@ -84,7 +85,7 @@ def measure() -> list[dict[str, Any]]:
     """Measure every table of the lake; changes nothing.
 
     Returns per table its `name`, its `figures`, the columns that its model says it is `sorted_by`, whether it needs to
-    be compacted (`compact`), and whether all of it must be sorted (`sort`), because it is not sorted as its model says.
+    be compacted (`compact`), and whether all of its files must be sorted (`sort`), because the table has another order.
     """
     measured = []
     for name, table in iterate_tables(load_lake()):
@@ -112,8 +113,8 @@ def measure() -> list[dict[str, Any]]:
 def expire_table(table: Any, published: Collection[int], statement_tag: str) -> None:
     """Expire old snapshots of a pyiceberg table, and remove files that no snapshot references; may be repeated.
 
-    Keeps snapshots younger than MEDALLION_SNAPSHOT_RETENTION, the current one, those of `published`, and all later
-    ones. `statement_tag`: marks the statements as a task's. Raises trino.exceptions.DatabaseError.
+    Keeps the current snapshot, those younger than MEDALLION_SNAPSHOT_RETENTION, and the oldest one of `published` with
+    all later ones. `statement_tag`: marks the statements as a task's. Raises trino.exceptions.DatabaseError.
     """
     metadata, kept_for = table.metadata, settings().snapshot_retention
     for snapshot in metadata.snapshots:
@@ -129,7 +130,7 @@ def expire_table(table: Any, published: Collection[int], statement_tag: str) -> 
         has_expired=any(snapshot.timestamp_ms < oldest_kept for snapshot in metadata.snapshots),
     )
     trino: Any = TrinoHook(TRINO_CONNECTION)  # type: ignore[no-untyped-call]
-    # Airflow's own splitting drops comments, and with them the tag.
+    # Split the statements here: Airflow's splitting drops comments, and the tag is a comment.
     trino.run(statements.decode().split(";"))
 
 
@@ -141,7 +142,7 @@ def drop_table(name: str, statement_tag: str) -> None:
 
 
 def expire(ti: Any, measured: list[dict[str, Any]]) -> None:
-    """Expire snapshots and orphan files of each measured table; log its figures now and before.
+    """Expire snapshots and orphan files of each measured table; log its figures before and after.
 
     A gold table whose model left the project is dropped as soon as no publication within MEDALLION_SNAPSHOT_RETENTION
     has it.

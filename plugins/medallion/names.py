@@ -1,4 +1,7 @@
-"""Names that several modules share: layers, groups, task ids, roles, schemas, prefixes. Only this one spells them."""
+"""Names that several modules share: layers, groups, task ids, roles, schemas, prefixes.
+
+Other modules import these names and never spell them out.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,7 +12,7 @@ DAG_TAG = "medallion"  # a tag of every DAG of this package
 HOURLY_DAG, RECONCILE_DAG = "medallion_hourly", "medallion_reconcile"
 MAINTENANCE_DAG, ROLLBACK_DAG = "medallion_maintenance", "medallion_rollback"
 
-# Schemas of the lake, from the source to the reader.
+# Schemas of the lake, in the order in which data passes through them.
 BRONZE, SILVER, GOLD = "bronze", "silver", "gold"
 LAYERS = (BRONZE, SILVER, GOLD)
 
@@ -25,7 +28,7 @@ NO_REBUILD = "none"  # value of the parameter `rebuild`; the others are layers
 
 
 class Group(StrEnum):
-    """A step of the hourly DAG, in the order of the steps: a task group, or a task of its own."""
+    """The steps of the hourly DAG, in order. Each is a task group or a single task."""
 
     BRONZE = "bronze"
     SILVER_STAGING = "silver_staging"
@@ -51,7 +54,7 @@ MODELS = {
     Group.SILVER_MARTS: "path:models/silver/marts",
     Group.GOLD: "path:models/gold",
 }
-# dbt's selector of the tests that every table of bronze and silver staging gets.
+# dbt's selector of the tests that run on every table of bronze and silver staging.
 TESTS_OF_EVERY_TABLE = "path:tests/medallion"
 
 BEGIN, END, FRESHNESS = "begin", "end", "freshness"
@@ -71,12 +74,15 @@ class Role(StrEnum):
     TEST = "test"
     PUBLISH = "publish"  # it audits, stages or publishes
     MAINTAIN = "maintain"
-    WATCH = "watch"  # it writes nothing
+    WATCH = "watch"  # it writes no table of the lake or of gold
 
 
 @dataclass(frozen=True)
 class Place:
-    """The place of a task in the pipeline: the group that it belongs to, if that builds a layer, and its role."""
+    """The place of a task in the pipeline.
+
+    layer: the group that the task belongs to, if that group builds a layer; else None.
+    """
 
     layer: Group | None
     role: Role
@@ -119,7 +125,8 @@ def staging_table(bronze_table: str) -> str:
 def bronze_names(columns: Iterable[tuple[str, bool]]) -> list[str]:
     """Return the names in bronze of a table's columns, like the macro `bronze_name`.
 
-    Each is in lower case, with a number if an earlier column has the name, or if it is reserved: the second of a pair.
+    `columns`: pairs of a column's name at the source, and whether bronze reserves that name. A name in bronze is in
+    lower case. It gets a number at its end if an earlier column has the same name, or if it is reserved.
     """
     names: list[str] = []
     for column, is_reserved in columns:

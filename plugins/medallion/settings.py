@@ -29,7 +29,7 @@ def as_utc(moment: datetime) -> datetime:
 
 
 def as_cron(schedule: str) -> str:
-    """Return the schedule itself. Raises ValueError if it is no cron expression."""
+    """Return the schedule unchanged. Raises ValueError if it is no cron expression."""
     if not croniter.is_valid(schedule):
         raise ValueError(f"{schedule!r} is no cron expression; every hour is '0 * * * *'")
     return schedule
@@ -104,7 +104,7 @@ class Settings(BaseSettings):
     rebuild_rows: int = Field(
         5_000_000,
         ge=0,
-        description="A run rebuilds what other code has made if that reads at most this many rows of bronze.",
+        description="After a change of code a run rebuilds tables if that reads at most this many rows of bronze.",
     )
     max_gold_age: timedelta = Field(
         timedelta(hours=3),
@@ -121,7 +121,8 @@ class Settings(BaseSettings):
         description="Import path of an Airflow notifier, called for failed tasks, late gold and findings.",
     )
     notifier_arguments: dict[str, str] = Field(
-        default_factory=dict, description="Its arguments, a JSON object; values may be Jinja templates."
+        default_factory=dict,
+        description="Arguments of the notifier, a JSON object. Values may be Jinja templates.",
     )
 
 
@@ -137,5 +138,6 @@ def settings() -> Settings:
         problems = [f"MEDALLION_{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in error.errors()]
         raise ValueError("; ".join(problems)) from None
     except SettingsError:
-        # Only this setting is JSON, which pydantic parses first. The cause is hidden, as it may hold a secret.
+        # Pydantic raises this error for invalid JSON, and only this setting is JSON. The value may hold a secret, so
+        # the error's text and cause are hidden.
         raise ValueError("MEDALLION_NOTIFIER_ARGUMENTS is not a JSON object") from None

@@ -20,7 +20,7 @@ MERGED_MANIFESTS = {"commit.manifest.min-count-to-merge": "4"}
 
 def load_lake() -> Catalog:
     """Return the lake's catalog, as the environment or `.pyiceberg.yaml` configures it."""
-    # The import takes a second, which loading a DAG file must not.
+    # Imported here, because importing pyiceberg takes a second and DAG files must load faster.
     from pyiceberg.catalog import load_catalog
 
     return load_catalog(settings().lake_catalog)
@@ -34,14 +34,15 @@ def iterate_tables(catalog: Catalog) -> Iterator[tuple[str, Table]]:
 
 
 def merge_manifests(table: Table) -> None:
-    """Let writers of a table merge its small manifests, from the next commit on; no effect if they already do.
+    """Set the properties by which writers merge a table's small manifests; changes nothing if they are set.
 
-    Each commit adds a manifest, and every statement opens all of them. Iceberg merges a hundred of them by default.
+    Each commit adds a manifest, and every statement opens all manifests of the table. By default Iceberg merges them
+    only when there are a hundred.
     """
     from pyiceberg.exceptions import CommitFailedException
 
     if not MERGED_MANIFESTS.items() <= table.properties.items():
-        # Another writer came first: the next run tries again.
+        # If another writer commits at the same time, the next run sets the properties.
         with suppress(CommitFailedException), table.transaction() as transaction:
             transaction.set_properties(MERGED_MANIFESTS)
 
@@ -52,7 +53,7 @@ def snapshot_columns(table: Table, snapshot_id: int) -> list[str]:
 
 
 def summary_number(snapshot: Snapshot, name: str) -> int:
-    """Return a number of a snapshot's summary; 0 if it has none of this name."""
+    """Return a number of a snapshot's summary; 0 if the summary lacks that number."""
     return int((snapshot.summary and snapshot.summary[name]) or 0)
 
 

@@ -2,7 +2,7 @@
 
 A statement outlives its killed task and may commit later. Everything that writes therefore carries a tag: Trino
 statements as a comment at their start, Spark drivers as the name of their application, clients of Spark Connect as an
-option. Statements on a Spark server end by themselves: it cancels those of a client whose connection broke.
+option. Statements on a Spark server need no cleanup: the server cancels them when their client's connection breaks.
 """
 
 import os
@@ -18,7 +18,7 @@ from trino.exceptions import DatabaseError
 
 from medallion.settings import SPARK_JOBS, TRINO_CONNECTION
 
-# `{{ tag(ti) }}` in templates. Statements of a person, tagged `medallion by hand`, are not touched.
+# Templates write the tag as `{{ tag(ti) }}`. ANY_TAG does not match the tag `medallion by hand` of people's statements.
 TAG = "medallion {dag_id}.{task_id}"
 ANY_TAG = r"medallion [\w-]+\.[\w.-]+"
 
@@ -62,8 +62,9 @@ def end_statements(tag_pattern: str) -> list[str]:
 
 
 def end_spark_drivers(name: str | None) -> None:
-    """End the drivers on this machine that run our Spark jobs, all of them or those of one name, and wait.
+    """End the drivers of our Spark jobs on this machine, and wait until they are gone.
 
+    `name`: end only drivers of this name; None ends all of them.
     Drivers of another Airflow, which may load its DAGs from the same folder, are not touched.
     Raises psutil.TimeoutExpired if one survives.
     """
@@ -71,10 +72,10 @@ def end_spark_drivers(name: str | None) -> None:
         process
         for process in psutil.process_iter(["cmdline", "environ"])
         if (words := process.info["cmdline"])
-        # These are all words of all processes on the machine, for which a Path would be slow.
+        # This runs for every argument of every process on the machine, for which a Path would be slow.
         and any(os.path.dirname(word) == str(SPARK_JOBS) for word in words)
         and any(word == name if name else re.fullmatch(ANY_TAG, word) for word in words)
-        # The environment of another user's process cannot be read; count it as ours.
+        # The environment of another user's process cannot be read; count that process as ours.
         and (process.info["environ"] or os.environ).get("AIRFLOW_HOME") == os.environ.get("AIRFLOW_HOME")
     ]
     for driver in drivers:
@@ -86,7 +87,7 @@ def end_spark_drivers(name: str | None) -> None:
 
 
 def end_all_leftovers() -> None:
-    """End statements of any run on Trino, and Spark drivers on this machine, for a run that has just got the lease."""
+    """End the Trino statements and local Spark drivers of all runs, before a run gets the lease."""
     end_statements(ANY_TAG)
     end_spark_drivers(None)
 

@@ -14,14 +14,14 @@ from psycopg.rows import namedtuple_row
 
 from medallion.settings import DBT_PROJECT, GOLD_CONNECTION, SQL, settings
 
-# Rows are named tuples of a class per statement, which a type checker can't know.
+# The rows of each statement are named tuples of a class of their own, which a type checker can't know.
 Cursor = ClientCursor[Any]
 
-# How long a statement waits for a lock of another session, and how long a session of ours may hold its locks without
-# sending anything: its process may be frozen.
+# LOCK_LIMIT: how long a statement waits for a lock of another session. IDLE_LIMIT: how long a session of ours may be
+# silent inside a transaction. Then the server ends it, because its process may be frozen while it holds locks.
 LOCK_LIMIT, IDLE_LIMIT = timedelta(seconds=30), timedelta(minutes=1)
-# Either side gives up a peer that has not answered for about half a minute, instead of the two hours of most systems.
-# Parameters of libpq; an extra of the connection with the same name comes first.
+# Client and server close a connection if the other side has not answered for about half a minute. The default of most
+# systems is two hours. CLIENT_LIMITS are parameters of libpq; an extra of the Airflow connection overrides them.
 CLIENT_LIMITS = {
     "connect_timeout": 30,
     "keepalives_idle": 10,
@@ -141,7 +141,7 @@ def _milliseconds(limit: timedelta) -> str:
 
 
 def connect(connection_id: str) -> "Connection[Any]":
-    """Open a connection that gives up a server that does not answer. Rows are named tuples."""
+    """Open a connection that fails if the server stops answering. Rows are named tuples."""
     hook = PostgresHook(connection_id)
     # A database in SQL_ASCII would have its text read as bytes.
     hook.connection.extra = json.dumps(

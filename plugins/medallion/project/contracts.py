@@ -1,4 +1,4 @@
-"""The gold tables as their dbt contracts describe them: the only place from which publishing takes columns."""
+"""The gold tables as their dbt contracts describe them. Publishing takes names and types of columns from here."""
 
 import re
 import sys
@@ -23,7 +23,7 @@ POSTGRES_TYPES = {
     "varbinary": "bytea",
     "json": "jsonb",
 }
-# Types with numbers in brackets. In `time` and `timestamp` Trino's default is 3.
+# Types with a length or a precision in brackets. Trino's `time` and `timestamp` without a precision have 3.
 TEXT = re.compile(r"(varchar|char)\((\d+)\)")
 DECIMAL = re.compile(r"decimal(?:\((\d+)(?:,(\d+))?\))?")
 TIME = re.compile(r"(time|timestamp)(?:\(([0-6])\))?( with time zone)?")
@@ -37,10 +37,10 @@ ALL_TYPES = (
 BATCH_COLUMN = "_batch"  # bookkeeping of the lake, never published
 DELETED_COLUMN = "_deleted"  # bookkeeping of the staging tables
 PUBLICATION_TABLE = "publication"
-# A table's key has an index of the table's name with this suffix; so in include/sql/publish, too.
+# The unique index of a gold table has the table's name with this suffix. include/sql/publish uses the same suffix.
 INDEX_SUFFIX = "_key"
 MAX_NAME = 63  # bytes of a name in PostgreSQL
-# Tasks have the name of their table; staging tables append the batch and an attempt to it.
+# Shorter than MAX_NAME, because the names of staging tables append the batch and an attempt.
 TABLE_NAME = re.compile(r"[a-z_][a-z0-9_]{0,44}")
 
 
@@ -49,7 +49,7 @@ class Staged(TypedDict):
 
     staging: suffix of the staging tables' names: the batch, and the attempt of the task that returned this.
     snapshots: table of the lake -> id of the snapshot to stage. columns: gold table -> columns of that snapshot.
-    base_snapshots: table -> the snapshot that it is compared with; a table without one is staged whole.
+    base_snapshots: table -> the snapshot that the table is compared with. A table without one is staged whole.
     base_batch: only rows above this batch are compared.
     """
 
@@ -62,7 +62,7 @@ class Staged(TypedDict):
 
 @dataclass(frozen=True)
 class GoldTable:
-    """The contract of a gold table, without bookkeeping.
+    """The contract of a gold table, without the bookkeeping column `_batch`.
 
     key: the columns that identify a row. contract: column -> Trino's type, in the contract's order.
     """
@@ -115,7 +115,7 @@ def key_of(node: dict[str, Any]) -> list[str]:
 
 
 def contract_faults(node: dict[str, Any]) -> Iterator[str]:
-    """Yield the faults that keep a gold model from being published, each as words that follow the model's name."""
+    """Yield the faults that keep a gold model from being published, each worded to follow the model's name."""
     columns = {
         name: column.get("data_type") for name, column in node["columns"].items() if name != BATCH_COLUMN
     }

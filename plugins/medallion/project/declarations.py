@@ -1,6 +1,6 @@
-"""Silver staging as the models declare it, in dbt's words: key, types, constraints, flags, and the select.
+"""Read the declarations of silver staging from its dbt models: key, types, constraints, flags and select.
 
-Nothing here needs an engine. `python -m medallion.project.declarations` checks all declarations.
+This needs only the manifest, no engine. `python -m medallion.project.declarations` checks all declarations.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from medallion.project.row_functions import ROW_FUNCTIONS
 if TYPE_CHECKING:
     from sqlglot.expressions import Expr, Select
 
-# Spellings of a data type -> the one that this package and the Spark job use.
+# Spelling of a data type -> the name that this package and the Spark job use for it.
 DATA_TYPES = {
     "text": "text",
     "varchar": "text",
@@ -47,12 +47,12 @@ DATA_TYPES = {
 }
 # Data types that have another name in Iceberg.
 ICEBERG_TYPES = {"text": "string", "integer": "int", "bigint": "long", "real": "float"}
-IDENTITY = "medallion.identity"  # property of a table: the identity of the declaration that it was made by
-# The column of bronze with the values that the type of their column cannot hold.
+IDENTITY = "medallion.identity"  # table property with the `identity` of the declaration that built the table
+# Bronze keeps here, as JSON, the values that do not fit into the type of their own column.
 UNKEPT = "_unkept"
-# Texts that Spark takes for a moment of the run wherever it needs a date or a time: also in `due < 'now'`.
+# Texts that Spark replaces by the time of the run when it casts them to a date or time. `due < 'now'` casts, too.
 CLOCK = re.compile(r"\s*(now|today|tomorrow|yesterday)(\s+\S+)?\s*", re.IGNORECASE)
-# Columns that the Spark job adds, in the table or while it works.
+# Columns that the Spark job adds to its tables or uses while it works.
 RESERVED = {
     "_changed_at", "_raw_key", "_key", "_has_key", "_rules", "_flags", "_state", "_op", "_hash", "_row", "_batch",
     "_version_batch", "_extracted_at", "_first_extracted_at", "_is_new", "_is_delete", "_is_rejected", "_is_gone",
@@ -60,7 +60,7 @@ RESERVED = {
 }  # fmt: skip
 RESERVED_PREFIX = "_given_"  # columns with this prefix hold values before their conversion
 BUCKETS = 4
-# The buckets that a run touches are gathered as bits of an integer.
+# The Spark job collects the numbers of the buckets that a run touches as bits of a 32-bit integer.
 MAX_BUCKETS = 31
 
 
@@ -68,13 +68,13 @@ MAX_BUCKETS = 31
 class Declaration:
     """A table of silver staging.
 
-    name: the bronze model. natural_key: the columns of bronze that identify a row. key: those of the table itself.
+    name: the bronze model. natural_key: the columns of bronze that identify a row. key: the table's primary key.
     columns: name -> data type, a value of DATA_TYPES or decimal(p,s). descriptions: name -> description.
-    projection: what the select has between `select` and `from`, in Spark SQL. alias: the name of bronze's table in it.
-    reads: name -> the columns of bronze that it is computed from. required: columns without which a row is rejected,
-    besides the key. checks: rule -> condition that an accepted row meets. flags: name -> condition of a doubtful row.
-    bucketed_by: the column of the key that spreads the table over `buckets` partitions.
-    staging_name: the table's name, which is that of its model.
+    projection: the text of the select between `select` and `from`, in Spark SQL. alias: the bronze table's name in it.
+    reads: column -> the columns of bronze that it is computed from. required: columns that may not be null, besides
+    the key. checks: rule -> condition that an accepted row meets. flags: name -> condition that marks a doubtful row.
+    bucketed_by: the column of the key that spreads the table over `buckets` partitions; None: no partitions.
+    staging_name: the name of the table and of its model.
     """
 
     name: str
@@ -94,7 +94,7 @@ class Declaration:
 
     @property
     def identity(self) -> str:
-        """Return keys and partitions as one text, which the Spark job notes in the table's properties."""
+        """Return keys and partitions as one text, which the Spark job stores in the table's properties."""
         return json.dumps([self.natural_key, self.key, self.bucketed_by, self.bucketed_by and self.buckets])
 
     def coded_columns(self) -> dict[str, tuple[str, str]]:
@@ -125,7 +125,7 @@ class Declaration:
             for name, data_type in self.columns.items()
         }
         return {name: columns[name] for name in columns if name not in RESERVED} == declared and (
-            # A table of an earlier release has no such property.
+            # Tables of earlier releases lack the property; they count as fitting.
             properties.get(IDENTITY, self.identity) == self.identity
         )
 
@@ -135,7 +135,7 @@ class Declaration:
 
 
 def columns_read() -> dict[str, set[str]]:
-    """Return the columns of the source that silver staging reads of each bronze model, by their names in bronze."""
+    """Return, for each bronze model, the columns of the source that silver staging reads, by their names in bronze."""
     return {
         name: set[str]().union(*declaration.reads.values()) - {UNKEPT}
         for name, declaration in declarations().items()
@@ -322,7 +322,7 @@ class _Reader:
 
     def condition(self, what: str, expression: Any, columns: dict[str, str]) -> str:
         """Return a condition over the declared columns."""
-        # The import takes a quarter of a second, which loading a DAG file must not.
+        # Imported here, because importing sqlglot takes a quarter of a second and DAG files must load faster.
         from sqlglot import parse_one
         from sqlglot.errors import SqlglotError
         from sqlglot.expressions import Condition
@@ -412,7 +412,8 @@ class _Reader:
                 self.sql_file,
                 f"does not select {', '.join(missing)}, which {self.yaml_file} declares. Select it, or remove it there",
             )
-        # A delete carries only its natural key, and two rows of the source must stay two rows.
+        # The key must be computed from the whole natural key and nothing else: a delete has no other columns, and two
+        # rows of the source must not get the same key.
         reads = {name: sorted(_column_names(projections[name])) for name in columns}
         read = set[str]().union(*(reads[name] for name in key))
         if read != set(natural_key):
@@ -446,7 +447,7 @@ class _Reader:
         tokens, depth = self.sql_tokens, 0
         for token in tokens:
             depth += (token.token_type == TokenType.L_PAREN) - (token.token_type == TokenType.R_PAREN)
-            # The last `from` outside of parentheses is the table's: an expression may have one before it.
+            # The table follows the last `from` outside of parentheses. Expressions may contain earlier ones.
             if token.token_type == TokenType.FROM and depth == 0:
                 end = token.start
         return self.sql[tokens[0].end + 1 : end].strip(), select.args["from_"].this.alias_or_name
@@ -476,9 +477,9 @@ def _column_names(tree: Expr) -> set[str]:
 
 
 def _beyond_one_row(tree: Expr, sql: str) -> str | None:
-    """Return a part of a select or condition that needs more than one row, makes several, or differs between runs.
+    """Return a part of `tree` that reads or returns several rows, or whose value differs between runs; else None.
 
-    `sql`: its text, because the tree has other names for some functions.
+    `tree`: a select or a condition. `sql`: the same as text, because the tree renames some functions.
     """
     from sqlglot import TokenType, exp, tokenize
     from sqlglot.dialects import Spark

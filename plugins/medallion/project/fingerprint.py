@@ -41,7 +41,10 @@ def spark_code() -> str:
 
 
 def project_code() -> str:
-    """Return a digest of all files that make rows; in milliseconds, because every task compares it with its run's."""
+    """Return a digest of all files that decide the rows of tables.
+
+    It takes milliseconds, because every task compares it with the digest that its run began with.
+    """
     return _digest([dbt_code(), spark_code()])
 
 
@@ -51,7 +54,7 @@ def table_fingerprints() -> dict[str, str]:
     Raises ManifestError if the manifest is missing, or was built from other files than those that are there.
     """
     stamp = project.MANIFESTS / "trino" / STAMP
-    # A manifest that was built by other means has no stamp.
+    # Only `make manifest` writes a stamp. A manifest without one can't be checked.
     if stamp.exists() and stamp.read_text() != dbt_code():
         raise ManifestError(
             f"The files of {DBT_PROJECT} changed after the manifest was built from them: build it again with"
@@ -64,7 +67,7 @@ def fingerprints(manifest: Mapping[str, Any], entity_code: str) -> dict[str, str
     """Return, by table of silver and gold, a digest of what decides its rows. Pure.
 
     It covers the model's SQL, its keys, columns, types and constraints, the macros that it calls, directly or not, and
-    the same of every model that it reads. `entity_code`, a digest of the Spark jobs, is part of every entity.
+    the same of every model that it reads. `entity_code`, a digest of the Spark jobs, counts for each of their tables.
     Descriptions and tests change no row and are left out. Comments in SQL and in Python are included.
     """
     nodes, macros = manifest["nodes"], _Macros(manifest["macros"])
@@ -111,7 +114,8 @@ class _Macros:
         self.macros = {
             name: macro for name, macro in macros.items() if macro["package_name"] not in DBT_PACKAGES
         }
-        # The manifest for Trino does not say which macros Spark is dispatched to: `spark__name`.
+        # On Spark dbt calls the variant `spark__name` of a macro. The manifest for Trino does not list it as a
+        # dependency, so variants are found by their name.
         self.variants: dict[str, list[str]] = {}
         for unique_id, macro in self.macros.items():
             self.variants.setdefault(macro["name"].rpartition("__")[2], []).append(unique_id)
@@ -134,5 +138,5 @@ class _Macros:
 
 
 def _digest(content: Any) -> str:
-    # 64 bits are enough, because nobody gains by a collision.
+    # 64 bits are enough, because nobody has a reason to provoke a collision.
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

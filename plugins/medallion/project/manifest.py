@@ -1,4 +1,4 @@
-"""The dbt project as dbt parsed it beforehand: models, entities, and the source tables that they need."""
+"""Read the dbt project from its manifest: models, entities, and the source tables that they need."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ from medallion.names import BRONZE, GOLD, RECONCILE_DAG, SILVER, STAGING_PREFIX,
 from medallion.settings import DBT_PROJECT
 
 MANIFESTS = DBT_PROJECT / "target"
-SPARK_MATERIALIZATION = "spark_job"  # the Spark job builds these models
+SPARK_MATERIALIZATION = "spark_job"  # materialization of the models that the Spark job builds
 Result = TypeVar("Result")
 
 
@@ -33,8 +33,8 @@ class SourceTable:
     """A source table that a bronze model captures; the names are the source's own.
 
     model: name of the bronze model. cursor: the column that says when a row last changed, None if there is none.
-    key: the natural key, by the columns' names in bronze. left_out, hashed: columns that bronze does not take, or takes
-    as a hash. zone: the zone in which a time without one is read. capture: how bronze finds changes.
+    key: the natural key, by the columns' names in bronze. left_out: columns that bronze does not take. hashed: columns
+    that bronze takes as a hash. zone: the time zone of a cursor without time zone. capture: how bronze finds changes.
     """
 
     model: str
@@ -61,7 +61,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
 def cached_per_manifest(engine: str) -> Callable[[Callable[[], Result]], Callable[[], Result]]:
     """Cache the result of a function that reads an engine's manifest, until the manifest is built again.
 
-    Tasks are forked from a scheduler that has read the manifest already, and that outlives deployments.
+    Tasks are forked from the scheduler. It may have cached a manifest that a deployment has replaced since.
     """
 
     def decorate(read: Callable[[], Result]) -> Callable[[], Result]:
@@ -181,7 +181,9 @@ def source_tables() -> list[SourceTable]:
 
 
 def capture_of(node: dict[str, Any], source: dict[str, Any]) -> Capture:
-    """Return how a bronze model captures its table: as its meta says, else by the cursor, else whole in each run.
+    """Return how a bronze model captures its table.
+
+    The model's meta decides. Without it, a table with a cursor is captured by window, any other is compared whole.
 
     Raises ManifestError naming the model if its meta says something else.
     """

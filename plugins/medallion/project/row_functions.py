@@ -1,8 +1,9 @@
 """The functions of Spark SQL that a select of silver staging may call.
 
-They make one value of one row, the same in each run: no aggregate, window or generator, and nothing that depends on the
-clock, on chance, on the session or on files. `unix_timestamp` is the clock if it gets no value; `to_unix_timestamp` is
-not. `tests/spark/test_row_functions.py` compares the list with Spark's own.
+Each computes one value from one row, and the same value in each run. So the list has no aggregate, window function or
+generator, and no function that depends on the clock, on chance, on the session or on files. `unix_timestamp` is missing
+because without an argument it returns the current time. `tests/spark/test_row_functions.py` compares the list with
+Spark's own.
 """
 
 ROW_FUNCTIONS = frozenset(
@@ -45,5 +46,5 @@ ROW_FUNCTIONS = frozenset(
     unix_micros unix_millis unix_seconds upper url_decode url_encode validate_utf8 varchar variant_get weekday
     weekofyear when width_bucket xpath xpath_boolean xpath_double xpath_float xpath_int xpath_long xpath_number
     xpath_short xpath_string xxhash64 year zeroifnull zip_with
-    """.split()  # noqa: SIM905, a list would take a line for each
+    """.split()  # noqa: SIM905, a list would take a line for each name
 )

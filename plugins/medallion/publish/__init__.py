@@ -1,1 +1,1 @@
-"""From the audit of a run to the tables that BI reads, and back."""
+"""The audit of a run, the publication of gold in PostgreSQL, and its roll-back."""

@@ -1,4 +1,4 @@
-"""The audit of a run before it publishes: the snapshots in the lake, and the accounts of its rows."""
+"""The audit of a run before it publishes: the lake's snapshots, and the accounts (numbers of versions by outcome)."""
 
 from __future__ import annotations
 
@@ -54,7 +54,10 @@ log = logging.getLogger(__name__)
 
 
 class Audited(Staged):
-    """XCom: what a run stages and publishes, as the difference to the publication by the batch `base_publication`."""
+    """XCom: what a run stages and publishes.
+
+    batch: the run's. base_publication: batch of the publication that the staged rows are the difference to.
+    """
 
     batch: int
     base_publication: int
@@ -113,7 +116,7 @@ def audit_run(ti: Any, params: dict[str, Any]) -> Audited:
         "columns": {state.table_name: state.columns for state in states if is_gold(state.table_name)},
         "base_batch": run.published_batch,
         "base_publication": run.publication,
-        # A gold table that BI has lost, or that has another shape than its contract, is published whole.
+        # A gold table that PostgreSQL lacks, or whose shape there differs from its contract, is published whole.
         "base_snapshots": {
             name: snapshot
             for name, snapshot in run.base_snapshots.items()
@@ -127,7 +130,7 @@ def table_states(tables: Iterable[tuple[str, Table]], published: dict[str, int])
 
     `published`: table -> snapshot of the last publication.
     """
-    # The import takes a second, which only this task needs to spend.
+    # Imported here, because it takes a second and only this task needs it.
     from pyiceberg.table.snapshots import Operation, ancestors_of
 
     states = []
@@ -138,7 +141,7 @@ def table_states(tables: Iterable[tuple[str, Table]], published: dict[str, int])
         for snapshot in ancestors_of(current, table.metadata):
             if snapshot.snapshot_id == published.get(name):
                 break
-            # A compaction adds records that existed before.
+            # Skip compactions: the records that they add existed before.
             if snapshot.summary and snapshot.summary.operation is not Operation.REPLACE:
                 added += summary_number(snapshot, "added-records")
         states.append(
@@ -159,7 +162,7 @@ def unpublished_accounts(catalog: Catalog, run: RunState) -> list[dict[str, Any]
     if not catalog.table_exists(ENTITY_ACCOUNTS):
         return []
     scan = catalog.load_table(ENTITY_ACCOUNTS).scan(row_filter=f"batch > {run.published_batch}")
-    # Rows of version 0.2 and before do not count lost values.
+    # Rows that version 0.2 or earlier wrote have no number of lost values.
     rows = [
         row | {"unparsable_latest": row.get("unparsable_latest") or 0} for row in scan.to_arrow().to_pylist()
     ]
@@ -169,7 +172,7 @@ def unpublished_accounts(catalog: Catalog, run: RunState) -> list[dict[str, Any]
 def records_processed(batch: int, states: list[TableState], accounts: list[dict[str, Any]]) -> dict[str, int]:
     """Return the number of records of each task, by task id.
 
-    It is the number of records written since the publication, and for the Spark job the number of versions read.
+    For the Spark job this is the number of versions read, for all others the records written since the publication.
     """
     tasks = build_tasks()
     written = {tasks[state.table_name]: state.added_records for state in states if state.table_name in tasks}

@@ -28,7 +28,7 @@ def check_consistency(ti: Any, run: RunState) -> None:
     - a bronze test failed in another run;
     - a model was marked as done by hand, or left out by `up_to`;
     - a task was cleared without its downstream tasks;
-    - some tasks were cleared after a deployment, and others that it concerns were not.
+    - some tasks were cleared after a deployment, but not all tasks whose code it changed.
 
     Raises AirflowFailException saying which task of which run to clear.
     """
@@ -39,7 +39,7 @@ def check_consistency(ti: Any, run: RunState) -> None:
         builder = last_builder_above_bronze(cursor, read, run_of(ti))
         record = read_run(cursor, run_of(ti))
     for task, run_id in captures:
-        # A table that was removed from the project has no task here: nothing is built from it.
+        # Ignore a table that was removed from the project: this run has no task for it, and builds nothing from it.
         if task in history.before:
             raise AirflowFailException(
                 f"{task} of run {run_id} did not succeed, and silver may be built from the rows that it captured:"
@@ -73,10 +73,10 @@ def check_rebuilt(history: RunHistory, outdated: Iterable[str], since: datetime)
 def check_models_ran(history: RunHistory) -> None:
     """Raise AirflowFailException if entities were built and a model was not.
 
-    The last attempt counts: a killed one leaves its row open, and such a model was not built.
+    The last attempt of a task decides. If it was killed, its row is still open, and the model counts as not built.
     """
     builders = history.builders()
-    # Without new rows the models are skipped, too.
+    # If no entity was built, there were no new rows, and the models were skipped, too.
     if not any(
         attempt.status == "success" and attempt.place.layer not in MODEL_GROUPS
         for attempt in builders.values()

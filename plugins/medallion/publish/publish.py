@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 def has_written(attempted: set[str]) -> bool:
-    """Return whether one of the attempted tasks may have written to the lake, or failed a test of it."""
+    """Return whether one of the attempted tasks may have written to the lake, or tested it."""
     return any(task != Group.PUBLISH and place_of(task).role is not Role.WATCH for task in attempted)
 
 
@@ -45,10 +45,13 @@ def publish(ti: Any, audited: Audited | None) -> dict[str, int]:
     """Apply the rows that the run staged to the gold tables; return each table's number of rows.
 
     `audited` is the result of `audit_run`. If `begin` found nothing to audit, it is ignored, and only the batch and the
-    watermark move. Skips if a later batch is published already, as that publication holds this run's rows too, and
-    while publishing is held by a roll-back. Raises AirflowFailException if another publication came between audit and
-    publishing, or if something was written since `begin` found nothing; BlockedError if another session holds a lock
-    that it needs for most of a minute.
+    watermark move. Raises:
+
+    - AirflowSkipException if a later batch is published, which includes this run's rows, or while a roll-back holds
+      publishing;
+    - AirflowFailException if another run has published since the audit, or if something was written since `begin`
+      found nothing to do;
+    - BlockedError if a lock of another session is not released within most of a minute.
     """
     counts = apply_publication(ti, audited)
     drop_staging()
@@ -64,7 +67,7 @@ def apply_publication(ti: Any, audited: Audited | None) -> dict[str, int]:
         published, history = publication_batch(cursor), load_history(cursor, ti)
         attempt = history.attempts.get(Group.AUDIT)
         if attempt and attempt.status == "skipped":
-            # Airflow may still have the result of an earlier attempt.
+            # Without an audit in this run, `audited` can only be the result of an earlier attempt.
             audited = None
             assert attempt.batch is not None  # noqa: S101, `begin` recorded the batch while it held the lease
             batch = attempt.batch

@@ -28,10 +28,10 @@ log = logging.getLogger(__name__)
 
 
 class Chosen(Staged):
-    """XCom: an earlier publication, by the batch `to_batch`, which is staged whole.
+    """XCom: the publication to restore, which is staged whole. Its batch is `to_batch`.
 
-    published_batch, published_snapshots: the state of the lake at that publication. `published_snapshots` is empty if
-    one of them has expired, so that the next run compares silver and gold whole.
+    published_batch, published_snapshots: the state of the lake at that publication. If one of its snapshots has
+    expired, `published_snapshots` is empty, and the next run compares silver and gold whole.
     """
 
     to_batch: int

@@ -8,12 +8,9 @@ from medallion.engines.postgres import Cursor, literal, quote
 from medallion.names import GOLD_SCHEMA
 from medallion.project.contracts import GoldTable, gold_tables
 
-MARK = "medallion: "  # start of each comment that marks a table or column as left behind
-HASHED_TYPES = (
-    "text",
-    "character",
-    "bytea",
-)  # a value may be longer than the 2,700 bytes that a B-tree takes
+MARK = "medallion: "  # start of the comment on each table or column that only its readers keep
+# Indexes hash these types, because a value may be longer than the 2,700 bytes that a B-tree takes.
+HASHED_TYPES = ("text", "character", "bytea")
 
 
 @dataclass(frozen=True)
@@ -21,7 +18,7 @@ class PublishedTable:
     """A table of the schema `gold`.
 
     columns: name -> type. key: the columns of its unique index. is_own: whether the publisher owns it. comment: the
-    table's. comments: column -> comment.
+    comment on the table. comments: column -> the comment on it.
     """
 
     columns: dict[str, str]
@@ -40,8 +37,9 @@ class Shape:
     """The shape that a gold table gets, as close to its contract as its readers allow.
 
     types: column of the contract -> type. dropped, retyped, added: the columns to change. kept_columns: column that
-    left the contract -> the objects that read it. newly_kept: those of them that are not marked yet. kept_types:
-    column -> the objects because of which it keeps its type. has_new_key: whether its unique index is to be replaced.
+    left the contract -> the objects that read it. newly_kept: columns of kept_columns that are not marked yet.
+    kept_types: column that keeps an earlier type -> the objects that read it. has_new_key: whether the unique index is
+    to be replaced.
     """
 
     table: GoldTable
@@ -143,7 +141,7 @@ def read_dependents(cursor: Cursor) -> Dependents:
 
 
 def shape_of(table: GoldTable, published: PublishedTable | None, dependents: Dependents) -> Shape:
-    """Return the shape for a table: its contract's, but a column that other objects read is not dropped or altered."""
+    """Return the shape of the contract, but keep columns that other objects read: neither drop nor alter them."""
     columns = published.columns if published else {}
 
     def readers(names: list[str]) -> dict[str, set[str]]:

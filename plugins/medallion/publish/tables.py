@@ -36,8 +36,8 @@ from medallion.store.audits import tables_of_last_publication
 
 log = logging.getLogger(__name__)
 
-# A changed contract alters its gold table, which waits for that table's readers and keeps new readers waiting. So the
-# transaction gives way after some seconds, and is tried again for most of a minute.
+# If a contract changed, the transaction alters its gold table. That waits for the table's readers, and new readers wait
+# for it. So the transaction stops waiting after a few seconds, and is tried again for most of a minute.
 GIVE_WAY = timedelta(seconds=3)
 try_again_when_blocked = retry(
     retry=retry_if_exception_type(BlockedError),
@@ -122,7 +122,7 @@ def check_kept(cursor: Cursor, shape: Shape, published: PublishedTable, staging:
 
 
 def mark(cursor: Cursor, text: str, table: str, column: str | None, present: str) -> None:
-    """Comment on a table or column that is kept for others, and log a warning; `present` is its comment so far."""
+    """Comment on a table or column that is kept for others, and log a warning; `present` is the present comment."""
     log.warning("gold.%s: %s", f"{table}.{column}" if column else table, text)
     if present != MARK + text:
         comment_on(cursor, MARK + text, table, column)
@@ -205,14 +205,14 @@ def require_staging() -> Iterator[None]:
 
 
 def drop_staging() -> None:
-    """Drop the staging tables of all batches, each for itself; what another session is reading is left for next time.
+    """Drop the staging tables of all batches; a table that another session reads is left for the next publication.
 
-    To be called after a publication, which includes what dead runs had staged, by the run that has the lease: nobody
-    else stages then. Trino's temporary tables (`tmp_trino_…`), left by a kill, go too.
+    Call this after a publication, while the run has the lease: no other run stages then, and rows that dead runs had
+    staged are published with it. Also drops temporary tables that a killed Trino statement left (`tmp_trino_…`).
     """
     deadline = time.monotonic() + CLEANING_SECONDS
     with transaction() as cursor:
-        # A dump that is in progress blocks those that it has seen, which are the older ones.
+        # The newest come first, because a running pg_dump locks the tables that existed when it began.
         cursor.execute(
             """
             select format('%%I.%%I', relnamespace::regnamespace, relname) as name
@@ -224,7 +224,7 @@ def drop_staging() -> None:
         )
         tables = [row.name for row in cursor.fetchall()]
     blocked = []
-    # Each table takes about five locks, of which a server has some thousands.
+    # Drop 50 in each transaction: each takes about five locks, and a server has only some thousands.
     remaining = iter(tables)
     while chunk := list(islice(remaining, 50)):
         with transaction(lock_limit=timedelta(milliseconds=200)) as cursor:

@@ -1,4 +1,4 @@
-"""Records each attempt of a task in `audit.data_pipeline_runs`, for publishing and for people.
+"""Records each attempt of a task in `audit.data_pipeline_runs`, which publishing checks and people read.
 
 `begin` has no row, as it creates the table; the window that it resolves is in `audit.runs`.
 """
@@ -26,7 +26,7 @@ def attempt_of(ti: Any) -> AttemptId:
 
 def is_recorded(ti: Any) -> bool:
     """Return whether attempts of this task are recorded: it is a task of our DAGs, and not `begin`."""
-    # If somebody marks a task by hand, an Airflow server calls the listener, without the task's operator.
+    # If somebody marks a task by hand, the api-server calls the listener, and `ti` has no operator.
     return bool(ti.task) and DAG_TAG in ti.task.dag.tags and ti.task_id != BEGIN
 
 
@@ -35,7 +35,7 @@ class AttemptListener:
 
     @hookimpl
     def on_task_instance_running(self, previous_state: Any, task_instance: Any) -> None:
-        """Open the row, if claiming the lease has not opened it."""
+        """Open the row, unless claiming the lease has already opened it."""
         if is_recorded(task_instance):
             with transaction() as cursor:
                 open_attempt(cursor, attempt_of(task_instance))
@@ -54,8 +54,8 @@ class AttemptListener:
 def close_attempt(context: Any, result: Any = None) -> None:
     """Close the row of an attempt that succeeded. A `post_execute` hook: if it fails, the task is retried.
 
-    A listener would not do: Airflow swallows its errors and may call it after downstream tasks have started, and an
-    open row blocks the publication.
+    This is no listener, because Airflow ignores errors of listeners and may call them after downstream tasks have
+    started. A row that stays open would block the publication.
     """
     _close(context["ti"], "success")
 

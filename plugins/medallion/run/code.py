@@ -1,4 +1,4 @@
-"""The code of a run: all its tasks see the code that it began with, and tables that other code has made are rebuilt."""
+"""Check that all tasks of a run see the same code, and find the tables that other code has made, to rebuild them."""
 
 import logging
 from typing import Any
@@ -55,7 +55,7 @@ def begin_with_code(ti: Any, builds: bool, accepted: bool) -> list[str]:
     if unpublished := [name for name in outdated if name not in published]:
         log.info("These tables are not published yet: %s. The run builds them whole.", describe(unpublished))
     if not accepted:
-        # Check only published tables: others are built whole in any case.
+        # Check only new requests. Tables that are not published are built whole in any case.
         check_size(sorted({*published} - {*pipeline.outdated}))
     with transaction() as cursor:
         lock_pipeline(cursor, ti)
@@ -93,7 +93,7 @@ def ancestors(tables: list[str]) -> set[str]:
 
 
 def describe(outdated: list[str]) -> str:
-    """Return the tables at which a change of code begins, by name, and the number of those built from them."""
+    """Return a text that names the tables whose own code changed, and counts those that are built from them."""
     inputs_of = inputs()
     first = [name for name in outdated if not inputs_of.get(name, set()) & {*outdated}]
     built = len(outdated) - len(first)

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 TIME_KINDS = ("timestamptz", "timestamp", "date")
 LARGE = 100_000  # rows from which a missing index is worth a warning
-# A number counts as microseconds since 1970. These are the first and the last of the years 1 to 9999.
+# A cursor that is a number counts microseconds since 1970. These are the first and last ones of the years 1 to 9999.
 NUMBERS = (-62_135_596_800_000_000, 253_402_300_799_999_999)
 
 
@@ -44,11 +44,11 @@ class SourceCursor:
 
     @property
     def zone(self) -> str:
-        """Return the zone in which a time without one is read, for the macros of moments.sql."""
+        """Return the time zone of a cursor without time zone, for the macros of moments.sql."""
         return self.table.zone
 
     def bounds(self, start: str, end: str) -> tuple[str, str]:
-        """Return the bounds of the moments that belong to a window, UTC; a date belongs to whole days of its zone."""
+        """Return the bounds of a window for this cursor. For a date they are whole days of the cursor's zone."""
         if self.kind != "date":
             return start, end
         first, last = (local_date(moment, self.zone) for moment in (start, end))
@@ -58,7 +58,7 @@ class SourceCursor:
 def local_date(moment: str, zone: str) -> date:
     """Return the date that a clock in the zone shows at a moment, UTC."""
     utc = datetime.fromisoformat(moment).replace(tzinfo=UTC)
-    # In the first and the last year a zone's offset could lead out of the calendar.
+    # Python's calendar has only the years 1 to 9999, and a zone's offset could lead out of it.
     return utc.date() if utc.year in (1, 9999) else utc.astimezone(ZoneInfo(zone)).date()
 
 
@@ -124,9 +124,9 @@ def problem_of(table: SourceTable, row: Any) -> str | None:
 def check_cursors() -> None:
     """Check that each source table has the cursor that is declared, before anything is written.
 
-    Logs a warning for each that misses rows or is slow, and for a transaction that is open longer than the lookback.
-    Raises CursorError naming every column that is missing, not granted or of a type that is no cursor, and every number
-    that is no moment.
+    Logs a warning for each cursor that is slow or may be null, and for a transaction that is open longer than the
+    lookback. Raises CursorError naming every cursor whose column is missing, may not be read or has an unsuitable type,
+    and every number outside of the years 1 to 9999.
     """
     with reading(SOURCE_CONNECTION, settings().task_timeout) as cursor:
         tables = source_tables()
@@ -156,7 +156,7 @@ def check_numbers(cursor: Cursor, numbers: list[SourceCursor]) -> None:
 
 
 def log_doubts(cursor: SourceCursor, row: Any) -> None:
-    """Log a cursor's drawbacks that the catalog shows: rows that no window sees, a slow window; and its zone."""
+    """Log what the catalog shows about a cursor: its zone, whether it may be null, and whether it lacks an index."""
     table = cursor.table
     name = f"{table.schema}.{table.name}.{table.cursor}"
     if cursor.kind == "timestamp":
@@ -174,7 +174,7 @@ def log_doubts(cursor: SourceCursor, row: Any) -> None:
 
 
 def log_transactions(row: Any, lookback: timedelta) -> None:
-    """Log a transaction that may commit rows behind the windows, or that nobody can see."""
+    """Warn of a transaction that is open longer than the lookback; log if open transactions can't be seen."""
     if row.is_replica:
         log.info("The source is a replica: windows end at the last transaction that it has replayed.")
     elif row.oldest is not None and row.oldest > lookback:

@@ -30,9 +30,9 @@ class RunHistory:
     lease_batch: int
 
     def late_writers(self, task: str) -> list[str]:
-        """Return the tasks before `task` that had not succeeded when its last attempt began, or have not to this day.
+        """Return the tasks upstream of `task` that were not done when its last attempt began.
 
-        Skipped tasks wrote nothing and are left out.
+        Tasks that are still not done are included. Skipped tasks are left out, because they wrote nothing.
         """
         began = self.attempts[task].start_time
         return [
@@ -52,7 +52,7 @@ class RunHistory:
         """
         if BUILD_ENTITIES in self.tasks - self.attempts.keys():
             return 0
-        # Attempts of tasks after the reader may date from before the run was cleared.
+        # Tasks after the reader are left out: their attempts may be from before the run was cleared.
         read = [
             self._batch_read_by(task)
             for task, attempt in self.attempts.items()
@@ -103,7 +103,7 @@ class RunHistory:
         attempt = self.attempts[task]
         if not attempt.is_done:
             return (attempt.batch or self.lease_batch) - 1
-        # Every task that writes claims the lease as it starts.
+        # Every task that writes claims the lease as it starts, so its attempt has a batch.
         assert attempt.batch is not None  # noqa: S101
         return attempt.batch - any(other in self.before for other in self.late_writers(task))
 

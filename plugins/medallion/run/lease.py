@@ -28,7 +28,7 @@ PATIENCE, POLLS = timedelta(minutes=5), 4
 # A task's process may outlive its run by this many seconds: Airflow stops it at the next heartbeat and kills it
 # shortly after.
 LAST_SECONDS = 20
-# Longer than the wait for these processes and for the engines.
+# How long taking the lease may last. It is longer than the waits for these processes and for the engines.
 TAKING_LIMIT = timedelta(minutes=5)
 
 
@@ -39,9 +39,9 @@ class LeaseHeldError(AirflowFailException):
 def is_finished(ti: Any, run: Run) -> bool:
     """Return whether a run can no longer write.
 
-    It has ended, was deleted, or no task of it is running and none will start on its own. No task starts if its DAG is
-    paused or removed, or while the run is cleared and queued; it asks for the lease again when it starts.
-    `ti` is the running task instance: tasks have no access to the metadata database in Airflow 3.
+    A run can't write if it has ended or was deleted. Neither can it if no task is running, and none will start: its DAG
+    is paused or removed, or the run was cleared and is queued, and then it asks for the lease again when it starts.
+    `ti` is the running task instance, which asks Airflow: tasks can't read the metadata database in Airflow 3.
     """
 
     def is_any(*states: str) -> bool:
@@ -78,10 +78,10 @@ def ask_lease(ti: Any) -> Run | None:
 
 
 def try_lease(ti: Any) -> Run | None:
-    """Take the lease for the run of `ti` under a new batch, or keep it; the queue does not count.
+    """Take the lease for the run of `ti` under a new batch, or keep it; the queue is not considered.
 
-    A published batch is never written under again: its run gets a new one. Returns None if the run holds the lease
-    now, else the run that does.
+    A run whose batch is published gets a new one, because nothing may be written under a published batch.
+    Returns None if the run holds the lease now, else the run that does.
     """
     run = run_of(ti)
     finished: Run | None = None
@@ -94,7 +94,7 @@ def try_lease(ti: Any) -> Run | None:
                 if is_recorded(ti):
                     open_attempt(cursor, attempt_of(ti))
                 return None
-        # The rest is done without the row's lock: other tasks would wait for what the engines and Airflow answer.
+        # The rest waits for the engines and for Airflow, so it runs without the row lock, which other tasks need.
         if pipeline.holder in (None, run, finished):
             take_lease(run, pipeline)
         elif is_finished(ti, pipeline.holder):
@@ -104,12 +104,12 @@ def try_lease(ti: Any) -> Run | None:
 
 
 def take_lease(run: Run, former: Pipeline) -> None:
-    """Give the lease to `run` under a new batch, when nothing of earlier runs writes any more.
+    """Give the lease to `run` under a new batch, once all statements of earlier runs have ended.
 
     `former`: the row that shows that the lease is free. Does nothing if somebody else has changed it since.
     """
     with transaction(idle_limit=TAKING_LIMIT) as guard:
-        # One run at a time takes the lease. The others wait here, not for the row.
+        # One run at a time takes the lease. The others wait for this lock, so that the row is free for their tasks.
         guard.execute("select pg_advisory_xact_lock(hashtext('medallion lease'))")
         with transaction() as cursor:
             current = lock_pipeline_row(cursor)

@@ -1,4 +1,4 @@
-"""The work that a run has: bronze tables with unpublished rows. A run without any starts no Spark job and no model."""
+"""Find the bronze tables with unpublished rows. If there are none, the run starts no Spark job and no model."""
 
 import logging
 
@@ -27,7 +27,7 @@ def tables_with_new_rows(run: RunState, tables: list[str]) -> list[str]:
 
     They are the tables with rows above the published batch, and those without a silver table. All of them are returned
     if a rebuild was requested, if other code has made a table, if a model with rows was never published, if a published
-    table is gone, or if a silver table is not the declared one. In the last two cases the recorded snapshots are
+    table is gone, or if a silver table differs from its declaration. In the last two cases the recorded snapshots are
     cleared as well, so that silver and gold are compared whole. Reads only Iceberg's metadata: schemas, and the
     greatest `_batch` of each data file.
 
@@ -78,8 +78,8 @@ def tables_with_new_rows(run: RunState, tables: list[str]) -> list[str]:
 def tables_without_work(run: RunState, tables: list[str]) -> list[str]:
     """Return the bronze tables, `schema.name`, that need no task if the source has no row for them in the window.
 
-    They were published, exist with all the columns that the models need, and have no row above the published batch. A
-    table of version 0.2 and before lacks a column until its task has run.
+    They were published, exist with all the columns that the models need, and have no row above the published batch.
+    Tables of version 0.2 and earlier lack the column `_changed_at` until their task has run.
     """
     if not (published := [name for name in tables if name in run.snapshots]):
         return []

@@ -22,7 +22,7 @@ def run_kind_and_window(context: Context) -> tuple[RunKind, Window | None]:
         return RunKind.RANGED, window
     if params.get("rebuild", NO_REBUILD) != NO_REBUILD:
         return RunKind.REBUILD, None
-    # str() of Airflow's enumeration is not its value.
+    # Use the enumeration's value, because Airflow's str() of it is another text.
     run_type = cast("Any", context["dag_run"]).run_type.value
     return {
         "backfill": RunKind.BACKFILL,
@@ -55,7 +55,7 @@ def record_window(
     with transaction() as cursor:
         covered_to = set_first_watermark(
             cursor,
-            # A history that starts in the future would leave every window empty until then.
+            # If the history started in the future, every window until then would be empty.
             history_start and min(history_start, clock.now),
             clock.oldest,
         )

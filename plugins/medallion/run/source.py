@@ -33,7 +33,10 @@ class SourceColumn:
 
 @dataclass(frozen=True)
 class SourceDescription:
-    """A table as the catalog of the source describes it; policies: those that may hide rows from the reader."""
+    """A table as the catalog of the source describes it.
+
+    policies: the row policies that may hide rows from the reader.
+    """
 
     is_populated: bool
     policies: str | None
@@ -173,8 +176,8 @@ def read_clock() -> SourceClock:
 def changed_models(start: str, end: str) -> set[str]:
     """Return the bronze models that have something to capture: `start` <= cursor < `end` in some row of the source.
 
-    Models whose source table has no time are always among them, unless only the daily comparison captures them. Both
-    times are UTC, without an offset.
+    Models whose cursor is no time, or that have none, are always included, unless only the daily comparison captures
+    them. `start` and `end` are UTC, without an offset.
     """
     with reading(SOURCE_CONNECTION, settings().task_timeout) as cursor:
         cursors = [

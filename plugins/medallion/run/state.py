@@ -37,8 +37,8 @@ class RunState:
     compare_whole: none, gold or silver; tables of this layer and above are compared whole.
     outdated: tables that other code has made, which are compared whole, too.
     tested_rows: changed or all.
-    max_deleted_share, max_deleted_from: a reconciliation does not change a table if this many rows are missing, and
-        more than this share of its rows.
+    max_deleted_share, max_deleted_from: a reconciliation leaves a table unchanged if more than this share of its rows
+        is missing, and at least this number of rows.
     lake_catalog, gold_catalog: Trino's catalogs; Spark knows the lake by the same name.
     target_file_bytes: size that data files should have.
     """
@@ -118,7 +118,7 @@ def read_state(ti: Any, allow_deletes: bool = False) -> RunState:
         chunk_rows=settings().chunk_rows,
         snapshots=pipeline.published_snapshots,
         rebuild=pipeline.rebuild,
-        # Without recorded snapshots nothing was published yet.
+        # Without recorded snapshots there is nothing to compare with.
         compare_whole=pipeline.rebuild if pipeline.published_snapshots else SILVER,
         outdated=pipeline.outdated,
         tested_rows="all" if reconciles else "changed",

@@ -1,4 +1,4 @@
-"""The results of dbt's tests in this process, which is one attempt, taken from dbt's events."""
+"""Collects the results of dbt's tests from dbt's events. All belong to one attempt, as each has its own process."""
 
 from typing import Any
 

@@ -65,7 +65,7 @@ def _parameters(attempt: AttemptId) -> dict[str, Any]:
 
 
 def open_attempt(cursor: Cursor, attempt: AttemptId) -> None:
-    """Open the row of an attempt that starts, and close earlier ones of the task: their processes are dead."""
+    """Open the row of an attempt that starts, and close those of earlier attempts, whose processes are dead."""
     parameters = _parameters(attempt)
     cursor.execute(
         """
@@ -88,7 +88,7 @@ def open_attempt(cursor: Cursor, attempt: AttemptId) -> None:
         set
             status = excluded.status,
             batch = excluded.batch,
-            -- A row that has ended belongs to a deleted run of the same name.
+            -- A row that has ended is that of a deleted run with the same id.
             start_time = case when attempts.end_time is null then attempts.start_time else excluded.start_time end,
             end_time = null
         """,
@@ -228,7 +228,8 @@ def tables_not_reconciled(cursor: Cursor, dag_id: str, limit: timedelta) -> list
 def failed_captures(cursor: Cursor, above: int, other_than: Run) -> list[tuple[str, str]]:
     """Return (task id, run id) of the bronze tasks that another run left failed or open.
 
-    The last attempt under a batch above `above`, in any run, decides.
+    The last attempt of a task decides, over all runs with a batch above `above`. Tasks whose last attempt is one of
+    the run `other_than` are left out.
     """
     cursor.execute(
         """

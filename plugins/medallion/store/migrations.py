@@ -20,7 +20,7 @@ def latest_version() -> str:
 def read_version() -> tuple[str, bool]:
     """Return the number of the last migration ('' before the first), and whether gold and staging are there.
 
-    Gold may be dropped and published again as a whole; only its tables for BI are then missing.
+    Gold may be missing although there were migrations: it may be dropped as a whole, and is then published again.
     """
     with transaction() as cursor:
         cursor.execute(
@@ -49,7 +49,7 @@ def upgrade_store() -> None:
     if version >= latest_version() and has_gold:
         return
     with transaction() as cursor:
-        # Two runs may begin at once: "if not exists" would let both create.
+        # Two runs may begin at once. Without the lock both could create the same object, despite "if not exists".
         cursor.execute(LOCK.encode())
         cursor.execute(render_sql("control/schemas.sql"))
         cursor.execute(render_sql("control/publication.sql"))

@@ -124,7 +124,7 @@ def leave_queue(cursor: Cursor, run: Run) -> None:
 
 
 def request_rebuild(cursor: Cursor, layer: str) -> None:
-    """Keep the request to rebuild `layer` (gold or silver) until it is published; the deeper of two requests stays."""
+    """Keep the request to rebuild `layer` (gold or silver) until it is published; silver includes gold."""
     cursor.execute(
         """
         update audit.pipeline
@@ -247,7 +247,7 @@ def read_gold_end(cursor: Cursor) -> datetime | None:
 
 
 def age_of_gold_is_within(cursor: Cursor, limit: timedelta) -> bool:
-    """Return whether gold was published and has everything up to less than `limit` ago."""
+    """Return whether gold was published, and the window that it covers ended at most `limit` ago."""
     cursor.execute("select now() - window_end <= %s as is_new from gold.publication", (limit,))
     publication: Any = cursor.fetchone()
     return bool(publication and publication.is_new)

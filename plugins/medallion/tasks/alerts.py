@@ -86,7 +86,7 @@ def report_findings(context: Any) -> None:
 def deadline() -> DeadlineAlert:
     """Return the deadline of a DAG that publishes gold.
 
-    It counts from the start of the run's interval, to which gold reaches until the run has published.
+    It counts from the start of the run's data interval, because gold ends there until the run has published.
     """
     return DeadlineAlert(
         # With DAGRUN_QUEUED_AT Airflow 3.3 fails to clear any task of the run (docs/decisions/freshness.md).

@@ -37,7 +37,7 @@ from medallion.tasks.hooks import claim_for_dbt
 Engine = Literal["trino", "spark"]
 TEST_ENGINE: Engine = "trino"  # Trino reads the tables of all layers
 
-# Cosmos logs nine lines whenever it reads a group of models, and every task does so.
+# Cosmos logs nine lines whenever it reads a group of models, which happens in every task.
 for _name in ("cosmos.converter", "cosmos.dbt.graph", "cosmos.dbt.project"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
@@ -61,9 +61,9 @@ ENVIRONMENT: dict[str, dict[str, str]] = {
 ARGUMENTS: dict[str, Any] = {
     "append_env": True,
     "invocation_mode": InvocationMode.DBT_RUNNER,
-    # Our assets have the tables' names and need no lineage library.
+    # Cosmos must not emit assets: the tasks have our own as outlets, which need no lineage library.
     "emit_datasets": False,
-    # The manifest exists already and the task's log has the results; dbt's own log file would go with the folder.
+    # dbt need not write its results and its log to files, because the log of the task has both.
     "dbt_cmd_global_flags": ["--no-version-check", "--no-write-json", "--log-level-file", "none"],
     "dbt_runner_callbacks": [collect_test_result],
 }
@@ -83,7 +83,7 @@ def profile(engine: str) -> ProfileConfig:
 
 
 def leave_out(*kinds: str) -> list[str]:
-    """Return dbt's flags that leave out nodes; unit tests run once, before a deployment, and not every hour."""
+    """Return dbt's flags that leave out nodes of these kinds."""
     return [flag for kind in kinds for flag in ("--exclude-resource-type", kind)]
 
 
@@ -114,7 +114,8 @@ def dbt_models(group: Group, pool_slots: int = 1) -> DbtTaskGroup:
     project = ProjectConfig(
         dbt_project_path=DBT_PROJECT, install_dbt_deps=False, env_vars=ENVIRONMENT[engine]
     )
-    # As an argument the path would become one of object storage, which loads Airflow's plugins to report lineage.
+    # Set the path here. Cosmos turns an argument into a path of object storage, and that loads Airflow's plugins to
+    # report lineage.
     project.manifest_path = MANIFESTS / engine / "manifest.json"
     task_group = DbtTaskGroup(
         group_id=group,
@@ -152,7 +153,7 @@ def dbt_models(group: Group, pool_slots: int = 1) -> DbtTaskGroup:
         task.outlets = [table_asset(table)]
     if is_tested_apart and (last := list(task_group.get_leaves())):
         with task_group:
-            # Buildable leaves out tests that also read a model built later.
+            # `buildable` leaves out tests that also read a model that is built later.
             tested = dbt_tests(task_id=TEST_TASK, select=MODELS[group], indirect_selection="buildable")
         last >> tested
     return task_group
@@ -175,13 +176,13 @@ def dbt_tests(tables: str = "", **selection: str) -> DbtTestLocalOperator:
 
 
 def entity_tests() -> DbtTestLocalOperator:
-    """Return the tests of the tables that the Spark job built; of all its tables, if the job was marked as done."""
+    """Return the tests of the tables that the Spark job built, or of all its tables if it was marked as done."""
     built = f"ti.xcom_pull(task_ids='{BUILD_ENTITIES}')"
     return dbt_tests(
         tables=f"{{{{ ({built} or []) | join(' ') }}}}",
         task_id=TEST_TASK,
         select=f"{TESTS_OF_EVERY_TABLE} {{{{ ({built} or ['tag:entity']) | join(' ') }}}}",
-        # Cautious leaves out tests that also read a model built later.
+        # `cautious` leaves out tests that also read a model that is built later.
         indirect_selection="cautious",
     )
 
@@ -192,14 +193,14 @@ def whole_table_tests() -> DbtTestLocalOperator:
 
 
 class FreshnessOperator(DbtSourceLocalOperator):  # type: ignore[misc]  # Cosmos has no types
-    """Checks the source's age; fails without retries if it is stale, as retries would only delay the run's end."""
+    """Checks the source's age; fails without retries if it is stale, because a retry would find the same."""
 
     def execute(self, context: Context, **options: Any) -> Any:
         """Raise AirflowFailException naming the stale tables; other errors are retried."""
         try:
             return super().execute(context, **options)
         except CosmosDbtRunError as error:
-            # dbt reports no message for a stale table.
+            # dbt has no message for a stale table, so Cosmos reports its name with `None`.
             if stale := re.findall(r"(\w+): None$", str(error), re.MULTILINE):
                 raise AirflowFailException(
                     f"The source has had no change for too long in: {', '.join(stale)}."

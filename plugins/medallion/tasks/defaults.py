@@ -21,7 +21,7 @@ PERMANENT = re.compile(
 class FailFast(RetryPolicy):
     """Retries all errors except those that a retry cannot fix: a failed data test, bad SQL.
 
-    It decides by the message, as Cosmos raises one type of error for everything.
+    It decides by the message, because Cosmos raises one type of error for everything.
     """
 
     def evaluate(

@@ -70,7 +70,7 @@ def claim(context: Any) -> RunState:
 def claim_to_stage(context: Any) -> None:
     """Claim the run, or skip the task while publishing is held; a `pre_execute` hook.
 
-    Rows that nobody publishes would fill the database until publishing is resumed.
+    Staging then would only fill the database with rows that are not published.
     """
     claim(context)
     with transaction() as cursor:
@@ -89,7 +89,7 @@ def finish(context: Any, result: Any = None) -> None:
     """Close the row of an attempt that succeeded; a `post_execute` hook.
 
     A task that builds tables fails instead if the code has changed since it claimed the run: dbt and Spark read the
-    files later.
+    files only after that.
     """
     ti = context["ti"]
     if place_of(ti.task_id).role is Role.BUILD:

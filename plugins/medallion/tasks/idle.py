@@ -21,11 +21,10 @@ log = logging.getLogger(__name__)
 def skip_idle_tasks(ti: Any, publishes: bool = True) -> list[str]:
     """Return the tasks without work in the run of `ti`, and record them as skipped.
 
-    A bronze table is skipped if the source has no row for it in the window and nothing has written it since it was
-    published, not even a killed attempt, whose statement may have committed later. Rows that are committed late fall
-    into the next run's lookback; unpublished rows must be tested again. If all tables are skipped and everything
-    in the lake is published, a run that `publishes` needs no task between `begin` and `publish`, which moves the
-    watermark.
+    A bronze table is skipped if the source has no row for it in the window, and no task has written to it since it was
+    published. A killed attempt counts as having written, because its statement may have committed later. Unpublished
+    rows must be tested again, so their table is not skipped. If all tables are skipped and everything in the lake is
+    published, a run that `publishes` needs no task between `begin` and `publish`, which moves the watermark.
     """
     run = claim_run(ti)
     with transaction() as cursor:
@@ -37,7 +36,7 @@ def skip_idle_tasks(ti: Any, publishes: bool = True) -> list[str]:
     candidates = [
         table for table, task in bronze_tasks.items() if task in ti.task.dag.task_ids and task not in busy
     ]
-    # This comes last, and only for the candidates: it imports pyiceberg and reads metadata.
+    # This comes last, and only for the candidates, because it is slow: it imports pyiceberg and reads metadata.
     idle = [bronze_tasks[table] for table in tables_without_work(run, candidates)]
     if publishes and idle and len(idle) == len(bronze_tasks) and is_lake_published(run, attempted):
         log.info("Nothing has changed since the last publication: the run only moves the watermark.")

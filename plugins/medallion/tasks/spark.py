@@ -29,7 +29,7 @@ class SparkJobOperator(SparkSubmitOperator):
     def __init__(self, *, job: str, **options: Any) -> None:
         super().__init__(
             conn_id=SPARK_CONNECTION,
-            # The connection decides whether this starts a Spark or uses a running one.
+            # This script starts spark-submit, or uses a running Spark server, as the connection says.
             spark_binary=str(SPARK_JOBS / "submit"),
             application=str(SPARK_JOBS / job),
             name="{{ tag(ti) }}",
@@ -42,7 +42,7 @@ class SparkJobOperator(SparkSubmitOperator):
     def pre_execute(self, context: Context) -> None:
         """Claim the run, end a driver of this task that any run left, and complete the command line."""
         run = claim(context)
-        # The lease may have been taken on another worker, which sees no driver on this machine.
+        # Taking the lease ends drivers only on the worker that takes it, which may be another machine.
         end_spark_drivers(tag(context["ti"]))
         self.application_args = ["--run", run.json(), *self.arguments(context, run)]
 
@@ -52,22 +52,22 @@ class SparkJobOperator(SparkSubmitOperator):
 
 
 class EntitiesOperator(SparkJobOperator):
-    """Builds the silver entities whose bronze tables have new rows, in one submit; skips without any."""
+    """Builds the silver entities whose bronze tables have new rows, in one submit; skips if there are none."""
 
     def __init__(self, **options: Any) -> None:
         self.entities = entities()
         self.built: list[str] = []
         super().__init__(
             job="build_entities.py",
-            # With the default the skipped task of an unchanged bronze table would skip this one, too. In a project
-            # without tables it follows the setup task, after which Airflow allows only the default.
+            # With the default rule this task would be skipped if the task of an unchanged bronze table is. In a project
+            # without tables this task follows the setup task, after which Airflow allows only the default rule.
             trigger_rule="none_failed" if source_tables() else "all_success",
             outlets=[table_asset(lake_table(SILVER, staging_table(name))) for name in self.entities],
             **options,
         )
 
     def arguments(self, context: Context, run: RunState) -> list[str]:
-        """Return the entities to build. Raises AirflowSkipException without any: no Spark starts."""
+        """Return the entities to build. Raises AirflowSkipException if there are none, so that no Spark starts."""
         self.built = tables_with_new_rows(run, self.entities)
         if not self.built:
             raise AirflowSkipException("Bronze got no new rows since the last publication.")
@@ -75,7 +75,7 @@ class EntitiesOperator(SparkJobOperator):
         return [argument for name in self.built for argument in ("--entity", declared[name].json())]
 
     def execute(self, context: Context) -> list[str]:  # type: ignore[override]  # the base class returns nothing
-        """Build them; return the names of their tables, without the schema."""
+        """Build the entities; return the names of their tables, without the schema."""
         super().execute(context)
         return [staging_table(name) for name in self.built]
 

@@ -18,8 +18,8 @@ STATEMENTS = ("publish/drop_staging.sql", "publish/stage.sql")
 def staging_statement(file: str, table: GoldTable, audited_by: str) -> str:
     """Return the template of a statement of `include/sql` for a gold table.
 
-    The table is written into the template's text. As a task's `params` it could be replaced by the conf of a run, and
-    with it the SQL that Trino runs.
+    The table is written into the template's text. If it were in the task's `params`, the conf of a run could replace it
+    and so change the SQL that Trino runs.
     """
     catalogs = dict(lake=settings().lake_catalog, gold=settings().gold_catalog)
     return (
