@@ -3,5 +3,5 @@
 import sys
 from pathlib import Path
 
-# The stack uses the names of the plugins, and their digest, with which it stamps the manifests.
+# The stack imports modules of the plugins: their names, and the digest with which it stamps the manifests.
 sys.path.append(str(Path(__file__).parents[1] / "plugins"))

@@ -22,8 +22,8 @@ from stack.settings import Settings
 ENDED = {"success", "failed", "skipped", "removed"}
 ACTIVE = {"running", "deferred", "queued"}
 POLL_SECONDS = 2
-ATTEMPTS = 5  # at an answer that takes longer than the client's time limit
-QUIET_SECONDS = 60  # without a line for this long, the active tasks are named
+ATTEMPTS = 5  # how often a request is sent if no answer comes within the client's time limit
+QUIET_SECONDS = 60  # after this long without output, a line names the active tasks
 # Log lines of every task that say nothing about its failure
 NOISE = re.compile(
     r"^(\d\d:\d\d:\d\d\s+)?(Running with dbt|Registered adapter|Found \d+ |Concurrency:|Unable to do partial parsing)"
@@ -60,9 +60,9 @@ class AirflowApi:
         self.client.close()
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return the JSON answer. Raises StackError with Airflow's message if that is an error, or if none comes.
+        """Return the JSON answer. Raises StackError if the answer is an error, or if there is none.
 
-        On a busy machine an answer may take long: only a request that changes nothing is sent again.
+        A request without an answer is sent again, but only if it changes nothing.
         """
         retrying = Retrying(
             retry=retry_if_exception_type(httpx.TimeoutException),
@@ -257,7 +257,7 @@ def error_in(log: Path) -> str:
         elif event.get("level") in {"error", "critical"} and not error:
             error = str(event.get("event", ""))
     lines = [line.strip() for line in error.split(DBT_ERRORS)[-1].splitlines() if line.strip()]
-    # The first line of dbt names only the model and its file.
+    # The first line of dbt's message names only the model and its file.
     count = 2 if lines and DBT_ERROR.search(lines[0]) else 1
     return " ".join(lines[:count])[:500]
 

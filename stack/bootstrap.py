@@ -86,7 +86,7 @@ def find_uv() -> str:
         return path
     target = CACHE / UV.replace("==", "-")
     if not target.exists():
-        # The Python of a virtual environment may lack pip, but it links to a system's Python, which may have it.
+        # The Python of a virtual environment may lack pip, but the system's Python that it links to may have it.
         python = os.path.realpath(sys.executable)
         if subprocess.run([python, "-m", "pip", "--version"], capture_output=True, check=False).returncode:
             raise BootstrapError(
@@ -145,7 +145,7 @@ def bootstrap() -> None:
             f"No disk space: {SPACE >> 20} MB needed in {HOME}, {free >> 20} MB free. Free some space."
         )
     uv = find_uv()
-    # An interrupted installation is repeated.
+    # Remove the stamp first, so that an interrupted installation is repeated.
     stamp.unlink(missing_ok=True)
     # The line goes to stderr, because stdout goes to `eval "$(make -s env)"`.
     print("Installing the locked Python packages (some minutes the first time) …", file=sys.stderr)

@@ -57,7 +57,7 @@ def shop(settings: Settings, *arguments: str) -> None:
 def state(settings: Settings) -> str:
     """Return the shop's answer about the source: filled, empty or foreign.
 
-    Without the shop in the project, and with a source outside of the stack, it is foreign.
+    If the project has no shop, or the source is outside of the stack, the answer is foreign.
     """
     if settings.source_url or not (ROOT / "sample").is_dir():
         return "foreign"

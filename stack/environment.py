@@ -191,7 +191,7 @@ def environment(settings: Settings) -> dict[str, str]:
     spark_options = [
         # The Thrift server leaves a folder behind at each start; keep it out of the machine's temporary folder.
         f"-Djava.io.tmpdir={spark_tmp}",
-        # Spark reads settings from system properties, too. These depend on the folder of the clone.
+        # These settings depend on the folder of the clone, so Spark gets them as system properties.
         f"-Dspark.sql.catalog.lake.warehouse={warehouse}",
         f"-Dlog4j2.configurationFile={(STACK / 'spark' / 'log4j2.properties').as_uri()}",
     ]

@@ -243,7 +243,7 @@ def maven(name: str, settings: Settings) -> Path:
         / wanted["version"]
     )
     if (own / target.name).exists() and hash_file(own / target.name) == wanted["sha256"]:
-        with atomic_target(target) as folder:  # Maven has it already
+        with atomic_target(target) as folder:  # Maven downloaded it earlier
             shutil.copyfile(own / target.name, folder / target.name)
         return target
     console.print(f"Fetching {name} {wanted['version']} ({wanted['bytes'] // MB} MB) …")

@@ -51,7 +51,7 @@ def trino_query(settings: Settings, _started: float) -> None:
 
 
 def thrift(settings: Settings, _started: float) -> None:
-    """Check that a session opens, which needs the catalog, and answers."""
+    """Check that a session opens, for which Spark reads the catalog, and that it runs a query."""
     with hive.Connection(host=HOST, port=settings.thrift_port) as connection, connection.cursor() as cursor:
         cursor.execute("select 1")
         cursor.fetchall()

@@ -52,11 +52,11 @@ def source_tables() -> list[tuple[str, str, str, str]]:
 def first_change(settings: Settings) -> datetime | None:
     """Return the smallest cursor over the declared source tables; None without any row or table.
 
-    Cursors before our era or in the future are ignored, because no window reaches them. A table without a cursor, or
+    Cursors before year 1 or in the future are ignored, because no window reaches them. A table without a cursor, or
     with a number as its cursor, has no times: its rows count as changed an hour ago. Raises StackError if a table or
     its cursor can't be read.
     """
-    # A zone may move a time of the first day out of our era.
+    # The query begins with the second day, because a zone may move a time of the first day to before year 1.
     oldest = sql.SQL(
         "select max(moment) from (select case pg_typeof(min({cursor})) when 'timestamptz'::regtype"
         " then min({cursor})::timestamptz else min({cursor})::timestamp at time zone {zone} end as moment"

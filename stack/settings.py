@@ -25,7 +25,7 @@ def check_url(url: SecretStr) -> SecretStr:
     return url
 
 
-# The password of this URL is in no dump and no message.
+# Dumps and messages show this URL without its password.
 SourceUrl = Annotated[
     SecretStr,
     AfterValidator(check_url),

@@ -1,6 +1,6 @@
-"""The address of a source outside of the stack, in the spellings that its readers need.
+"""The address of a source outside of the stack, in the formats that libpq, Java's driver and Airflow need.
 
-No message has a part of the address that may be the password.
+No message contains a part of the address that may be the password.
 """
 
 import hashlib
@@ -12,9 +12,9 @@ from psycopg2.extensions import parse_dsn
 
 SHAPE = "postgresql://user:password@host:port/database"
 ENCODED = "@ is %40, : is %3A, / is %2F, ? is %3F, # is %23, % is %25, a blank is %20"
-# The pipeline is a guest: its sessions only read, and never for long. Later options win.
+# By default the pipeline's sessions only read, and never for long. Options of the URL come later and override these.
 READ_ONLY = "-c default_transaction_read_only=on -c statement_timeout=15min"
-# Parameters of libpq that Java's driver knows: its names for them.
+# Parameter of libpq -> its name in Java's driver.
 JDBC = {
     "sslmode": "sslmode",
     "sslrootcert": "sslrootcert",
@@ -70,7 +70,7 @@ def parse_source_url(url: str) -> dict[str, str]:
 
 
 def mask(url: str) -> str:
-    """Return the URL without secrets, and with a short digest, by which another secret is noticed."""
+    """Return the URL without secrets, and with a short digest, which changes with the secret."""
     parameters = parse_source_url(url)
     digest = hashlib.sha256(url.encode()).hexdigest()[:8]
     return f"postgresql://{parameters['user']}:***@{show_address(parameters)} ({digest})"

@@ -103,7 +103,7 @@ def session(settings: Settings) -> int | None:
         number = int(session_record(settings).read_text())
     except (FileNotFoundError, ValueError):  # the file is empty after a power loss
         return None
-    # A session may outlive its leader. The leader may be left as a zombie.
+    # If supervisord has ended or is a zombie, psutil raises NoSuchProcess. Its session may still have processes.
     with contextlib.suppress(psutil.NoSuchProcess):
         leader = psutil.Process(number)
         if not any(Path(part).name == "supervisord.conf" for part in leader.cmdline()):

@@ -1,4 +1,4 @@
-"""Load what tasks need in the scheduler, so that its forks, the tasks, have it; Airflow imports this file at start.
+"""Load what tasks need into the scheduler before it forks them; Airflow imports this file at start.
 
 Without it most of a task's CPU time goes into importing packages, reading the manifests and loading the parsed project.
 """
@@ -66,7 +66,7 @@ def parse_project(engine: str) -> Any:
 
 
 def reuse_project(projects: dict[str, Any], code: str) -> None:
-    """Let dbt go on from the parsed projects while the digest of their files is `code`, instead of loading them."""
+    """Let dbt use `projects` instead of loading them from disk, while the digest of their files is still `code`."""
     import dbt.cli.main
     from cosmos.operators.local import AbstractDbtLocalBase
 
@@ -86,7 +86,7 @@ def reuse_project(projects: dict[str, Any], code: str) -> None:
 
     dbt.cli.main.dbtRunner = Runner  # type: ignore[misc]
 
-    # Otherwise Cosmos copies and reads the parsed project on disk, which dbt does not use here.
+    # Skip Cosmos' copy of the parsed project on disk, because dbt uses the one in memory.
     copy_parsed = AbstractDbtLocalBase._handle_partial_parse
     AbstractDbtLocalBase._handle_partial_parse = lambda task, folder: (
         is_current() or copy_parsed(task, folder)
@@ -94,7 +94,7 @@ def reuse_project(projects: dict[str, Any], code: str) -> None:
 
 
 def preload_scheduler() -> None:
-    """Load what tasks use."""
+    """Import the modules that tasks use, parse the dbt project for each engine, and compile its templates."""
     from medallion.project.fingerprint import dbt_code
 
     for name in PRELOAD:
@@ -115,5 +115,6 @@ if {"scheduler", "dag-processor"} & {*sys.argv}:
     load_dags()
     if "scheduler" in sys.argv:
         preload_scheduler()
-    # Let the garbage collector ignore present objects, so that it does not copy pages that forked processes share.
+    # The garbage collector must ignore the present objects. It would write to them, and so copy the memory pages that
+    # forked processes share.
     gc.freeze()

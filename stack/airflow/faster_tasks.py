@@ -1,4 +1,4 @@
-"""Shortcuts in libraries for the processes that the scheduler forks; they only save CPU time."""
+"""Replace slow functions of libraries in the processes that the scheduler forks; this only saves CPU time."""
 
 import os
 from contextlib import suppress
@@ -74,16 +74,16 @@ def compile_argument(value: Any) -> None:
 def share_context_of_arguments() -> None:
     """Let the templates of tests' arguments read the context of dbt in place.
 
-    They copy it for each argument, and copying makes an object for each of some hundred macros. dbt has the same
-    shortcut for all other templates.
+    By default each argument's template copies the context, which makes an object for each of some hundred macros. dbt
+    avoids the copy for all other templates.
     """
     NativeSandboxTemplate.new_context = MacroFuzzTemplate.new_context  # type: ignore[method-assign, assignment]
 
 
 def name_no_sources_of_flags() -> None:
-    """Do not look for the module that defines an adapter's behavior flag: only a label of an event would name it.
+    """Skip the search for the module that defines an adapter's behavior flag; only the label of an event shows it.
 
-    dbt looks for it through the source files of all loaded modules, of which the scheduler has thousands.
+    dbt searches the source files of all loaded modules, and the scheduler has loaded thousands.
     """
     rendered = dbt_common.behavior_flags.BehaviorFlagRendered
     rendered._default_source = staticmethod(lambda: "Unknown")  # type: ignore[method-assign]
@@ -111,7 +111,7 @@ def keep_manifests() -> None:
 
 
 def split_no_single_statements() -> None:
-    """Pass a text without separators to Trino unchanged; dbt reads each token of it to find its statements."""
+    """Pass a text without separators to Trino unchanged; dbt would parse all of it to find its statements."""
 
     def split(sql: str) -> list[str]:
         # sqlparse also takes the word GO for a separator.
@@ -121,7 +121,7 @@ def split_no_single_statements() -> None:
 
 
 def find_secrets_by_name() -> None:
-    """Look for dbt's secrets by the names of the environment's variables; dbt decodes all values for each line."""
+    """Look for dbt's secrets by the variables' names; dbt decodes all values for each line of its log."""
     prefix = SECRET_ENV_PREFIX.encode()
 
     def env_secrets() -> list[str]:
@@ -138,7 +138,7 @@ def keep_schemas() -> None:
         module.TypeAdapter = adapter  # type: ignore[attr-defined]
     for message in (JsonValue, StartupDetails, ToTask):
         adapter(message)
-    # dbt makes this schema at the end of a command, for its hooks, and keeps it in the process.
+    # dbt makes this schema at the end of a command and keeps it. Made here, it exists in each forked process.
     Hook.json_schema()
 
 
@@ -151,7 +151,7 @@ def read_no_lineage() -> None:
 
 
 def shorten() -> None:
-    """Take all shortcuts."""
+    """Apply all replacements."""
     keep_compiled_templates()
     share_context_of_arguments()
     name_no_sources_of_flags()

@@ -26,7 +26,7 @@ alter role bi_reader password :'bi_reader_password';
 -- Processes forked by a killed scheduler keep its connection open, and with it the lock for queueing tasks.
 alter role airflow set idle_in_transaction_session_timeout = '1min';
 
--- The pipeline is a guest in the source: it only reads, never for long, and over few connections.
+-- The pipeline must not burden the source: it only reads, never for long, and over few connections.
 alter role source_reader set default_transaction_read_only = on;
 alter role source_reader set statement_timeout = '15min';
 alter role source_reader connection limit 20;

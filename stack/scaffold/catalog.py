@@ -52,9 +52,9 @@ class Check(BaseModel):
 
 
 class Relation(BaseModel):
-    """A table, view, materialized view or foreign table; `rows` is below zero if nobody has counted."""
+    """A table, view, materialized view or foreign table; `rows` is below zero if PostgreSQL never counted them."""
 
-    # "schema" is a name of pydantic's.
+    # This is not called `schema`, because pydantic uses that name itself.
     namespace: str
     name: str
     kind: str

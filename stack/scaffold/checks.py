@@ -1,6 +1,7 @@
-"""Check constraints of PostgreSQL in Spark SQL: comparisons of columns and literals, lists, null, and, or, not.
+"""Translate check constraints of PostgreSQL into Spark SQL.
 
-Anything else may differ between the two engines, and is left out.
+They may compare columns with columns, literals, lists and null, and join conditions by `and`, `or` and `not`. Any other
+constraint is left out, because it may mean something else in Spark.
 """
 
 import re
@@ -48,7 +49,7 @@ class Term:
 
     @property
     def family(self) -> str:
-        """Return the family of types whose values compare alike."""
+        """Return the family of the column's type. Types of one family can be compared with each other."""
         if FAMILIES.get(self.type, "") not in ("", "text") and self.data_type == "text":
             raise Untranslatable(f"{self.name} is text until its data_type is declared")
         if self.type not in FAMILIES:
@@ -88,7 +89,7 @@ class Translator:
             raise Untranslatable(f"silver has no column {inner.name}")
         term = self.terms[name]
         self.read[term.name] = None
-        # A cast to another family compares other values than silver has.
+        # A cast that changes values would compare other values than silver has.
         for target in casts(node):
             if not keeps_value(term, target):
                 raise Untranslatable(f"a cast to {target.sql('postgres').lower()}")
@@ -169,21 +170,21 @@ class Translator:
         raise Untranslatable(node.sql("postgres"))
 
     def grouped(self, node: exp.Expression, parent: type[exp.Expression]) -> str:
-        """Return a side of `and` or `or`, in parentheses if it is the other one."""
+        """Return an operand of `and` or `or`, in parentheses if it is a condition with the other of the two."""
         inner = unwrap_parentheses(node)
         text = self.condition(inner)
         return f"({text})" if type(inner) in CONNECTORS and type(inner) is not parent else text
 
 
 def unwrap_parentheses(node: exp.Expression) -> exp.Expression:
-    """Return what is in parentheses."""
+    """Return the expression without parentheses around it."""
     while isinstance(node, exp.Paren):
         node = node.this
     return node
 
 
 def unwrap(node: exp.Expression) -> exp.Expression:
-    """Return what is in parentheses and casts."""
+    """Return the expression without parentheses and casts around it."""
     while isinstance(node, exp.Paren | exp.Cast):
         node = node.this
     return node

@@ -80,7 +80,7 @@ def describe(column: Column) -> str:
 
 
 def find_column(relation: Relation, name: str) -> Column:
-    """Return the column of a name; its case matters only among twins. Raises Refused."""
+    """Return the column of a name, whose case matters only if several names differ just in case. Raises Refused."""
     exact = [column for column in relation.columns if column.name == name]
     alike = [column for column in relation.columns if column.name.lower() == name.lower()]
     if len(exact or alike) == 1:

@@ -1,4 +1,4 @@
-"""The four files of a table: their text, the models that a project has, and writing all files or none."""
+"""Render the four files of a table, read which models a project has, and write all files or none."""
 
 import json
 import os
@@ -17,17 +17,8 @@ from stack.scaffold.declaration import Declaration, Rule, SilverColumn
 from stack.scaffold.names import plain_name
 
 WIDTH = 100
-WORDS = {
-    "y",
-    "n",
-    "yes",
-    "no",
-    "on",
-    "off",
-    "true",
-    "false",
-    "null",
-}  # YAML reads these words as other values
+# YAML does not read these words as text.
+WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 SOURCE_CALL = re.compile(r"source\(\s*['\"](.+?)['\"]\s*,\s*['\"](.+?)['\"]\s*\)")
 
 
@@ -53,7 +44,7 @@ def render_rule(rule: Rule) -> str:
 
 
 def render_column(column: SilverColumn) -> list[str]:
-    """Return the lines of a column: one, and its advice before it."""
+    """Return a column as a line of YAML; if it has advice, a comment line comes before it."""
     constraints = ["{type: not_null}"] if column.not_null else []
     constraints += [render_rule(rule) for rule in column.rules]
     line = mapping(

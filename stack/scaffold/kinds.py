@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from stack.scaffold.catalog import Column
 
-# Type of PostgreSQL: the data type in silver. Every other type is text.
+# Type of PostgreSQL -> data type in silver. Every other type becomes text.
 DATA_TYPES = {
     "int2": "integer",
     "int4": "integer",

@@ -17,7 +17,7 @@ from stack.errors import StackError
 from stack.fetch import atomic_target
 from stack.settings import ROOT
 
-# Patterns of the sample's files. They match every model, because no model is the product's.
+# Patterns of the sample's files. They match every model, because all models belong to the sample.
 SAMPLE_FILES = Path(__file__).parent / "sample_files.txt"
 README = Path(__file__).parent / "project_readme.md"
 # Files that a new project gets in its own version.

@@ -30,7 +30,7 @@ Next: read the files, then{enter}
   make manifest && make lint
   make run          (or `make trigger`, if the pipeline has run before)"""
 IDENTIFIER = r'"((?:[^"]|"")+)"|([^".]+)'
-LARGE = 1_000_000  # rows; a larger table is not read for empty texts
+LARGE = 1_000_000  # rows; a larger table is not searched for empty texts
 
 
 class Exists(StackError):
@@ -62,7 +62,7 @@ def parse_table(text: str) -> tuple[str, str]:
 
 
 def empty_texts(source: Source, relation: Relation) -> list[str]:
-    """Return the columns without nulls in which some text is empty; all of them if that takes long."""
+    """Return the text columns without nulls that hold an empty text, or all of them if the search would take long."""
     columns = [
         column.name
         for column in relation.columns
@@ -131,8 +131,8 @@ def find_relation(source: Source, schema: str, name: str) -> Relation:
 
 
 def find_relations(source: Source, schema: str) -> list[Relation]:
-    """Return the tables of a schema. Raises StackError that names the schemas that have some, if it has none."""
-    # A partition's rows are those of its table.
+    """Return the tables of a schema. If it has none, raises StackError that names the schemas with tables."""
+    # Leave out partitions, because their rows belong to the partitioned table.
     relations = [relation for relation in read_relations(source, schema) if not relation.is_partition]
     if not relations:
         raise StackError(
