@@ -2,14 +2,14 @@
 
     spark-submit include/spark_jobs/build_entities.py --run "$MEDALLION_RUN" --entity "$DECLARATION" …
 
-An entity is a declaration as JSON (see `medallion_spark.entity.Entity`), an argument each: one may have 128 KB at most.
+Each `--entity` is a declaration as JSON (see `medallion_spark.entity.Entity`). Linux limits an argument to 128 KB.
 
-Reads the row versions that bronze got after the published batch, up to this run's batch, and merges their changes into
-`silver.stg_<entity>`, `silver.quarantine` and `silver.entity_accounts`: one commit a table, none if nothing changed.
-All entities of a submit are resolved side by side before anything is written. The quarantine is written first, so that
-it has every version that an entity's table holds as rejected. A run that was cut off anywhere is finished by running it
-again. If the run rebuilds silver, all of bronze decides, again in one commit a table: rows that bronze does not account
-for are deleted, and rows that are right already stay untouched.
+The job reads the row versions that bronze got after the published batch, up to this run's batch. It merges their
+changes into `silver.stg_<entity>`, `silver.quarantine` and `silver.entity_accounts`, with one commit for each table
+that changes. All entities of a submit are resolved side by side before anything is written. The quarantine is written
+first, so that it has every version that an entity's table shows as rejected. If a run was cut off, running it again
+finishes it. If the run rebuilds silver, the job reads all of bronze: rows that do not result from bronze are deleted,
+and rows that are correct already stay unchanged.
 """
 
 import argparse
@@ -24,7 +24,7 @@ log = logging.getLogger("build_entities")
 
 
 def entity_argument(text: str) -> Entity:
-    """Parse a value of `--entity`; argparse shows the message of an ArgumentTypeError, and of no other error."""
+    """Parse a value of `--entity`. Raises ArgumentTypeError, because argparse shows the message of no other error."""
     try:
         return Entity.from_json(text)
     except ValueError as error:

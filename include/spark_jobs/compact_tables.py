@@ -3,8 +3,8 @@
     spark-submit include/spark_jobs/compact_tables.py --run "$MEDALLION_RUN" --min-input-files 5 \
         --tables '[{"name": "silver.stg_devices", "sorted_by": ["device_id"], "sort": false}]'
 
-Iceberg's procedures do the work, one commit each, which changes no row: a run that was cut off anywhere is finished
-by running it again. With `sort` true all files of a table are rewritten once, and it keeps the order from then on.
+Iceberg's procedures do the work. Each makes one commit and changes no row, so a run that was cut off can be run again.
+If `sort` is true, all files of the table are sorted, and the table gets this sort order for later writes.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Compaction: small files and deletes of a table become files of the target size, sorted if its model says so."""
+"""Rewrite small files and delete files of a table into files of the target size, sorted if its model says so."""
 
 import logging
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ def compact(spark: SparkSession, context: RunContext, min_input_files: int, tabl
         [files] = spark.sql(
             f"call {catalog}.system.rewrite_data_files(table => {text_literal(name)}, {order}options => map({pairs}))"
         ).collect()
-        # The order is set last: if a compaction is cut off, the order is unset and the next one sorts all files.
+        # Set the table's sort order last. If the compaction is cut off before, the next one sorts all files.
         if table.sort:
             spark.sql(f"alter table {name} write distributed by partition locally ordered by {columns}")
         [manifests] = spark.sql(

@@ -1,7 +1,8 @@
-"""From the value that a select returns to the declared data type: unchanged, or null if that is not possible.
+"""Convert the values that a select returns to their declared data types. A value that would change becomes null.
 
-Text is stripped first, and empty text is null. Patterns decide before any cast, and every number is compared with what
-it was: nothing is rounded, cut or shifted. Only text that becomes a floating-point number takes the nearest one.
+Text is stripped first, and empty text becomes null. Text is cast only if it matches the pattern of the data type. A
+converted number is compared with the original, so that no number is rounded or cut. There is one exception: text that
+becomes a floating-point number takes the nearest one.
 """
 
 import re
@@ -29,8 +30,8 @@ from pyspark.sql.types import (
     VarcharType,
 )
 
-# Surrogates do not count as blank, because the look-behind mistakes half of a character beyond U+FFFF for one.
-# Unassigned code points do not count, either, because an older Java mistakes a newer emoji for one.
+# Surrogates (Cs) do not count as blank, because the look-behind would take half of a character beyond U+FFFF for one.
+# Unassigned code points (Cn) do not count as blank, because an older Java would take a newer emoji for one.
 BLANK = r"[\s\p{Z}\p{C}&&[^\p{Cs}\p{Cn}]]"
 # The look-behind lets a match start only at the first of several blanks, which keeps the time linear.
 OUTER_BLANKS = rf"^{BLANK}+|(?<!{BLANK}){BLANK}+$"
@@ -130,7 +131,7 @@ def _parse(text: Column, data_type: str, target: str) -> Column:
 
 
 def _decimal_pattern(target: str) -> str:
-    """Return the pattern of the numbers that a decimal type holds; further places may be zeros."""
+    """Return the pattern of the numbers that a decimal type holds; places beyond its scale must be zeros."""
     digits, places = (int(number) for number in re.findall(r"\d+", target))
     whole = rf"0*[0-9]{{1,{digits - places}}}" if digits > places else "0+"
     return rf"^-?{whole}(\.(?=[0-9])[0-9]{{0,{places}}}0*)?$"
@@ -146,14 +147,14 @@ def _convert_number(value: Column, source: DataType, target: str) -> Column:
         if target == "float":
             narrow = value.cast(target)
             return F.when(narrow.cast("double") == value, narrow)
-        # The shortest decimal that stands for this number and for no other number of its type.
+        # Spark writes a floating-point number as the shortest decimal that identifies it within its type.
         exact = value.cast("string").try_cast(target if target.startswith("decimal") else "decimal(38,0)")
         return F.when(exact.cast("string").cast(source) == value, exact.try_cast(target))
     if target in ("float", "double"):
         near = value.cast(target)
         if isinstance(source, DecimalType):
             return F.when(near.cast("string").try_cast(source) == value, near)
-        # At 2^63 the cast to bigint saturates, so exclude it. Do not add a third cast: Spark would drop the first.
+        # Exclude 2^63, because its cast to bigint gives 2^63 - 1. Do not add a third cast: Spark would drop the first.
         return F.when((near < F.lit(2.0**63)) & (near.try_cast("bigint") == value), near)
     outcome = value.try_cast(target)
     return F.when(outcome.try_cast(source) == value, outcome)
@@ -179,7 +180,7 @@ def _floating_text(value: Column, digits: int) -> Column:
     java = value.cast("string")  # such as 1.0E7 for ten millions
     size = F.abs(value)
     plain = _without_zeros(java.try_cast("decimal(38,21)"))
-    # Java writes an exponent from 10^7 on, PostgreSQL for a real from 10^6 on.
+    # Java writes an exponent from 10^7 on, PostgreSQL for a real from 10^6 on. This is for the numbers in between.
     millions = F.concat(
         _without_zeros(java.try_cast("decimal(20,10)") * F.lit(Decimal("0.000001"))), F.lit("e+06")
     )

@@ -7,7 +7,7 @@ from typing import Any, get_origin
 
 from medallion_spark.sql import quote
 
-# The version's time, in bronze, silver staging and quarantine.
+# Column with the time of a version, in bronze, silver staging and quarantine.
 CHANGED_AT = "_changed_at"
 # Prefix of the columns that hold each value before it is converted.
 GIVEN_PREFIX = "_given_"
@@ -23,13 +23,13 @@ class Entity:
     `<column>_missing` or `<column>_unparsable` if a column of `key` or `required` is null, and by the name of each
     condition in `checks` that is false. An optional column that can't be converted flags the row
     `unparsable_<column>`; each condition in `flags` flags it by its name. Conditions are Spark SQL over the converted
-    columns; one that is null is not broken. A column computed from a value that bronze could not keep counts as one
+    columns; a check that is null counts as met. A column computed from a value that bronze could not keep counts as one
     that can't be converted.
 
     `bucketed_by` is the column of the key that spreads the table over `buckets` partitions. Every hour writes a file to
     each bucket, and every reader opens all of them: few buckets are best.
 
-    `staging_name` is that of its table, and of its dbt model.
+    `staging_name` is the name of its table and of its dbt model.
     """
 
     name: str

@@ -18,8 +18,8 @@ class RunContext:
 
     batch: number that this run's rows carry.
     published_batch: rows above it are not published yet.
-    rebuild: with `silver` all of bronze decides; `none` and `gold` change nothing here.
-    outdated: tables that other code has made; for these, too, all of bronze decides.
+    rebuild: with `silver` every table is rebuilt from all of bronze; `none` and `gold` change nothing here.
+    outdated: tables that other code has made. They are rebuilt from all of bronze, too.
     lake_catalog: the Iceberg catalog.
     target_file_bytes: size that data files should have.
     """
@@ -58,7 +58,7 @@ class RunContext:
 
 
 def run_argument(text: str) -> RunContext:
-    """Parse the value of `--run`; argparse shows the message of an ArgumentTypeError, and of no other error."""
+    """Parse the value of `--run`. Raises ArgumentTypeError, because argparse shows the message of no other error."""
     try:
         return RunContext.from_json(text)
     except ValueError as error:
@@ -67,9 +67,9 @@ def run_argument(text: str) -> RunContext:
 
 @contextmanager
 def spark_session(name: str, settings: Mapping[str, Any]) -> Iterator[SparkSession]:
-    """Open a session of a job, in a Spark of its own or on the server of SPARK_REMOTE, and stop it at the end.
+    """Open a job's session, in a Spark of its own or on the server of SPARK_REMOTE, and stop it at the end.
 
-    A session of Spark Connect is no context manager.
+    A session of Spark Connect is no context manager itself.
     """
     session = SparkSession.builder.appName(name).config(map=dict(settings)).getOrCreate()
     try:
@@ -86,7 +86,7 @@ class Run:
     context: RunContext
 
     def rebuilds(self, entity: Entity) -> bool:
-        """Return whether all of bronze decides, instead of the versions since the last publication."""
+        """Return whether the entity is built from all of bronze, not only from versions since the last publication."""
         return self.context.rebuild == "silver" or f"silver.{entity.staging_name}" in self.context.outdated
 
     @property
@@ -104,5 +104,5 @@ class Run:
         return f"{self.context.lake_catalog}.bronze.{entity.name}"
 
     def staging_table(self, entity: Entity) -> str:
-        """Return the table that an entity is built in."""
+        """Return the table of silver staging that holds an entity."""
         return f"{self.context.lake_catalog}.silver.{entity.staging_name}"

@@ -14,7 +14,7 @@ from medallion_spark.sql import column, quote, text_literal
 
 log = logging.getLogger("build_entities")
 
-# Marks rows that a merge deletes.
+# Column that marks the rows which a merge deletes.
 IS_GONE = "_is_gone"
 
 QUARANTINE_KEY = ("entity", "key", CHANGED_AT, "_op", "_hash")

@@ -18,12 +18,12 @@ from medallion_spark.sql import column, quote, text_literal
 log = logging.getLogger("build_entities")
 
 SETTINGS: dict[str, bool | float | int | str | None] = {
-    # A failing cast in a select stops the run instead of giving null. Decimals have no exponent.
+    # With this, a failing cast in a select stops the run instead of giving null, and decimals have no exponent.
     "spark.sql.ansi.enabled": True,
     "spark.sql.session.timeZone": "UTC",
     # Literals already name the buckets to read, so a search for more partitions to skip only costs time.
     "spark.sql.optimizer.dynamicPartitionPruning.enabled": False,
-    # Otherwise Spark logs a warning for each longer plan.
+    # By default Spark logs a warning for each plan with more fields than 25.
     "spark.sql.debug.maxToStringFields": 1000,
 }
 
@@ -32,7 +32,7 @@ SETTINGS: dict[str, bool | float | int | str | None] = {
 INTERPRETED = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
 # Above this number of versions compiled code is faster.
 MANY_VERSIONS = 100_000
-# Up to this number of versions their keys are sent to the rows of the table, instead of a shuffle of the table.
+# Up to this number of versions Spark broadcasts their keys, instead of shuffling the table.
 FEW_VERSIONS = 10_000
 
 
@@ -42,10 +42,10 @@ class EntityError(Exception):
 
 @dataclass(frozen=True)
 class Incoming:
-    """The versions that decide an entity's changes, from `convert_and_validate`.
+    """The versions of an entity that a run reads, as `convert_and_validate` returns them.
 
     `is_new`: nothing was ever written to its table. `is_replaced`: the table does not fit the declaration.
-    `is_whole`: all of bronze was read for a table that has rows, so that its rows of other keys are to be deleted.
+    `is_whole`: all of bronze is read for a table that may have rows. Rows whose keys bronze lacks are to be deleted.
     """
 
     entity: Entity
@@ -56,7 +56,7 @@ class Incoming:
 
     @property
     def is_from_all_of_bronze(self) -> bool:
-        """Return whether all of bronze decides, instead of the versions since the last publication."""
+        """Return whether all of bronze is read, not only the versions since the last publication."""
         return self.is_new or self.is_whole
 
 
@@ -64,8 +64,8 @@ class Incoming:
 class Touched:
     """The number of an entity's new versions, and the part of its table that they touch.
 
-    `versions`: None if all of bronze decides. `bounds`: an SQL condition of literals that covers all rows of their
-    keys: their buckets, if the table has any.
+    `versions`: None if all of bronze is read. `bounds`: an SQL condition that all rows with the versions' keys meet. If
+    the table has buckets, it lists those of the keys as literals.
     """
 
     versions: int | None
@@ -73,13 +73,13 @@ class Touched:
 
     @property
     def is_small(self) -> bool:
-        """Return whether the keys of the versions are few enough to be sent to the rows of the table."""
+        """Return whether the keys of the versions are few enough to be broadcast."""
         return self.versions is not None and self.versions <= FEW_VERSIONS
 
 
 @dataclass(frozen=True)
 class EntityChanges:
-    """Changes of an entity: computed rows of `resolve_versions`, and the part of its table that they touch.
+    """Changes of an entity: the rows of `resolve_versions`, computed, and the part of its table that they touch.
 
     The other fields are those of `Incoming`.
     """
@@ -115,7 +115,7 @@ def errors_name(entity: Entity) -> Iterator[None]:
 
 
 def read_versions(run: Run, entity: Entity) -> Incoming:
-    """Return the converted versions that decide what changes: those since the last publication, or all of bronze.
+    """Return the converted versions that the run reads: those since the last publication, or all of bronze.
 
     Writes nothing but the definition of the entity's table, if it is missing.
     Raises ValueError if bronze lacks the table or a column.
@@ -174,7 +174,7 @@ def find_touched(run: Run, incoming: Sequence[Incoming]) -> dict[str, Touched]:
     for entity in (item.entity for item in partial):
         row, bounds = counts_of[entity.name], "true"
         if entity.bucketed_by:
-            # No bit is set if no key parses: such rows are in the quarantine only.
+            # If no key can be converted, no bit is set, because such versions only go to the quarantine.
             numbers = [str(number) for number in range(entity.buckets) if (row.buckets or 0) >> number & 1]
             name = f"{entity.staging_name}.{quote(entity.bucketed_by)}"
             bounds = (
@@ -188,7 +188,8 @@ def resolve_entity(run: Run, incoming: Incoming, touched: Touched) -> EntityChan
     """Decide the changes that the versions of an entity make to its table. Writes nothing."""
     entity, existing = incoming.entity, None
     if not incoming.is_from_all_of_bronze:
-        # Rows of silver have a complete key, so its columns select the same rows as `_key`, which is dear to compute.
+        # Join by the key's columns, because `_key` takes long to compute. Both select the same rows, because a key in
+        # silver has no null.
         keys = incoming.versions.select(*map(column, entity.key))
         silver = run.spark.table(run.staging_table(entity)).where(touched.bounds)
         silver = silver.join(F.broadcast(keys) if touched.is_small else keys, entity.key, "left_semi")
@@ -198,7 +199,7 @@ def resolve_entity(run: Run, incoming: Incoming, touched: Touched) -> EntityChan
 
 
 def count_outcomes(changes: Sequence[EntityChanges]) -> list[Outcome]:
-    """Count the states of the resolved rows of each entity, and collect few changed keys, with one query over all."""
+    """Count the resolved rows of each entity by state, with one query for all. Collect changed keys if few."""
     rejected_at = F.when(F.col("_is_rejected"), F.unix_micros(CHANGED_AT))
     counts = [
         change.rows.agg(
@@ -230,7 +231,7 @@ def entity_names(outcomes: Sequence[Outcome]) -> str:
 
 
 def write_quarantine(run: Run, outcomes: list[Outcome]) -> None:
-    """Update the quarantine: one commit for all entities of the submit, and one for those that are compared whole."""
+    """Update the quarantine: one commit for the entities that are compared whole, and one for all others."""
     compared = [outcome for outcome in outcomes if outcome.changes.is_whole]
     rejecting = [
         outcome
@@ -243,7 +244,7 @@ def write_quarantine(run: Run, outcomes: list[Outcome]) -> None:
 
 
 def write_quarantined(run: Run, outcomes: list[Outcome], whole: bool) -> None:
-    """Write the rejected versions of some entities; with `whole` all others are deleted."""
+    """Write the rejected versions of some entities; with `whole` delete all other rows of these entities."""
     spark = run.spark
     # Up to version 0.2 the column had another name.
     if spark.catalog.tableExists(run.quarantine) and CHANGED_AT not in spark.table(run.quarantine).columns:
@@ -268,7 +269,7 @@ def write_quarantined(run: Run, outcomes: list[Outcome], whole: bool) -> None:
 
 
 def write_entity(run: Run, outcome: Outcome) -> None:
-    """Update the entity's table, in one commit; none if nothing changed."""
+    """Update the entity's table in one commit; make no commit if nothing changed."""
     entity, table = outcome.entity, run.staging_table(outcome.entity)
     rows = versions.select_changes(outcome.changes.rows, entity, run.context.batch)
     key = (entity.bucketed_by or entity.key[0], "_raw_key")

@@ -1,4 +1,4 @@
-"""From row versions in bronze to rows of silver: pure steps from DataFrame to DataFrame, the same for every entity.
+"""Turn row versions of bronze into rows of silver, in pure steps from DataFrame to DataFrame.
 
 `select_versions` runs the entity's select, and `convert_and_validate` converts its values and applies the entity's
 rules. `resolve_versions` joins the versions with the rows of silver that have the same keys and decides each row's
@@ -17,17 +17,19 @@ from medallion_spark.conversion import ConversionError, convert, given, spark_ty
 from medallion_spark.entity import CHANGED_AT, GIVEN_PREFIX, Entity
 from medallion_spark.sql import column, quote
 
-# A flag with this prefix: the value of an optional column was lost.
+# Prefix of the flags that say which optional columns lost their value.
 UNPARSABLE_PREFIX = "unparsable_"
 BRONZE_BOOKKEEPING = ("_op", "_hash", "_extracted_at", "_batch")
-# The column of bronze with the values that the type of their column cannot hold, and that are null there.
+# Bronze keeps here, as JSON, the values that do not fit into the type of their own column, which is then null.
 UNKEPT = "_unkept"
-# Columns that a select carries along: bookkeeping of bronze, and three that are computed from bronze's columns.
+# Columns that are added to every select, name -> name in the view that it reads: bookkeeping of bronze, and three that
+# `select_versions` computes.
 CARRIED = {CHANGED_AT: CHANGED_AT, "_op": "_op", "_hash": "_hash", "_extracted_at": "_extracted_at"} | {
     "_version_batch": "_batch", "_row": "_medallion_row", "_raw_key": "_medallion_raw_key", UNKEPT: "_medallion_unkept",
 }  # fmt: skip
 
-# The order of versions, most significant column first, and the columns by which two versions are the same.
+# ORDER: the columns that order versions, the most significant one first. IDENTITY: versions that agree in these columns
+# are the same.
 ORDER = (CHANGED_AT, "_version_batch", "_is_delete", "_hash")
 IDENTITY = (CHANGED_AT, "_is_delete", "_hash")
 
@@ -75,7 +77,10 @@ def _given(name: str) -> Column:
 
 
 def _is_unparsable(name: str, entity: Entity) -> Column:
-    """Return whether a value was lost: on the way into silver, or in bronze, unless the select looks after that."""
+    """Return whether a value was lost, by the conversion here or in bronze.
+
+    If the select reads `_unkept`, it handles the values that were lost in bronze itself.
+    """
     is_lost_here = _given(name).isNotNull() & column(name).isNull()
     reads = entity.reads[name]
     if UNKEPT in reads or not reads:
@@ -95,7 +100,7 @@ def staging_columns(entity: Entity) -> dict[str, tuple[str, str]]:
 def check_columns(bronze: DataFrame, table: str, entity: Entity) -> None:
     """Raise ValueError naming the columns that the entity's select reads and its bronze table lacks."""
     needed = dict.fromkeys([*chain(*entity.reads.values()), *entity.natural_key, CHANGED_AT])
-    needed.pop(UNKEPT, None)  # a table of version 0.2 and before lacks it until its next version
+    needed.pop(UNKEPT, None)  # tables of version 0.2 and earlier lack it until their task has run
     if missing := [name for name in needed if name not in bronze.columns]:
         raise ValueError(
             f"{table} lacks {', '.join(missing)}, which the select of {entity.staging_name} reads: put the column back"
@@ -131,7 +136,7 @@ def select_versions(bronze: DataFrame, entity: Entity) -> DataFrame:
         }
     ).createOrReplaceTempView(view)
     carried = ", ".join(f"{quote(name)} as {quote(alias)}" for alias, name in CARRIED.items())
-    # The line breaks keep a comment in the select from swallowing the code after it.
+    # The line break before `from` ends a comment that the select may end with.
     return bronze.sparkSession.sql(
         f"select {carried},\n{entity.projection}\nfrom {view} as {quote(entity.alias)}"
     )
@@ -211,7 +216,7 @@ def convert_and_validate(selected: DataFrame, entity: Entity) -> DataFrame:
 
 
 def with_parsed_key(silver: DataFrame, entity: Entity) -> DataFrame:
-    """Add to rows of the entity's table the identity of their parsed key, `_key`, as `convert_and_validate` does."""
+    """Add `_key`, the identity of the parsed key, to rows of the entity's table, as `convert_and_validate` does."""
     return silver.withColumn("_key", _json_array(entity.key))
 
 
