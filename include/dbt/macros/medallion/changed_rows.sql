@@ -24,14 +24,14 @@
 {%- endmacro %}
 
 {#-
-  Keys that unpublished runs wrote. A key may have come and gone since the last publication: the input has no row of it,
-  now or then, and without this query its row would stay.
+  Keys of the rows that runs wrote since the last publication. Such a key may have appeared in the input and disappeared
+  again: then neither the current nor the published input has it, and only this query finds the row to delete.
 -#}
 {% macro unpublished_keys(keys) -%}
     {{ select_own_keys(keys) }} {{ 'and ' ~ is_changed() if not compares_whole() }}
 {%- endmacro %}
 
-{#- The keys that this table has. A table that is about to be replaced has none: its key may have had other types. -#}
+{#- The keys that this table has; none if the table is about to be replaced, because its key may have other types. -#}
 {% macro select_own_keys(keys) -%}
     {%- if definition_changed() -%}
         select

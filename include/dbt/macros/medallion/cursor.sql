@@ -1,11 +1,11 @@
 {#-
   The cursor of a source table: the column that says when a row last changed. Bronze keeps it twice: as the source has
-  it, and in `_changed_at` as a moment in UTC. All of these expressions are computed by the source's PostgreSQL, so that
-  a window's bounds and the moments that bronze keeps cannot disagree about a time zone.
+  it, and in `_changed_at` as a moment in UTC. The source's PostgreSQL computes both the moments that bronze
+  keeps and the comparison with a window's bounds, so that the two cannot disagree about a time zone.
 
   kind         type at the source                         moment
   timestamptz  timestamp with time zone                   the value
-  timestamp    timestamp                                  the value on a clock in `cursor_zone`
+  timestamp    timestamp                                  the value as local time in `cursor_zone`
   date         date                                       its midnight, UTC
   number       smallint, integer, bigint, numeric(p, 0)   1970 plus that many microseconds
   none         no cursor                                  none: the table is compared whole
@@ -59,8 +59,8 @@
 {%- endmacro %}
 
 {#-
-  Refuse a cursor whose kind changed: a zone gained or lost would move every moment, and a number would be compared with
-  dates. The type of bronze's column says which kind its versions had.
+  Raise an error if the cursor had another kind when bronze captured it, as the type of bronze's column shows. If the
+  column gained or lost a time zone, every moment would move. A number can't be compared with dates.
 -#}
 {% macro check_cursor_type(cursor, data_types) -%}
     {%- set name = cursor.bronze_name -%}
@@ -77,9 +77,10 @@
 {%- endmacro %}
 
 {#-
-  The time that a comparison gives a row, `_changed_at`, and the reason, `_reading`. A row without a cursor, or with one
-  that lies ahead, gets the source's clock, so that its next change is later; a row with a null cursor gets 1970,
-  so that any cursor that it gets is later. See `select_differences` for what becomes of them.
+  The time that a comparison gives a row, `_changed_at`, and how it read the cursor, `_reading`. If the table has no
+  cursor, or the row's cursor is in the future, the time is the source's clock, so that the row's next change is later.
+  If the row's cursor is null, the time is 1970, so that any later value of the cursor is later. `select_differences`
+  decides by `_reading` which rows are captured.
 -#}
 {% macro compared_moment(cursor) -%}
     {%- if cursor.kind == 'none' -%}
@@ -100,9 +101,8 @@
 {%- endmacro %}
 
 {#-
-  The range of moments, UTC, that a run reads; an empty list if there is none. A date is read for whole
-  days of the cursor's zone. A number is read from the highest that bronze has, which is read again, because other rows
-  may have got it since.
+  The range of moments, UTC, that a run reads. For a date it covers whole days of the cursor's zone. For a number it
+  starts with the highest that bronze has, because more rows may have got the same number since, and it has no end.
 -#}
 {% macro cursor_window(cursor) -%}
     {%- set parse = modules.datetime.datetime.fromisoformat -%}
@@ -129,7 +129,7 @@
     {{ return(end) }}
 {%- endmacro %}
 
-{#- The date that a clock in the zone shows at the moment, as a midnight. -#}
+{#- The midnight at the start of the day that the moment belongs to in the zone. -#}
 {% macro first_of_day(moment, zone) -%}
     {%- if moment.year in (1, 9999) -%}
         {{ return(modules.datetime.datetime(moment.year, moment.month, moment.day)) }}
@@ -147,7 +147,7 @@
     {{ return(rows[0].latest_moment | string if rows | length and rows[0].latest_moment else none) }}
 {%- endmacro %}
 
-{#- A cursor that is a number is kept as a moment, that many microseconds after 1970. Returns the number of a moment. -#}
+{#- Bronze keeps a number as a moment: that many microseconds after 1970. This returns the number of a moment. -#}
 {% macro microseconds(moment) -%}
     {%- set since = modules.datetime.datetime.fromisoformat(moment | string) - modules.datetime.datetime(1970, 1, 1) -%}
     {{ return((since.days * 86400 + since.seconds) * 1000000 + since.microseconds) }}

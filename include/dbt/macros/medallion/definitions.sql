@@ -1,4 +1,4 @@
-{#- The columns and key of a model as its YAML declares them; whether the lake's table and the model's select have them. -#}
+{#- The columns and key that a model's YAML declares, and checks that the lake's table and the model's select agree. -#}
 
 {% macro key_columns() -%}
     {%- set key = config.require('unique_key') -%}
@@ -6,8 +6,8 @@
 {%- endmacro %}
 
 {#-
-  A plain model does not list the column `_batch`, which its table has all the same. The comments of the key's columns
-  end with a mark, by which a later run sees that the key has changed.
+  A plain model does not list the column `_batch`, but its table has it. The comments of the key's columns end with a
+  mark, by which a later run notices that the key has changed.
 -#}
 {% macro table_columns() -%}
     {%- set columns = [] -%}
@@ -50,7 +50,7 @@
     {{ return(names | sort) }}
 {%- endmacro %}
 
-{#- Looks up the columns once and keeps them in `graph`, which the next invocation shares: the key has its id. -#}
+{#- Looks up the columns once and keeps them in `graph`, by invocation: the next one may get the same `graph`. -#}
 {% macro describe_lake_table() -%}
     {%- set known, table = graph.setdefault('_lake_columns', {}), invocation_id ~ model.unique_id -%}
     {%- if table not in known -%}
@@ -64,7 +64,7 @@
     {{ return(known[table]) }}
 {%- endmacro %}
 
-{#- dbt's listing of Trino has no comments, and takes a column called null for none. -#}
+{#- dbt's own query lacks the comments, and it reads the name of a column called null as a missing value. -#}
 {% macro trino__list_lake_columns() -%}
     {%- set query -%}
         select json_format(cast(map(array['name', 'data_type', 'comment'], array[column_name, data_type, comment]) as json)) as entry
@@ -207,7 +207,7 @@
     {{ return('case when %s then %s else %s end' % (is_lost, fail_with([message]), stored)) }}
 {%- endmacro %}
 
-{#- An expression that fails the statement. The message's `parts` are text and SQL in turns. -#}
+{#- An expression that fails the statement. The message's `parts` are alternately a text and an SQL expression. -#}
 {% macro fail_with(parts) -%}
     {%- set expressions = [] -%}
     {%- for part in parts -%}

@@ -9,8 +9,8 @@
 {%- endmacro %}
 
 {#-
-  The cursor as a moment. In the hour that a zone repeats in autumn PostgreSQL takes a time for the second one, so no
-  moment lies before the change that it stands for: at worst a row is captured an hour later.
+  The cursor as a moment. When clocks go back in autumn, an hour of local times occurs twice. PostgreSQL takes each for
+  its second occurrence, so the moment is never earlier than the change: at worst a row is captured an hour late.
 -#}
 {% macro cursor_moment(cursor) -%}
     {%- set column = cursor_column(cursor) -%}
@@ -21,7 +21,7 @@
     {%- elif cursor.kind == 'date' -%}
         {{ column }}::timestamp at time zone 'UTC'
     {%- else -%}
-        {#- Days and microseconds of a day are exact: a number times one interval would go through a double. -#}
+        {#- Split the number into days and microseconds: a single product with an interval would be rounded as a double. -#}
         (
             timestamp 'epoch' + ({{ column }}::bigint / 86400000000) * interval '1 day'
             + ({{ column }}::bigint % 86400000000) * interval '1 microsecond'
@@ -29,7 +29,7 @@
     {%- endif -%}
 {%- endmacro %}
 
-{#- Predicate: the cursor's moment is in [start, end), both UTC. An index on the cursor serves it. -#}
+{#- Predicate: the cursor's moment is in [start, end), both UTC. PostgreSQL can use an index on the cursor for it. -#}
 {% macro cursor_within(cursor, start, end) -%}
     {%- set column = cursor_column(cursor) -%}
     {%- if cursor.kind == 'timestamptz' -%}
@@ -48,7 +48,7 @@
     {%- endif -%}
 {%- endmacro %}
 
-{#- Predicate: no window reaches the cursor, because it is null or before year 1, wherever its zone is. -#}
+{#- Predicate: no window reaches the cursor, because it is null, or before year 1 in some time zone. -#}
 {% macro cursor_is_missing(cursor) -%}
     {%- set column = cursor_column(cursor) -%}
     ({{ column }} is null{% if cursor.kind != 'number' %} or {{ column }} < '0001-01-02'{% endif %})

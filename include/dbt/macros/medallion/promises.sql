@@ -1,6 +1,6 @@
 {#-
   The tests that every table gets: the promises that each row of a changelog and of silver staging keeps, whatever its
-  model. While a test is compiled, it asks ten tables at a time, so that two hundred tables make no giant statement:
+  model. While a test is compiled, it reads ten tables at a time, so that statements stay small with many tables:
   first how many rows in scope break a promise about a row, then whether keys in scope are unique in the tables that
   have rows in scope. It returns a row for each promise that a table breaks.
 -#}
@@ -166,8 +166,8 @@
 {%- endmacro %}
 
 {#-
-  The keys in scope that the table has more than once. `scope` has the range of moments of the rows in scope: if a moment
-  is part of the key, only its months are read.
+  The keys in scope that the table has more than once. `scope` has the range of moments of the rows in scope. If the
+  moment is part of the key, only partitions of that range are read.
 -#}
 {% macro select_duplicates(promise_number, tested, keys, condition, scope) -%}
     {%- set key = quoted(keys) | join(', ') -%}

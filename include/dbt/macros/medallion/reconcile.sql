@@ -1,21 +1,21 @@
 {#-
   How the materialization `changelog` compares a whole table: in the daily reconciliation, and in each run if the table
-  has no cursor. It compares the winner of each key at the source with the key's latest version in bronze, and leaves the
-  differences in the table of the same name in the schema `reconciled`, by their `_finding`:
+  has no cursor. It compares the winner of each key at the source with the key's latest version in bronze, and writes the
+  differences into the table of the same name in the schema `reconciled`, by their `_finding`:
 
   missed: a version that no window saw, and none will see;
-  unmoved: a row that differs from bronze, though its cursor did not move, or the table has none. That is also each row
-  of a table that got a column with a default, or lost a column;
+  unmoved: a row that differs from bronze, though its cursor did not change, or the table has none. If a table got a
+  column with a default, or lost a column, each of its rows is such a finding;
   went_back: a row whose cursor is older than bronze's version;
   null_cursor, ahead: a row that no window sees, because its cursor is null, or later than the source's clock;
   deleted: a key that is gone at the source. It is ended by a delete.
 
-  All of them are captured once: a row whose hash is that of bronze's latest version is no finding. The source's present
-  row decides, so its version is never older than bronze's latest: `_changed_at` is the later of the two, and on a tie
-  the batch decides. So does a delete, which takes the time of the version that it ends.
+  Each finding is captured once: a row whose hash equals that of bronze's latest version is no finding. The captured
+  version must become the latest in bronze. So its `_changed_at` is the later one of the source's and bronze's, and if
+  they are equal, its higher batch decides. A delete gets the time of the version that it ends, and a higher batch.
 
-  Bronze is pinned before the source is read: a key that bronze has and the source lacks was deleted, whatever happens
-  at the source meanwhile. The source is read once, into a table of the lake. All later statements read only the lake,
+  Bronze is pinned to a snapshot before the source is read. So a key that bronze has and the source lacks was deleted,
+  whatever changes at the source in the meantime. The source is read once, into a table of the lake. All later statements read only the lake,
   in buckets that fit into memory. Each bucket is one commit to bronze, and the next run makes the commits that a
   killed run did not. If more than a share of the rows is gone, nothing is committed.
 -#}
@@ -27,7 +27,7 @@
         ) %}
     {% endif %}
     {%- set findings = this.incorporate(path={'schema': 'reconciled'}) -%}
-    {#- A schema of its own: a suffix to the name could make it the name of another table's findings. -#}
+    {#- The copy is in a schema of its own, because a name with a suffix might be that of another table's findings. -#}
     {%- set source_copy = this.incorporate(path={'schema': 'reconciled_source'}) -%}
     {%- set covered_to = covered_to(cursor) -%}
     {%- set pinned = pinned_bronze() -%}
@@ -111,7 +111,7 @@
     {% endif %}
 {%- endmacro %}
 
-{#- Bronze in its present state, whatever is written to it later. -#}
+{#- The changelog as of its current snapshot, which later writes do not change. -#}
 {% macro pinned_bronze() -%}
     {%- set snapshots = run_query(
         'select snapshot_id from ' ~ this.incorporate(path={'identifier': this.identifier ~ '$refs'}) ~ " where name = 'main'"
@@ -132,7 +132,7 @@
     {% endif %}
 {%- endmacro %}
 
-{#- The differences between source and bronze in a bucket of keys. A row without a finding only reports that rows share its key. -#}
+{#- The differences between source and bronze in a bucket of keys. A row without a finding only reports that several rows share its key. -#}
 {% macro select_differences(cursor, covered_to, bronze, source_rows, bronze_rows, in_bucket, finds_deletes) -%}
     {%- set key_names = config.meta_require('natural_key') -%}
     {%- set keys = natural_key() -%}

@@ -1,8 +1,8 @@
 {#-
   The run's context, the JSON that Airflow passes to every engine (see plugins/medallion/run/state.py), here in the
   variable MEDALLION_RUN. It is read only while a model runs: a variable that is read while parsing makes dbt parse
-  every model again whenever its value changes. If dbt is called by hand there is none: tests read all rows, and no
-  model runs.
+  every model again whenever its value changes. If dbt is called by hand, the defaults below apply:
+  tests read all rows, and no model runs.
 -#}
 {% macro run_context() -%}
     {%- set by_hand -%}

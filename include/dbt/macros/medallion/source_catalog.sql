@@ -1,18 +1,19 @@
 {#-
   PostgreSQL, the source: the query for kind, rights and columns of tables, and for how bronze keeps each column. One
-  row per column; a table that does not exist has none. `begin` checks its answer (plugins/medallion/run/source.py),
-  and the materialization `changelog` reads tables by it. So it holds the only rules about types, and no macro of dbt.
+  row per column; a table that does not exist has none. `begin` checks its result (plugins/medallion/run/source.py),
+  and the materialization `changelog` reads tables by it. All rules about types are here. Because Airflow's tasks render
+  it, too, it uses no macro of dbt.
 
-  Given: `tables`, a list of (schema, name). Columns of the answer about a column:
+  Given: `tables`, a list of (schema, name). Columns of the result about a column:
   - bronze_type: its type in bronze.
   - as_value: expression of the value that bronze gets, null if the type of bronze cannot hold it.
   - as_text: expression of its text.
-  - spelling: how its values are written as text; two types of one spelling write equal values alike.
+  - spelling: how its values are written as text. Types with the same spelling write equal values as the same text.
   - fits: condition that the type of bronze holds a value; null if it holds every value.
   - is_readable: whether the role may select it.
   - is_reserved: whether bronze or a macro has a column of that name.
   - is_in_primary_key: whether it is a column of the table's primary key.
-  Columns of the answer about its table:
+  Columns of the result about its table:
   - policies: the row policies that may hide rows from the role, null if there are none.
   - session: the calls that give the session the settings under which values are always written alike, null if it and
     its role have them. They keep PostgreSQL from reading in parallel.
@@ -177,9 +178,9 @@ described as (
         case
             when is_nested then format('to_json(%s)::text', value)
             when name = 'bytea' then format($$encode(%s, 'hex')$$, value)
-            -- As text it would have a currency, which depends on the session's settings.
+            -- A direct cast to text would add a currency, which depends on the session's settings.
             when name = 'money' then value || '::numeric::text'
-            -- As text it would have the length of its mask, even if that is the default.
+            -- A direct cast to text would add the length of the netmask, even if that is the default.
             when name = 'inet' then format('abbrev(%s)', value)
             else value || '::text'
         end as as_text

@@ -1,10 +1,10 @@
 {#- The columns that bronze takes of a source table, their types, and how their values are read. -#}
 
 {#-
-  A source table as its catalog describes it and as the model's meta wants it:
-  - entries: its columns as the catalog has them.
-  - columns: those that bronze takes; `as_value` is their expression at the source.
-  - condition: true, or an error that names the value: a key that bronze cannot hold.
+  A source table, from PostgreSQL's catalog and the model's meta:
+  - entries: all columns of the table, as the catalog has them.
+  - columns: the columns that bronze takes; `as_value` is the expression for each at the source.
+  - condition: SQL that is true. It fails with an error that names the value if bronze cannot hold a value of the key.
   - policies, session: see source_catalog.
 -#}
 {% macro describe_source(source_relation) -%}
@@ -74,7 +74,7 @@
     }) }}
 {%- endmacro %}
 
-{#- The answer is JSON, because dbt guesses the types of values: a column may be called 1 or null. -#}
+{#- The rows come as JSON, because dbt guesses types from values, and a column may be called 1 or null. -#}
 {% macro read_source_catalog(source_relation) -%}
     {%- set catalog = source_catalog([(source_relation.schema, source_relation.identifier)]) -%}
     {%- set query = 'select row_to_json(entries)::text as entry from (' ~ catalog ~ ') as entries' -%}
@@ -114,7 +114,7 @@
             '(' ~ postgres_literal(entry.bronze_name) ~ ', case when not (' ~ entry.fits ~ ') then ' ~ entry.as_text ~ ' end)'
         ) -%}
     {%- endfor -%}
-    {#- Only few rows need the subquery. -#}
+    {#- The first branch is cheap and holds for most rows. Only the others need the subquery. -#}
     {{ return(
         'case when ' ~ fits | join(' and ') ~ ' then null else (select jsonb_object_agg(name, value)::text from (values '
         ~ values | join(', ') ~ ') as unkept (name, value) where value is not null) end'
@@ -122,8 +122,8 @@
 {%- endmacro %}
 
 {#-
-  The rows of a source table for which a condition in PostgreSQL's words holds; its columns are c1, c2 and so on, and
-  `computed`, columns in PostgreSQL's words.
+  The rows of a source table that meet `condition`. The result has its columns as c1, c2 and so on, and the columns of
+  `computed`. Both arguments are SQL of PostgreSQL.
 -#}
 {% macro read_source(source_relation, source_table, computed, condition='true') -%}
     {%- set query -%}
@@ -165,10 +165,10 @@
 {%- endmacro %}
 
 {#-
-  The comments of bronze's columns say by which key, cursor and spelling of text its versions were captured. A window
-  captures only rows that change, so after a change of these, versions of both kinds would stand side by side. Raises a
-  compiler error then. A comparison captures all that differs, and takes the change over, unless the moments in bronze
-  may lie after those of later changes, or old keys may not be ended by deletes.
+  The comments of bronze's columns say by which key, cursor and spelling of text its versions were captured. If one of
+  these changed, a window would capture only some rows in the new way, so this raises a compiler error. A comparison
+  captures all rows that differ, so it accepts the change, with two exceptions. The moments of a new cursor that is a
+  number or a date may be earlier than those in bronze. If row policies may hide rows, old keys can't be deleted.
 -#}
 {% macro check_captured_as(columns, source_table, cursor, compares) -%}
     {%- set key_columns = ['_op'] + config.meta_require('natural_key') -%}
@@ -273,7 +273,7 @@
 {% macro common_type(column, bronze_type) -%}
     {%- set source_type = column.data_type -%}
     {%- set wider = {'integer': 'bigint', 'real': 'double'} -%}
-    {#- A text '007' that became the number 7 is another key. -#}
+    {#- A key may not change from text to a number, because '007' and 7 are different keys. -#}
     {%- set is_spelled_alike = source_type in ['integer', 'bigint'] and column.name not in config.meta_require('natural_key') -%}
     {%- if bronze_type in (source_type, wider.get(source_type)) or (bronze_type == 'varchar' and is_spelled_alike) -%}
         {{ return(bronze_type) }}

@@ -1,6 +1,6 @@
 {#- Standardised places. Both macros are Spark SQL: they are for selects of silver staging. -#}
 
-{#- Lower case without accents, and single blanks within. -#}
+{#- A city in lower case, without accents, and with single blanks between words. -#}
 {% macro clean_city(column) -%}
     {%- set accented, plain = [], [] -%}
     {%- for letters in accented_letters().split() -%}
@@ -14,7 +14,7 @@
     )
 {%- endmacro %}
 
-{#- Each word is a letter and its accented forms. -#}
+{#- Each word is a plain letter, followed by its accented forms. -#}
 {% macro accented_letters() -%}
     aàáâãäåāăąǎǟǡǻȁȃȧḁạảấầẩẫậắằẳẵặ bḃḅḇ cçćĉċčḉ dďḋḍḏḑḓ eèéêëēĕėęěȅȇȩḕḗḙḛḝẹẻẽếềểễệ fḟ gĝğġģǧǵḡ hĥȟḣḥḧḩḫẖ
     iìíîïĩīĭįǐȉȋḭḯỉị jĵǰ kķǩḱḳḵ lĺļľḷḹḻḽ mḿṁṃ nñńņňǹṅṇṉṋ oòóôõöōŏőơǒǫǭȍȏȫȭȯȱṍṏṑṓọỏốồổỗộớờởỡợ pṕṗ rŕŗřȑȓṙṛṝṟ
@@ -24,7 +24,7 @@
     өӫ ᾿῍῎῏ ῾῝῞῟
 {%- endmacro %}
 
-{#- `greatest` keeps a longer text whole. -#}
+{#- `lpad` would cut a longer text, so `greatest` passes it the length of that text. -#}
 {% macro pad_zip_prefix(column) -%}
     lpad({{ strip_blanks(column) }}, greatest(5, length({{ strip_blanks(column) }})), '0')
 {%- endmacro %}

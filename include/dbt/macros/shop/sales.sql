@@ -1,11 +1,11 @@
 {#-
   CTEs that every gold table of sales starts from. A sale is a `fact_sales` row whose order is neither canceled nor
   unavailable. With `categories` a sale has its product's `category`, with `customers` its customer's
-  `customer_unique_id` and `state`. Each is a join, and lets more sales count as changed: ask only for the columns that
-  the table shows.
+  `customer_unique_id` and `state`. Each adds a join, and makes more sales count as changed: ask only for the columns
+  that the table shows.
 
   The CTE `changed_sales` has the sales that changed since the last publication, in their current and their published
-  state, so that the keys that a sale left are included. `sales` has all sales in their current state. With `reviews` a
+  state. So keys are included that a sale had before its change. `sales` has all sales in their current state. With `reviews` a
   sale is changed by reviews of its order, too.
 -#}
 {% macro sales_ctes(categories=false, customers=false, reviews=false) -%}

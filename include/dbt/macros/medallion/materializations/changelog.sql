@@ -1,13 +1,13 @@
 {#-
   Materialization `changelog`: the changelog of a source table. It merges the row versions that the source shows in
-  the window into bronze, one commit a chunk of the window. A run of the kind `reconcile` compares whole tables
+  the window into bronze, with one commit for each chunk. A run of the kind `reconcile` compares whole tables
   instead (see `reconcile`), and so does every run if no window can find a table's changes. The model is a plain select
   from one source.
 
   A version is (natural key, _changed_at, _op, _hash). `_changed_at` is the cursor as a moment (see `source_cursor`), or
   the time that a comparison gave the version. The hash covers the source's columns, the key among them, so that equal
   hashes mean equal rows even if a key is null. A version that bronze already has is not changed, unless another version
-  overtook it in bronze while the source still shows this one: then it gets the stamp of the new batch.
+  overtook it in bronze while the source still shows this one: then it gets this run's `_batch`.
 
   Configs: natural_key (list of columns), unique_key (of a version), partitioning, capture (window, full or daily).
 -#}
@@ -67,8 +67,8 @@
 
 {#-
   Up to version 0.2 bronze had the moment only in `updated_at`. It is copied into a new column, which gets its name at the
-  end, so that after a kill the next run goes on from there. Trino's writers open 100 partitions, so a statement
-  takes fewer months.
+  end, so that after a kill the next run goes on from there. A writer of Trino opens at most 100 partitions, so a
+  statement updates fewer months.
 -#}
 {% macro upgrade_to_changed_at() -%}
     {%- if 'updated_at' in lake_columns() and '_changed_at' not in lake_columns() and env_var('MEDALLION_RUN', '') -%}
@@ -243,7 +243,7 @@
         where _changed_at >= {{ start }} and _changed_at < {{ end }} and {{ in_bucket }}
     ),
 
-    -- If a delete decides in bronze, the source's version is overtaken, because its hash is none of a delete.
+    -- A delete that decides in bronze is compared as the text `delete`. No hash equals it, so it overtakes the source.
     compared as (
         select
             *,

@@ -1,4 +1,4 @@
-{#- The test reads the whole table, because an hour without a change has no row in scope. -#}
+{#- The test reads the whole table, because after an hour without changes no row is in scope. -#}
 {% test recency(model, column_name, hours) %}
 {{ config(meta={'whole_table': true}) }}
 with recent as (

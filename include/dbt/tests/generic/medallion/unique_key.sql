@@ -1,4 +1,4 @@
-{#- Rows of each key in scope are counted in the whole table: a run may have changed only one of two rows with a key. -#}
+{#- Each key of a row in scope is counted in the whole table: a run may have changed only one of two equal keys. -#}
 {% test unique_key(model, columns) %}
 {{ config(meta={'whole_table': true}) }}
 {%- set keys = quoted(columns) | join(', ') %}

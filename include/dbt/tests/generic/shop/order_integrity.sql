@@ -1,6 +1,6 @@
 {#-
   The rows of an order agree on the order's own columns, and their shares add up to its payments. Whole orders are
-  tested, since a run may have changed only one of their rows.
+  tested, because a run may have changed only one of their rows.
 -#}
 {% test order_integrity(model, payments) %}
 {{ config(meta={'whole_table': true}) }}
