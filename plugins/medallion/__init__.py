@@ -1,4 +1,4 @@
-"""The product's Airflow side. Imports run down only.
+"""The product's code in Airflow. Modules import only from folders to their right in this line:
 
 tasks → publish, maintenance → run → store → engines, project → settings, names
 """

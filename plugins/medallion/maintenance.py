@@ -40,7 +40,8 @@ class MaintenanceError(Exception):
 class TableFigures:
     """The files of a table as of its current snapshot.
 
-    most_small_files: the most small data files in one partition, or delete files of one data file; the greater number.
+    most_small_files: the greatest number of small data files in a partition or, if that is greater, of delete files of
+    a data file.
     """
 
     data_files: int

@@ -24,7 +24,7 @@ CONNECTIONS = (TRINO_CONNECTION, THRIFT_CONNECTION, SPARK_CONNECTION, SOURCE_CON
 
 
 def as_utc(moment: datetime) -> datetime:
-    """Return the moment in UTC; a naive one counts as UTC."""
+    """Return the moment in UTC; a moment without time zone counts as UTC."""
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 

@@ -1,1 +1,1 @@
-"""The dbt project as the other parts see it: its manifest and contracts."""
+"""The dbt project: its manifest, declarations, contracts and fingerprints."""

@@ -389,7 +389,8 @@ class _Reader:
     ) -> dict[str, list[str]]:
         """Return the columns of bronze that each column is computed from.
 
-        Raises ManifestError if the select lacks a declared column or has others, or if its key is not bronze's.
+        Raises ManifestError if the select lacks a declared column or has others, or if its key is not computed from
+        the natural key of bronze.
         """
         projections: dict[str, Expr] = {}
         for projection in select.selects:

@@ -13,7 +13,7 @@ from medallion.project import manifest as project
 from medallion.project.manifest import SPARK_MATERIALIZATION, ManifestError, table_of
 from medallion.settings import DBT_PROJECT, SPARK_JOBS
 
-STAMP = "sources.sha256"  # beside a manifest: the digest of the files that it was built from
+STAMP = "sources.sha256"  # file beside a manifest: the digest of the files that it was built from
 DBT_PACKAGES = {"dbt", "dbt_spark", "dbt_trino"}  # their macros come with the installed packages
 # Configs that decide a model's rows, and entries of its `meta` that decide only how rows are stored.
 CONFIGS = ("materialized", "unique_key", "pre-hook", "post-hook")
@@ -51,7 +51,7 @@ def project_code() -> str:
 def table_fingerprints() -> dict[str, str]:
     """Return the fingerprint of each table, read from the manifest on disk.
 
-    Raises ManifestError if the manifest is missing, or was built from other files than those that are there.
+    Raises ManifestError if the manifest is missing, or was built from other files than the present ones.
     """
     stamp = project.MANIFESTS / "trino" / STAMP
     # Only `make manifest` writes a stamp. A manifest without one can't be checked.

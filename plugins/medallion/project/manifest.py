@@ -54,7 +54,7 @@ def manifest(engine: str = "trino") -> dict[str, Any]:
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """Return the manifest of a file, read again only if the file has changed. Raises ManifestError without the file."""
+    """Return the manifest of a file, read again only if the file has changed. Raises ManifestError if it is missing."""
     return _read(*_version(path))
 
 
@@ -119,7 +119,7 @@ def entities() -> list[str]:
 
 
 def inputs() -> dict[str, set[str]]:
-    """Return, by table of the lake, the tables of models that it is built from."""
+    """Return, for each table of the lake, the tables of other models that it is built from."""
     tables = {node["unique_id"]: table_of(node) for node in model_nodes()}
     return {
         table_of(node): {tables[parent] for parent in node["depends_on"]["nodes"] if parent in tables}
@@ -184,8 +184,7 @@ def capture_of(node: dict[str, Any], source: dict[str, Any]) -> Capture:
     """Return how a bronze model captures its table.
 
     The model's meta decides. Without it, a table with a cursor is captured by window, any other is compared whole.
-
-    Raises ManifestError naming the model if its meta says something else.
+    Raises ManifestError naming the model if its meta has an unknown value.
     """
     capture = node["config"]["meta"].get("capture")
     if capture is None:

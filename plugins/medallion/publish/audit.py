@@ -56,7 +56,7 @@ log = logging.getLogger(__name__)
 class Audited(Staged):
     """XCom: what a run stages and publishes.
 
-    batch: the run's. base_publication: batch of the publication that the staged rows are the difference to.
+    batch: the run's. base_publication: batch of the publication with which the staged tables are compared.
     """
 
     batch: int
@@ -130,7 +130,7 @@ def table_states(tables: Iterable[tuple[str, Table]], published: dict[str, int])
 
     `published`: table -> snapshot of the last publication.
     """
-    # Imported here, because it takes a second and only this task needs it.
+    # Imported here, because the import takes a second and only this task needs it.
     from pyiceberg.table.snapshots import Operation, ancestors_of
 
     states = []
@@ -162,7 +162,7 @@ def unpublished_accounts(catalog: Catalog, run: RunState) -> list[dict[str, Any]
     if not catalog.table_exists(ENTITY_ACCOUNTS):
         return []
     scan = catalog.load_table(ENTITY_ACCOUNTS).scan(row_filter=f"batch > {run.published_batch}")
-    # Rows that version 0.2 or earlier wrote have no number of lost values.
+    # Version 0.2 and earlier did not count lost values; take 0 for their rows.
     rows = [
         row | {"unparsable_latest": row.get("unparsable_latest") or 0} for row in scan.to_arrow().to_pylist()
     ]

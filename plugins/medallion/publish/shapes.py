@@ -8,7 +8,8 @@ from medallion.engines.postgres import Cursor, literal, quote
 from medallion.names import GOLD_SCHEMA
 from medallion.project.contracts import GoldTable, gold_tables
 
-MARK = "medallion: "  # start of the comment on each table or column that only its readers keep
+# Start of the comment on a table or column that is kept or not altered only because other objects read it.
+MARK = "medallion: "
 # Indexes hash these types, because a value may be longer than the 2,700 bytes that a B-tree takes.
 HASHED_TYPES = ("text", "character", "bytea")
 

@@ -122,7 +122,7 @@ def check_kept(cursor: Cursor, shape: Shape, published: PublishedTable, staging:
 
 
 def mark(cursor: Cursor, text: str, table: str, column: str | None, present: str) -> None:
-    """Comment on a table or column that is kept for others, and log a warning; `present` is the present comment."""
+    """Comment on a table or column that is kept for others, and log a warning; `present`: its comment until now."""
     log.warning("gold.%s: %s", f"{table}.{column}" if column else table, text)
     if present != MARK + text:
         comment_on(cursor, MARK + text, table, column)

@@ -1,6 +1,6 @@
 """Records each attempt of a task in `audit.data_pipeline_runs`, which publishing checks and people read.
 
-`begin` has no row, as it creates the table; the window that it resolves is in `audit.runs`.
+`begin` has no row, because it creates the table; the window that it resolves is in `audit.runs`.
 """
 
 from typing import Any

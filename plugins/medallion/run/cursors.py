@@ -22,7 +22,7 @@ NUMBERS = (-62_135_596_800_000_000, 253_402_300_799_999_999)
 
 
 class CursorError(Exception):
-    """A source table has no usable cursor; the message names them all."""
+    """Source tables have no usable cursor; the message names all of them."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class SourceCursor:
 
 
 def local_date(moment: str, zone: str) -> date:
-    """Return the date that a clock in the zone shows at a moment, UTC."""
+    """Return the local date in a time zone at a moment, which is given in UTC."""
     utc = datetime.fromisoformat(moment).replace(tzinfo=UTC)
     # Python's calendar has only the years 1 to 9999, and a zone's offset could lead out of it.
     return utc.date() if utc.year in (1, 9999) else utc.astimezone(ZoneInfo(zone)).date()

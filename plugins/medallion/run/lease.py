@@ -39,8 +39,8 @@ class LeaseHeldError(AirflowFailException):
 def is_finished(ti: Any, run: Run) -> bool:
     """Return whether a run can no longer write.
 
-    A run can't write if it has ended or was deleted. Neither can it if no task is running, and none will start: its DAG
-    is paused or removed, or the run was cleared and is queued, and then it asks for the lease again when it starts.
+    A run can't write after it has ended or was deleted. The same holds if none of its tasks is running and none will
+    start: its DAG is paused or removed, or the run was cleared and is queued. A cleared run asks for the lease again.
     `ti` is the running task instance, which asks Airflow: tasks can't read the metadata database in Airflow 3.
     """
 
@@ -81,7 +81,7 @@ def try_lease(ti: Any) -> Run | None:
     """Take the lease for the run of `ti` under a new batch, or keep it; the queue is not considered.
 
     A run whose batch is published gets a new one, because nothing may be written under a published batch.
-    Returns None if the run holds the lease now, else the run that does.
+    Returns None if the run holds the lease now, else the run that holds it.
     """
     run = run_of(ti)
     finished: Run | None = None
@@ -106,7 +106,8 @@ def try_lease(ti: Any) -> Run | None:
 def take_lease(run: Run, former: Pipeline) -> None:
     """Give the lease to `run` under a new batch, once all statements of earlier runs have ended.
 
-    `former`: the row that shows that the lease is free. Does nothing if somebody else has changed it since.
+    `former`: the row of `audit.pipeline` by which the caller found that the lease may be taken. If another task has
+    changed the row since, this does nothing.
     """
     with transaction(idle_limit=TAKING_LIMIT) as guard:
         # One run at a time takes the lease. The others wait for this lock, so that the row is free for their tasks.

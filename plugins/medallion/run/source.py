@@ -1,4 +1,4 @@
-"""The source database: whether it is as the models need it, its clock, and what changed."""
+"""The source database: check that it has what the models need, and read its clock and its changes."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -82,7 +82,7 @@ def check_source() -> None:
 
 
 def describe(rows: Sequence[Any]) -> SourceDescription:
-    """Return the description of the table that these rows of the catalog are about, one per column."""
+    """Return the description of a table from its rows of the catalog, which has one row for each column."""
     names = bronze_names((row.name, row.is_reserved) for row in rows)
     columns = [
         SourceColumn(row.name, name, row.is_readable, row.is_in_primary_key)
@@ -166,7 +166,7 @@ def compare(
 
 
 def read_clock() -> SourceClock:
-    """Return the source's time and its oldest change. A replica's time is the one up to which it has replayed."""
+    """Return the source's time and its oldest change. A replica's time is that of its last replayed change."""
     with reading(SOURCE_CONNECTION, settings().task_timeout) as cursor:
         cursor.execute(render_sql("source/clock.sql", cursors=read_cursors(cursor, source_tables())))
         [row] = cursor.fetchall()

@@ -26,7 +26,7 @@ class RunState:
     """The context of a run, the same JSON for dbt (MEDALLION_RUN), for the Spark jobs (`--run`) and for people.
 
     kind: RunKind of the run.
-    batch: stamped on every row that the run writes.
+    batch: number of the run, in the column `_batch` of every row that it writes.
     published_batch: rows above it are not published yet.
     extract_from, extract_to: the window with its lookback, UTC, half-open; null if nothing is extracted. A
         reconciliation gets the range that no later window reads again.
@@ -35,8 +35,8 @@ class RunState:
     snapshots: table -> snapshot id of the last publication.
     rebuild: the layer whose rebuild is requested, or none.
     compare_whole: none, gold or silver; tables of this layer and above are compared whole.
-    outdated: tables that other code has made, which are compared whole, too.
-    tested_rows: changed or all.
+    outdated: tables that were built by other code than the present one; they are compared whole, too.
+    tested_rows: which rows dbt's tests read, changed or all.
     max_deleted_share, max_deleted_from: a reconciliation leaves a table unchanged if more than this share of its rows
         is missing, and at least this number of rows.
     lake_catalog, gold_catalog: Trino's catalogs; Spark knows the lake by the same name.
@@ -131,7 +131,7 @@ def read_state(ti: Any, allow_deletes: bool = False) -> RunState:
 
 
 def covered_range(watermark: datetime | None) -> tuple[datetime | None, datetime | None]:
-    """Return the range, UTC, that windows have read and will not read again; nulls if nothing was covered yet."""
+    """Return the range, UTC, that windows have read and will not read again; None for both before the first."""
     if watermark is None:
         return None, None
     lookback = settings().lookback

@@ -1,4 +1,4 @@
-"""Collects the results of dbt's tests from dbt's events. All belong to one attempt, as each has its own process."""
+"""Collects the results of dbt's tests from dbt's events. A process runs one attempt, so all belong to it."""
 
 from typing import Any
 

@@ -8,7 +8,7 @@ from medallion.settings import as_utc
 
 
 class WindowError(ValueError):
-    """The requested window makes no sense; the message says what to change."""
+    """The requested window is invalid; the message says what to change."""
 
 
 class RunKind(StrEnum):

@@ -21,8 +21,8 @@ class Run:
 class Pipeline:
     """The row of `audit.pipeline`. Times are UTC.
 
-    watermark: everything at the source before it is covered.
-    published_batch: the publication includes every row up to it.
+    watermark: published windows cover all changes at the source before this time.
+    published_batch: the publication includes every row up to this batch.
     published_snapshots: table of the lake -> snapshot of the publication.
     holder: the run that has the lease, under the batch lease_batch.
     rebuild: the layer that is to be rebuilt, requested under rebuild_batch.

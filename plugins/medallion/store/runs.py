@@ -33,7 +33,7 @@ def record_run(cursor: Cursor, run: Run, record: RunRecord, is_first_attempt: bo
     """Record a run's kind and window, and return the row that counts from now on.
 
     A run whose tasks were cleared keeps the window that it had. The window is replaced if the run had none, if this is
-    the first attempt of a run recreated under its old id, or if a range was requested that differs.
+    the first attempt of a run recreated under its old id, or if another range was requested.
     `record.resolved_at` is not used: the database's clock counts.
     """
     cursor.execute(

@@ -188,7 +188,7 @@ def entity_tests() -> DbtTestLocalOperator:
 
 
 def whole_table_tests() -> DbtTestLocalOperator:
-    """Return the tests of whole tables; bronze tests its tables as it captures them."""
+    """Return the tests of whole tables of silver and gold. The tasks of bronze test their own tables."""
     return dbt_tests(task_id=TEST_ENGINE, exclude=MODELS[Group.BRONZE])
 
 

@@ -1,4 +1,4 @@
-"""The Spark jobs, one submit each."""
+"""The tasks that submit Spark jobs."""
 
 import json
 from abc import abstractmethod
@@ -29,7 +29,7 @@ class SparkJobOperator(SparkSubmitOperator):
     def __init__(self, *, job: str, **options: Any) -> None:
         super().__init__(
             conn_id=SPARK_CONNECTION,
-            # This script starts spark-submit, or uses a running Spark server, as the connection says.
+            # This script starts spark-submit, or uses a running Spark server, depending on the connection's host.
             spark_binary=str(SPARK_JOBS / "submit"),
             application=str(SPARK_JOBS / job),
             name="{{ tag(ti) }}",
