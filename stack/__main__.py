@@ -1,4 +1,4 @@
-"""The command line of the stack: `python -m stack --help`; `make help` lists the same as targets."""
+"""The command line of the stack. `python -m stack --help` lists the commands, and `make help` the targets for them."""
 
 import os
 import subprocess

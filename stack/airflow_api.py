@@ -121,7 +121,7 @@ class AirflowApi:
 
         Raises StackError if a run failed or had no task; the other runs go on all the same.
         """
-        # For Airflow `to_date` is the start of the last run, and included.
+        # Airflow's `to_date` is the start of the last run, inclusive.
         limits = {"from_date": start.isoformat(), "to_date": (end - timedelta(microseconds=1)).isoformat()}
         options = {
             "dag_id": dag,

@@ -1,4 +1,4 @@
-"""Make the Python environment `.stack/venv` from the lock file; runs on any system Python, standard library only.
+"""Make the Python environment `.stack/venv` from the lock file; it needs only a system Python and its standard library.
 
 Usage: python3 -m stack.bootstrap [lock]     (lock: resolve pyproject.toml into the lock files)
 """

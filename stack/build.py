@@ -1,4 +1,4 @@
-"""Set-up after the Python packages: downloads, dbt's manifests, Java's class archive. Each is made once and kept."""
+"""Make what the Python packages need: downloads, dbt's manifests, Java's class archive. Each is made once and kept."""
 
 import json
 import shutil
@@ -66,7 +66,7 @@ def make_manifests(env: dict[str, str], log: Path) -> None:
 
 
 def check_models(module: str, env: dict[str, str]) -> None:
-    """Raise StackError that names each model that can't be used, by a check of the package."""
+    """Run a module that checks models. Raises StackError with its message if a model can't be used."""
     done = subprocess.run(
         [PROGRAMS / "python", "-m", module],
         env=env | {"PYTHONPATH": str(ROOT / "plugins")},

@@ -1,4 +1,4 @@
-"""Secrets of the stack: drawn at the first start, kept in `.stack/secrets.env`, readable only by the owner."""
+"""Secrets of the stack: generated at the first start, kept in `.stack/secrets.env`, readable only by the owner."""
 
 import base64
 import os
@@ -31,7 +31,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def credentials(path: Path) -> dict[str, str]:
-    """Return the secrets of `path` by environment variable; draw and store the missing ones."""
+    """Return the secrets of `path` by environment variable; generate and store the missing ones."""
     known = {name: value for name, value in dotenv_values(path).items() if value}
     missing = {name: secrets.token_hex(24) for name in PASSWORDS if name not in known}
     if FERNET_KEY not in known:

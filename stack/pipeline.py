@@ -36,7 +36,7 @@ def source_dsn(settings: Settings) -> str:
 
 
 def source_tables() -> list[tuple[str, str, str, str]]:
-    """Return (schema, table, cursor column, which may be empty, zone of the cursor) of every declared source table."""
+    """Return schema, name, cursor column (empty if it has none) and cursor zone of every declared source table."""
     manifest = json.loads((DBT / "target" / "trino" / "manifest.json").read_text())
     return [
         (
@@ -75,7 +75,7 @@ def first_change(settings: Settings) -> datetime | None:
             try:
                 [(moment,)] = query(dsn, (oldest if cursor else any_row).format(**parts))
             except (psycopg2.errors.CannotCoerce, psycopg2.errors.UndefinedFunction, psycopg2.DataError):
-                # The cursor is a number.
+                # The cursor is a number, which has no time.
                 [(moment,)] = query(dsn, any_row.format(**parts))
         except psycopg2.errors.UndefinedTable:
             missing.append(f"{schema}.{table}")

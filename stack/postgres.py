@@ -14,7 +14,7 @@ from stack.errors import StackError
 from stack.settings import STACK, Settings
 
 SERVER = STACK / "postgres" / "server"
-NOBODY = 65534  # as in stack/postgres/server
+NOBODY = 65534  # user id, as in stack/postgres/server
 
 
 def create_cluster(settings: Settings, env: dict[str, str]) -> None:
@@ -41,9 +41,10 @@ def create_cluster(settings: Settings, env: dict[str, str]) -> None:
 
 
 def remove_stale_lock(settings: Settings) -> None:
-    """Remove the lock file of a server that ended with the machine: another program may have its process id by now.
+    """Remove PostgreSQL's lock file if the process that it names is no PostgreSQL server.
 
-    PostgreSQL only checks whether any process of the same user has that id.
+    A server that ended with the machine leaves the file, and another program may get its process id. PostgreSQL would
+    not start then, because it only checks whether any process of the same user has that id.
     """
     lock = settings.home / "postgres" / "postmaster.pid"
     if not lock.exists():

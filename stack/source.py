@@ -29,7 +29,7 @@ select
 from pg_roles
 where rolname = current_user
 """
-# Part of an error of libpq or of the server, and the reason to show.
+# Part of an error message of libpq or of the server -> the advice to show.
 REASONS = {
     "password authentication failed": "The user or the password is wrong; in a URL {ENCODED}.",
     "no password supplied": "The database asks for a password: {SHAPE}",

@@ -38,7 +38,7 @@ from medallion.settings import DBT_PROJECT
 def keep_compiled_templates() -> None:
     """Keep the code that Jinja makes from a text; dbt compiles every text again in each process."""
     compile_text = MacroFuzzEnvironment.compile
-    # The code depends only on the text and on the environment's type: dbt sets up all of one type in the same way.
+    # The code depends only on the text and on the environment's type: dbt sets up all environments of a type alike.
     codes: dict[tuple[type, str], Any] = {}
 
     def compile_once(self: MacroFuzzEnvironment, source: Any, *options: Any, **named: Any) -> Any:
@@ -96,7 +96,7 @@ def keep_plugins() -> None:
 
 
 def keep_manifests() -> None:
-    """Keep the manifests and the name of dbt's packages, which Cosmos reads again for each group of models."""
+    """Keep the manifests, and the folder name of dbt's packages; Cosmos reads both again for each group of models."""
     read_subpath = cosmos.dbt.graph.get_dbt_packages_subpath
     subpath = lru_cache(maxsize=1)(lambda folder, project: read_subpath(folder))
     cosmos.dbt.graph.get_dbt_packages_subpath = lambda folder: subpath(
@@ -114,7 +114,7 @@ def split_no_single_statements() -> None:
     """Pass a text without separators to Trino unchanged; dbt would parse all of it to find its statements."""
 
     def split(sql: str) -> list[str]:
-        # sqlparse also takes the word GO for a separator.
+        # sqlparse also treats the word GO as a separator.
         return sqlparse.split(sql) if ";" in sql or "GO" in sql else [sql.strip()]
 
     dbt.adapters.trino.connections.sqlparse = SimpleNamespace(split=split)  # type: ignore[attr-defined, assignment]

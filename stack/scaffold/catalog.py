@@ -17,7 +17,9 @@ VIEWS = "vm"
 
 
 class Column(BaseModel):
-    """A column: `type` is the base type's name (`enum`, `other` for types of extensions), `declared` the full one.
+    """A column. `type` is the name of the base type, `enum`, or `other` for types of extensions.
+
+    declared: the declared type, with its length or precision.
 
     is_reserved: whether bronze has a bookkeeping column of that name.
     """
@@ -36,7 +38,7 @@ class Column(BaseModel):
 
 
 class Key(BaseModel):
-    """A unique index over plain columns; the primary key comes first."""
+    """A unique index over plain columns. In a list of keys the primary key comes first."""
 
     name: str
     is_primary: bool

@@ -41,7 +41,7 @@ class Untranslatable(Exception):
 
 @dataclass(frozen=True)
 class Term:
-    """A column of silver; `type` is that of PostgreSQL, `data_type` that of silver."""
+    """A column of silver; `type` is its type in PostgreSQL, `data_type` its type in silver."""
 
     name: str
     type: str
@@ -202,7 +202,7 @@ def casts(node: exp.Expression) -> list[exp.DataType]:
 
 def keeps_value(term: Term, target: exp.DataType) -> bool:
     """Return whether a cast of a column leaves each value unchanged."""
-    if target.expressions:  # a length or a precision
+    if target.expressions:  # a cast to a length or precision may cut the value
         return False
     if term.family == "text":
         return target.is_type(*exp.DataType.TEXT_TYPES, exp.DataType.Type.USERDEFINED)

@@ -80,7 +80,10 @@ def describe(column: Column) -> str:
 
 
 def find_column(relation: Relation, name: str) -> Column:
-    """Return the column of a name, whose case matters only if several names differ just in case. Raises Refused."""
+    """Return the column of a name. Its case matters only if the names of several columns differ in nothing else.
+
+    Raises Refused if there is no such column.
+    """
     exact = [column for column in relation.columns if column.name == name]
     alike = [column for column in relation.columns if column.name.lower() == name.lower()]
     if len(exact or alike) == 1:

@@ -7,7 +7,7 @@ from medallion.names import staging_table
 
 
 def plain_name(name: str) -> str:
-    """Return a name in lower case, with `_` for each other character; empty if nothing of it is left."""
+    """Return a name in lower case, with `_` for all characters but a-z and 0-9; empty if only `_` would be left."""
     plain = re.sub(r"[^a-z0-9_]", "_", name.lower())
     return plain if plain.strip("_") else ""
 

@@ -20,7 +20,7 @@ from stack.settings import ROOT
 # Patterns of the sample's files. They match every model, because all models belong to the sample.
 SAMPLE_FILES = Path(__file__).parent / "sample_files.txt"
 README = Path(__file__).parent / "project_readme.md"
-# Files that a new project gets in its own version.
+# Files of which a new project gets its own version.
 OWN = {"README.md"}
 MADE = {".git", ".stack", ".hypothesis", "__pycache__", "target", "logs", ".env"}
 
@@ -49,7 +49,7 @@ def project_files(root: Path) -> list[Path]:
 
 
 def files_to_copy(root: Path) -> list[Path]:
-    """Return the files of a project without the sample's and the project's own."""
+    """Return the files that a new project copies: all but the sample's files and those of OWN."""
     left_out = sample_files(root) | {root / name for name in OWN}
     return [path for path in project_files(root) if not left_out.intersection([path, *path.parents])]
 
