@@ -201,5 +201,5 @@ def _floating_text(value: Column, digits: int) -> Column:
 
 
 def _without_zeros(number: Column) -> Column:
-    """Return a decimal with places as text, without the zeros at its end."""
+    """Return a decimal number as text, without the zeros at the end of its fraction."""
     return F.regexp_replace(number.cast("string"), r"\.?0+$", "")

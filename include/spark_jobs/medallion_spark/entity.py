@@ -15,21 +15,21 @@ GIVEN_PREFIX = "_given_"
 
 @dataclass(frozen=True)
 class Entity:
-    """A table of silver staging: its key, its columns, the conditions of an accepted row and those that flag a row.
+    """A table of silver staging, as its model declares it.
 
-    `name` is that of its bronze model, whose rows `natural_key` identifies. `projection` is the text of the model's
-    select between `select` and `from`, `alias` its name for the bronze table, `reads` the columns of bronze that each
-    column is computed from. `columns` maps names to data types (see `conversion`). A row is rejected as
-    `<column>_missing` or `<column>_unparsable` if a column of `key` or `required` is null, and by the name of each
-    condition in `checks` that is false. An optional column that can't be converted flags the row
-    `unparsable_<column>`; each condition in `flags` flags it by its name. Conditions are Spark SQL over the converted
-    columns; a check that is null counts as met. A column computed from a value that bronze could not keep counts as one
-    that can't be converted.
+    name: the bronze model. natural_key: the columns of bronze that identify a row. key: the table's primary key.
+    columns: name -> data type (see `conversion`). projection: the text of the select between `select` and `from`.
+    alias: the bronze table's name in that text. reads: column -> the columns of bronze that it is computed from.
+    required: columns that may not be null, besides the key. checks: rule -> condition that an accepted row meets.
+    flags: name -> condition that marks a doubtful row. bucketed_by: the column of the key that spreads the table over
+    `buckets` partitions. staging_name: the name of the table and of its dbt model.
 
-    `bucketed_by` is the column of the key that spreads the table over `buckets` partitions. Every hour writes a file to
-    each bucket, and every reader opens all of them: few buckets are best.
+    A version is rejected as `<column>_missing` or `<column>_unparsable` if a column of the key, or a required one, is
+    null. It is also rejected by the name of each check that is false; a check that is null counts as met. If another
+    column can't be converted, the row gets the flag `unparsable_<column>`. A column that is computed from a value that
+    bronze could not keep counts as one that can't be converted. Conditions are Spark SQL over the converted columns.
 
-    `staging_name` is the name of its table and of its dbt model.
+    Choose few buckets: every hour writes a file to each bucket, and every reader opens all files.
     """
 
     name: str

@@ -16,7 +16,7 @@ from medallion_spark.entity import Entity
 class RunContext:
     """The fields of a run's context that the Spark jobs use.
 
-    batch: number that this run's rows carry.
+    batch: number of the run, in the column `_batch` of every row that it writes.
     published_batch: rows above it are not published yet.
     rebuild: with `silver` every table is rebuilt from all of bronze; `none` and `gold` change nothing here.
     outdated: tables that other code has made. They are rebuilt from all of bronze, too.

@@ -74,7 +74,7 @@ def create_table(
 ) -> None:
     """Create an Iceberg table, if it is missing; `columns` maps names to SQL type and comment.
 
-    Safe while the driver of a killed attempt does the same.
+    The driver of a killed attempt may create the same table at the same time.
     """
     definitions = ", ".join(_definition(name, *column) for name, column in columns.items())
     try:

@@ -18,7 +18,8 @@ from medallion_spark.sql import column, quote, text_literal
 log = logging.getLogger("build_entities")
 
 SETTINGS: dict[str, bool | float | int | str | None] = {
-    # With this, a failing cast in a select stops the run instead of giving null, and decimals have no exponent.
+    # With this, a failing cast in a select stops the run instead of giving null, and decimals become text without
+    # an exponent.
     "spark.sql.ansi.enabled": True,
     "spark.sql.session.timeZone": "UTC",
     # Literals already name the buckets to read, so a search for more partitions to skip only costs time.
@@ -65,7 +66,7 @@ class Touched:
     """The number of an entity's new versions, and the part of its table that they touch.
 
     `versions`: None if all of bronze is read. `bounds`: an SQL condition that all rows with the versions' keys meet. If
-    the table has buckets, it lists those of the keys as literals.
+    the table has buckets, the condition lists the numbers of the keys' buckets.
     """
 
     versions: int | None
@@ -199,7 +200,7 @@ def resolve_entity(run: Run, incoming: Incoming, touched: Touched) -> EntityChan
 
 
 def count_outcomes(changes: Sequence[EntityChanges]) -> list[Outcome]:
-    """Count the resolved rows of each entity by state, with one query for all. Collect changed keys if few."""
+    """Count the resolved rows of each entity by state, with one query for all; list few changed keys."""
     rejected_at = F.when(F.col("_is_rejected"), F.unix_micros(CHANGED_AT))
     counts = [
         change.rows.agg(
@@ -246,7 +247,7 @@ def write_quarantine(run: Run, outcomes: list[Outcome]) -> None:
 def write_quarantined(run: Run, outcomes: list[Outcome], whole: bool) -> None:
     """Write the rejected versions of some entities; with `whole` delete all other rows of these entities."""
     spark = run.spark
-    # Up to version 0.2 the column had another name.
+    # Up to version 0.2 the column was called `updated_at`.
     if spark.catalog.tableExists(run.quarantine) and CHANGED_AT not in spark.table(run.quarantine).columns:
         spark.sql(f"alter table {run.quarantine} rename column updated_at to {CHANGED_AT}")
     ensure_table(run, run.quarantine, tables.QUARANTINE_COLUMNS, "entity")
@@ -296,7 +297,7 @@ def write_entity(run: Run, outcome: Outcome) -> None:
 
 
 def write_accounts(run: Run, outcomes: list[Outcome]) -> None:
-    """Write how many versions of each entity this run read, by state: one commit."""
+    """Write how many versions of each entity this run read, by state, in one commit."""
     ensure_table(run, run.accounts, tables.ACCOUNTS_COLUMNS, "entity")
     accounts = {
         (run.context.batch, outcome.entity.name, *(outcome.counts[name] for name in versions.ACCOUNTS))
@@ -312,7 +313,7 @@ def write_accounts(run: Run, outcomes: list[Outcome]) -> None:
 
 
 def update_entities(run: Run, entities: Sequence[Entity]) -> None:
-    """Do the run for `entities`, side by side; log a line for each.
+    """Update `entities` side by side, and log a line for each.
 
     Raises EntityError that names the entity that failed and the cause. The next attempt writes everything
     again, with the same result.

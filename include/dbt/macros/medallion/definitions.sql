@@ -94,7 +94,7 @@
 {% macro spark__get_columns_in_relation_raw(relation) -%}
     {%- set rows, comments = run_query('describe extended ' ~ relation), {} -%}
     {%- for row in rows -%}
-        {#- After the columns Spark describes the table, in rows of the same form. -#}
+        {#- Keep the first row of a name: after the columns, Spark describes the table in rows of the same form. -#}
         {%- do comments.setdefault(row.col_name, row.comment) -%}
     {%- endfor -%}
     {%- do graph.update({'_described_comments': comments}) -%}
@@ -173,7 +173,7 @@
     {{ return(selected_types) }}
 {%- endmacro %}
 
-{#- Every type of whole numbers passes, because a number that is too large fails the statement by itself. -#}
+{#- Integers of any size pass, because a number that is too large for the lake's type fails the statement anyway. -#}
 {% macro holds(lake_type, selected_type) -%}
     {%- set integers = ('int', 'integer', 'bigint') -%}
     {%- if selected_type in (lake_type, 'unknown', 'void') or (selected_type, lake_type) == ('real', 'double') -%}

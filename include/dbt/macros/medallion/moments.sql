@@ -54,7 +54,7 @@
     ({{ column }} is null{% if cursor.kind != 'number' %} or {{ column }} < '0001-01-02'{% endif %})
 {%- endmacro %}
 
-{#- Predicate: the cursor is later than the source's clock. A number never is. -#}
+{#- Predicate: the cursor is later than the source's clock. A number never counts as later. -#}
 {% macro cursor_is_ahead(cursor) -%}
     {%- set column = cursor_column(cursor) -%}
     {%- if cursor.kind == 'number' -%}

@@ -63,8 +63,8 @@
 {%- endmacro %}
 
 {#-
-  A check is Spark SQL. This returns it if it means the same on Trino, else none: comparisons within one class of types,
-  without functions or arithmetic.
+  A check is Spark SQL. This returns it if it certainly means the same on Trino: if it only compares values within one
+  class of types, without functions or arithmetic. Otherwise it returns none.
 -#}
 {% macro condition_on_trino(expression, columns) -%}
     {%- set classes, words = [], [] -%}

@@ -1,23 +1,23 @@
 {#-
   How the materialization `changelog` compares a whole table: in the daily reconciliation, and in each run if the table
-  has no cursor. It compares the winner of each key at the source with the key's latest version in bronze, and writes the
-  differences into the table of the same name in the schema `reconciled`, by their `_finding`:
+  has no cursor. It compares the latest row of each key at the source with the key's latest version in bronze, and
+  writes the differences into the table of the same name in the schema `reconciled`, by their `_finding`:
 
   missed: a version that no window saw, and none will see;
   unmoved: a row that differs from bronze, though its cursor did not change, or the table has none. If a table got a
   column with a default, or lost a column, each of its rows is such a finding;
   went_back: a row whose cursor is older than bronze's version;
   null_cursor, ahead: a row that no window sees, because its cursor is null, or later than the source's clock;
-  deleted: a key that is gone at the source. It is ended by a delete.
+  deleted: a key that is gone at the source. Bronze gets a delete for it.
 
   Each finding is captured once: a row whose hash equals that of bronze's latest version is no finding. The captured
   version must become the latest in bronze. So its `_changed_at` is the later one of the source's and bronze's, and if
   they are equal, its higher batch decides. A delete gets the time of the version that it ends, and a higher batch.
 
   Bronze is pinned to a snapshot before the source is read. So a key that bronze has and the source lacks was deleted,
-  whatever changes at the source in the meantime. The source is read once, into a table of the lake. All later statements read only the lake,
-  in buckets that fit into memory. Each bucket is one commit to bronze, and the next run makes the commits that a
-  killed run did not. If more than a share of the rows is gone, nothing is committed.
+  whatever changes at the source in the meantime. The source is read once, into a table of the lake. All later
+  statements read only the lake, in buckets that fit into memory. Each bucket is one commit to bronze, and the next run
+  makes the commits that a killed run did not. If a larger share of the rows is gone than allowed, nothing is committed.
 -#}
 {% macro reconcile(source_relation, source_table, cursor, bronze, columns) -%}
     {% if source_table.policies %}

@@ -5,8 +5,8 @@
   that the table shows.
 
   The CTE `changed_sales` has the sales that changed since the last publication, in their current and their published
-  state. So keys are included that a sale had before its change. `sales` has all sales in their current state. With `reviews` a
-  sale is changed by reviews of its order, too.
+  state. So it includes the keys that a sale had before a change. `sales` has all sales in their current state. With
+  `reviews` a changed review of its order makes a sale count as changed, too.
 -#}
 {% macro sales_ctes(categories=false, customers=false, reviews=false) -%}
 changed_orders as (

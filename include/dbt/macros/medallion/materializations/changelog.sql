@@ -5,7 +5,7 @@
   from one source.
 
   A version is (natural key, _changed_at, _op, _hash). `_changed_at` is the cursor as a moment (see `source_cursor`), or
-  the time that a comparison gave the version. The hash covers the source's columns, the key among them, so that equal
+  the time that a comparison gave the version. The hash covers the source's columns, including the key, so that equal
   hashes mean equal rows even if a key is null. A version that bronze already has is not changed, unless another version
   overtook it in bronze while the source still shows this one: then it gets this run's `_batch`.
 
@@ -66,9 +66,9 @@
 {%- endmacro %}
 
 {#-
-  Up to version 0.2 bronze had the moment only in `updated_at`. It is copied into a new column, which gets its name at the
-  end, so that after a kill the next run goes on from there. A writer of Trino opens at most 100 partitions, so a
-  statement updates fewer months.
+  Up to version 0.2 bronze had the moment only in `updated_at`. This copies it into the column `_moving`, which gets its
+  final name at the end. So if a run is killed, the next one continues the copy. Each statement covers at most 90 months,
+  because a writer of Trino opens at most 100 partitions.
 -#}
 {% macro upgrade_to_changed_at() -%}
     {%- if 'updated_at' in lake_columns() and '_changed_at' not in lake_columns() and env_var('MEDALLION_RUN', '') -%}
@@ -103,10 +103,10 @@
 {%- endmacro %}
 
 {#-
-  The window is cut into chunks of about `chunk_rows` rows: at full hours, or anywhere between two numbers. A chunk spans
-  fewer than 100 months, because that is the number of partitions that a writer of Trino may open. A single hour, or
-  number, may hold any number of rows, so its keys are divided into buckets. A number that is divided is a chunk of its own:
-  bronze then has all lower ones if a run is killed between two buckets.
+  The window is cut into chunks of about `chunk_rows` rows: at full hours or, if the cursor is a number, between any two
+  numbers. A chunk spans fewer than 100 months, because a writer of Trino opens at most 100 partitions. If a chunk has
+  too many rows nevertheless, its keys are divided into buckets. A number that has so many rows is a chunk of its own, so
+  that bronze has all lower numbers even if a run is killed between two buckets.
 -#}
 {% macro window_chunks(source_relation, cursor) -%}
     {%- set parse = modules.datetime.datetime.fromisoformat -%}

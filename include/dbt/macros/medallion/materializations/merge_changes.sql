@@ -1,7 +1,7 @@
 {#-
-  Materialization `merge_changes`: one statement in one atomic commit, whatever state the table was in. Differing rows
-  are updated, missing ones inserted, rows that the table should not have any more deleted, and equal ones left
-  unchanged: a second run changes nothing.
+  Materialization `merge_changes`: one statement in one atomic commit, whatever state the table was in. It updates
+  rows that differ, inserts missing rows, and deletes rows that the table should no longer have. It leaves equal rows
+  unchanged, so a second run changes nothing.
 
   - A plain model selects every row that the table should have. Its YAML lists no column `_batch`.
   - A model of changed keys selects the rows that these keys should have now, with a column `_batch`, which its YAML
