@@ -253,7 +253,9 @@ def resume(settings: Settings) -> None:
 @cli.command()
 @click.argument("table", metavar="SCHEMA.NAME")
 @click.option(
-    "--key", default="", help="Columns that identify a row, with commas; default: the table's own key."
+    "--key",
+    default="",
+    help="Columns that identify a row, separated by commas; default: the table's own key.",
 )
 @click.option("--cursor", help="Column that says when a row last changed; default: one with a usual name.")
 @click.option("--force", is_flag=True, help="Overwrite the files that are there.")

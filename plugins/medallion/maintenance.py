@@ -94,7 +94,7 @@ def measure() -> list[dict[str, Any]]:
         sorted_by = sort_orders().get(name, [])
         order = [table.schema().find_column_name(field.source_id) for field in table.sort_order().fields]
         sort = bool(sorted_by) and order != sorted_by
-        log.info("%s: %s; at most %d small ones in a partition", name, figures, figures.most_small_files)
+        log.info("%s: %s; at most %d small files in a partition", name, figures, figures.most_small_files)
         measured.append(
             {
                 "name": name,

@@ -109,7 +109,7 @@ class Settings(BaseSettings):
     max_gold_age: timedelta = Field(
         timedelta(hours=3),
         gt=NOTHING,
-        description="Older gold raises an alert. Set it above the schedule's interval plus the time of a run.",
+        description="Age of gold that raises an alert. Set it above the schedule's interval plus the time of a run.",
     )
     max_reconciliation_age: timedelta = Field(
         timedelta(days=2),

@@ -6,8 +6,8 @@ grant usage on schema sales to source_reader;
 grant select on all tables in schema sales to source_reader;
 alter default privileges for role shop in schema sales grant select on tables to source_reader;
 
--- A shop created by an earlier version has no marker yet (see sample/schema.sql). It is recognized by all nine tables
--- with these columns, owned by `shop`, with the shop's trigger on each.
+-- A shop created by an earlier version has no marker yet (see sample/schema.sql). It is recognized if it
+-- has all nine tables, each with these columns, owned by `shop` and with the shop's trigger.
 do $$
 declare
     tables constant jsonb := '{

@@ -17,10 +17,10 @@ VIEWS = "vm"
 
 
 class Column(BaseModel):
-    """A column. `type` is the name of the base type, `enum`, or `other` for types of extensions.
+    """A column of a table.
 
+    type: name of the base type; `enum` for enumerations, `other` for types of extensions.
     declared: the declared type, with its length or precision.
-
     is_reserved: whether bronze has a bookkeeping column of that name.
     """
 

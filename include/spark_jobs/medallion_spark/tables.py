@@ -136,7 +136,7 @@ def fit_table(
         f"{name} was {old}, is {new}" for name, (old, new) in changed.items() if not _widens(old, new)
     ]
     differences += [f"{name} is new" for name in columns if name not in present]
-    differences += [f"{name} is declared no more" for name in present if name not in columns]
+    differences += [f"{name} is no longer declared" for name in present if name not in columns]
     if stored not in (None, identity):
         differences.append(f"keys and partitions were {stored}, are {identity}")
     if differences:

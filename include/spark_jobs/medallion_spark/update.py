@@ -326,7 +326,7 @@ def update_entities(run: Run, entities: Sequence[Entity]) -> None:
     def resolve(incoming: Incoming) -> EntityChanges | None:
         part = touched[incoming.entity.name]
         if part.versions == 0:
-            log.info("%s: nothing new", incoming.entity.name)
+            log.info("%s: no new versions", incoming.entity.name)
             return None
         with errors_name(incoming.entity):
             return resolve_entity(run, incoming, part)

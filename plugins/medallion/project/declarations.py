@@ -273,8 +273,8 @@ class _Reader:
             if constraint["type"] not in ("primary_key", "not_null", "check"):
                 raise self.refusal(
                     self.yaml_file,
-                    f"has a constraint of the type {constraint['type']}, which no row is checked by. Use primary_key,"
-                    " not_null or check, or write a data test",
+                    f"has a constraint of the type {constraint['type']}, which the Spark job does not check. Use"
+                    " primary_key, not_null or check, or write a data test",
                 )
         key = self.constrained("primary_key")
         if not key:
@@ -494,7 +494,7 @@ def _beyond_one_row(tree: Expr, sql: str) -> str | None:
             and name not in ROW_FUNCTIONS
             and before not in ("like", "ilike")  # `like any (…)` is an operator
         ):
-            return f"the function {name}, which is none of one row, or unknown to Spark"
+            return f"the function {name}, which is not listed in medallion/project/row_functions.py"
         before = name
     for node in tree.find_all(exp.Query, exp.Window, *Spark.Parser.NO_PAREN_FUNCTIONS.values()):
         if node.parent or not isinstance(node, exp.Query):

@@ -43,7 +43,7 @@ def check_consistency(ti: Any, run: RunState) -> None:
         if task in history.before:
             raise AirflowFailException(
                 f"{task} of run {run_id} did not succeed, and silver may be built from the rows that it captured:"
-                f" clear the task {task} of the present run, not of that one, with all downstream"
+                f" clear the task {task} with all downstream in the present run, not in that one"
             )
     if builder:
         run_id, batch = builder
@@ -65,7 +65,7 @@ def check_rebuilt(history: RunHistory, outdated: Iterable[str], since: datetime)
         attempt = builders.get(task)
         if not (attempt and attempt.status == "success" and attempt.start_time >= since):
             raise AirflowFailException(
-                f"{task} ran with other code than `begin`, which ran again later, or was marked as done by hand: clear"
+                f"{task} ran with other code than `begin` saw when it ran again, or was marked as done by hand: clear"
                 " the run from `begin`"
             )
 

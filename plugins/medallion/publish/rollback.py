@@ -62,13 +62,13 @@ def choose_publication(ti: Any, params: dict[str, Any]) -> Chosen:
     models = known & publication.snapshots.keys()
     if left := sorted(filter(is_gold, publication.snapshots.keys() - known)):
         log.warning(
-            "%s left the project after batch %d and can't be restored. The rows are in the lake: make as-of",
+            "%s left the project after batch %d and can't be restored. The lake has the rows: see `make as-of`.",
             ", ".join(left),
             publication.batch,
         )
     if younger := sorted(filter(is_gold, known - publication.snapshots.keys())):
         log.warning(
-            "The publication by batch %d has no %s: without rows until publishing is resumed.",
+            "The publication by batch %d has no %s. These tables have no rows until publishing is resumed.",
             publication.batch,
             ", ".join(younger),
         )

@@ -39,9 +39,9 @@ def check_code(run: RunRecord) -> None:
 def begin_with_code(ti: Any, builds: bool, accepted: bool) -> list[str]:
     """Record the code that the run of `ti` begins with; return the tables that other code has made.
 
-    If the run `builds` silver and gold, this requests that these tables are compared whole, in this run and in every
-    later one until one has published. Raises RebuildError if that reads more than MEDALLION_REBUILD_ROWS and
-    nobody has `accepted` it. Raises ManifestError if there is no manifest of the current files.
+    If the run `builds` silver and gold, this requests a rebuild of these tables: this run compares them whole, and so
+    does each later one until one has published. Raises RebuildError if the rebuild reads more rows than
+    MEDALLION_REBUILD_ROWS, unless `accepted` is true, and ManifestError if there is no manifest of the current files.
     """
     code, current = project_code(), table_fingerprints()
     with transaction() as cursor:

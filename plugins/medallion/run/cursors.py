@@ -161,7 +161,7 @@ def log_doubts(cursor: SourceCursor, row: Any) -> None:
     name = f"{table.schema}.{table.name}.{table.cursor}"
     if cursor.kind == "timestamp":
         log.info(
-            "The cursor %s has no time zone: it is read as a clock in %s (cursor_zone).", name, table.zone
+            "The cursor %s has no time zone: it is read as local time in %s (cursor_zone).", name, table.zone
         )
     if table.capture is not Capture.WINDOW:
         return

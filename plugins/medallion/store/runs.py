@@ -30,7 +30,7 @@ class RunRecord:
 
 
 def record_run(cursor: Cursor, run: Run, record: RunRecord, is_first_attempt: bool) -> RunRecord:
-    """Record a run's kind and window, and return the row that counts from now on.
+    """Record a run's kind and window, and return the resulting row.
 
     A run whose tasks were cleared keeps the window that it had. The window is replaced if the run had none, if this is
     the first attempt of a run recreated under its old id, or if another range was requested.

@@ -87,7 +87,7 @@ class BeginRunOperator(BaseOperator):
         return kind, requested
 
     def check_code(self, ti: Any, kind: RunKind, accepted: bool) -> None:
-        """Record the code that the run begins with, and have it rebuild the tables that other code has made."""
+        """Record the code that the run begins with, and let it rebuild the tables that other code has made."""
         try:
             begin_with_code(ti, builds=kind is not RunKind.RECONCILE, accepted=accepted)
         except ManifestError as error:

@@ -204,7 +204,7 @@ class FreshnessOperator(DbtSourceLocalOperator):  # type: ignore[misc]  # Cosmos
             if stale := re.findall(r"(\w+): None$", str(error), re.MULTILINE):
                 raise AirflowFailException(
                     f"The source has had no change for too long in: {', '.join(stale)}."
-                    " The limits are in its file in include/dbt/models/bronze."
+                    " The limits are in the tables' files in include/dbt/models/bronze."
                 ) from error
             raise
 

@@ -315,7 +315,7 @@ def test_select_that_is_no_projection_is_refused(declare: Models, select: str, p
 )  # fmt: skip
 def test_function_that_is_none_of_one_row_is_refused(declare: Models, call: str) -> None:
     name = str(re.findall(r"(\w+)`? ?\(", call)[0]).lower()
-    message = f"the function {name}, which is none of one row, or unknown to Spark"
+    message = f"the function {name}, which is not listed in medallion/project/row_functions.py"
     declare(project(f"select bill_id, {call} as total from bronze.bills"), "spark")
     with pytest.raises(ManifestError, match=f"{SQL_FILE}must be a projection .* and has: {message}"):
         declarations()

@@ -176,7 +176,7 @@ def test_doubts_are_logged(works: Query, caplog: pytest.LogCaptureFixture) -> No
     check_cursors()
     assert "The cursor works.stamped.At may be null" in caplog.text
     assert "The cursor works.tagged.At has no index" in caplog.text
-    assert "works.walled.At has no time zone: it is read as a clock in Europe/Berlin" in caplog.text
+    assert "works.walled.At has no time zone: it is read as local time in Europe/Berlin" in caplog.text
     assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 2
     caplog.clear()
     works('create index on works.tagged ("At"); alter table works.stamped alter "At" set not null')

@@ -105,8 +105,8 @@
 {#-
   The window is cut into chunks of about `chunk_rows` rows: at full hours or, if the cursor is a number, between any two
   numbers. A chunk spans fewer than 100 months, because a writer of Trino opens at most 100 partitions. If a chunk has
-  too many rows nevertheless, its keys are divided into buckets. A number that has so many rows is a chunk of its own, so
-  that bronze has all lower numbers even if a run is killed between two buckets.
+  too many rows nevertheless, its keys are divided into buckets. A number with too many rows is a chunk of its own, so that
+  bronze has all lower numbers even if a run is killed between two buckets.
 -#}
 {% macro window_chunks(source_relation, cursor) -%}
     {%- set parse = modules.datetime.datetime.fromisoformat -%}
