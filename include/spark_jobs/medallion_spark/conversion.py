@@ -180,7 +180,8 @@ def _floating_text(value: Column, digits: int) -> Column:
     java = value.cast("string")  # such as 1.0E7 for ten millions
     size = F.abs(value)
     plain = _without_zeros(java.try_cast("decimal(38,21)"))
-    # Java writes an exponent from 10^7 on, PostgreSQL for a real from 10^6 on. This is for the numbers in between.
+    # Java writes an exponent from 10^7 on, but PostgreSQL writes one for a real from 10^6 on. This is the text of the
+    # numbers in between.
     millions = F.concat(
         _without_zeros(java.try_cast("decimal(20,10)") * F.lit(Decimal("0.000001"))), F.lit("e+06")
     )

@@ -200,7 +200,10 @@ def resolve_entity(run: Run, incoming: Incoming, touched: Touched) -> EntityChan
 
 
 def count_outcomes(changes: Sequence[EntityChanges]) -> list[Outcome]:
-    """Count the resolved rows of each entity by state, with one query for all; list few changed keys."""
+    """Count the resolved rows of each entity by state. One query for all entities.
+
+    If an entity has few versions, the result lists its changed keys, too.
+    """
     rejected_at = F.when(F.col("_is_rejected"), F.unix_micros(CHANGED_AT))
     counts = [
         change.rows.agg(

@@ -33,8 +33,8 @@ CARRIED = {CHANGED_AT: CHANGED_AT, "_op": "_op", "_hash": "_hash", "_extracted_a
 ORDER = (CHANGED_AT, "_version_batch", "_is_delete", "_hash")
 IDENTITY = (CHANGED_AT, "_is_delete", "_hash")
 
-# Aggregates over the rows of `resolve_versions`. `read` is the sum of the next four, each version counted once. The
-# last three count keys.
+# Aggregates over the rows of `resolve_versions`. `read` counts the versions, and is the sum of the next four. The last
+# three count keys.
 ACCOUNTS = {
     "read": "count_if(_is_new)",
     "current": "count_if(_is_new and not _is_rejected and _decides and _state = 'current')",

@@ -212,7 +212,7 @@ def drop_staging() -> None:
     """
     deadline = time.monotonic() + CLEANING_SECONDS
     with transaction() as cursor:
-        # The newest come first, because a running pg_dump locks the tables that existed when it began.
+        # Drop the newest tables first. A running pg_dump locks the older ones, which existed when it began.
         cursor.execute(
             """
             select format('%%I.%%I', relnamespace::regnamespace, relname) as name

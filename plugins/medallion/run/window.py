@@ -30,7 +30,7 @@ class RunKind(StrEnum):
 
 
 def minus_lookback(moment: datetime, lookback: timedelta) -> datetime:
-    """Return the moment, UTC, minus `lookback`; but no earlier than the first moment of the calendar."""
+    """Return a moment in UTC minus `lookback`, but no earlier moment than the start of year 1."""
     return max(moment, datetime.min.replace(tzinfo=UTC) + lookback) - lookback
 
 

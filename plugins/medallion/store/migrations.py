@@ -20,7 +20,7 @@ def latest_version() -> str:
 def read_version() -> tuple[str, bool]:
     """Return the number of the last migration ('' before the first), and whether gold and staging are there.
 
-    Gold may be missing although there were migrations: it may be dropped as a whole, and is then published again.
+    Gold may be missing after migrations, too: people may drop it as a whole, and the next run publishes it again.
     """
     with transaction() as cursor:
         cursor.execute(

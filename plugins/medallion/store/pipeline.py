@@ -186,7 +186,7 @@ def resume_publishing(cursor: Cursor) -> None:
 def publication_batch(cursor: Cursor) -> int:
     """Return the batch of the publication that BI reads; 0 before the first.
 
-    Differs from `published_batch`, which lags behind if a task of that run had read an earlier batch.
+    It may be higher than `published_batch`, which stays lower if a task of that run had read only an earlier batch.
     """
     cursor.execute("select coalesce(max(batch), 0) as batch from gold.publication")
     row: Any = cursor.fetchone()

@@ -1,8 +1,8 @@
 {#-
   The tests that every table gets: the promises that each row of a changelog and of silver staging keeps, whatever its
-  model. While a test is compiled, it reads ten tables at a time, so that statements stay small with many tables:
-  first how many rows in scope break a promise about a row, then whether keys in scope are unique in the tables that
-  have rows in scope. It returns a row for each promise that a table breaks.
+  model. While a test is compiled, it queries ten tables at a time, so that no statement is too large. A first query
+  counts the rows in scope, and those that break a promise. A second query checks that keys are unique in the tables
+  with rows in scope. The test returns a row for each promise that a table breaks.
 -#}
 
 {% macro changelog_promises(model) -%}
