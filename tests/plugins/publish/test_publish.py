@@ -313,7 +313,7 @@ def test_table_without_a_model_blocks_no_roll_back_and_is_named(
     chosen = choose_publication(Task("back", dag=ROLLBACK), {"to_batch": 1})
     assert (chosen["columns"], chosen["published_snapshots"]) == ({}, chosen["snapshots"])
     assert "gold.gone left the project after batch 1 and can't be restored" in caplog.text
-    assert "gold.readings_by_day, gold.readings_by_device_month: without rows" in caplog.text
+    assert "gold.readings_by_day, gold.readings_by_device_month. These tables have no rows" in caplog.text
 
 
 def test_unknown_publication_is_reported(gold: Query, staged: Staged) -> None:
