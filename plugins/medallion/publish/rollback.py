@@ -1,4 +1,4 @@
-"""Rolling gold back to an earlier publication, from the lake's snapshots; nothing new is published until a resume."""
+"""Roll gold back to an earlier publication, from the lake's snapshots, and hold publishing until it is resumed."""
 
 import logging
 from typing import Any

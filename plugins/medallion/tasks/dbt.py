@@ -162,7 +162,7 @@ def dbt_models(group: Group, pool_slots: int = 1) -> DbtTaskGroup:
 def dbt_tests(tables: str = "", **selection: str) -> DbtTestLocalOperator:
     """Return a task that tests existing tables, on Trino; `selection`: its `task_id`, and dbt's selectors.
 
-    `tables`: template for the tables that the tests of every table read; all of them if it is empty.
+    `tables`: template of the tables that the general tests in tests/medallion read; empty for all tables.
     """
     task = DbtTestLocalOperator(
         dbt_cmd_flags=leave_out("unit_test"),
