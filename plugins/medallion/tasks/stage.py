@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from typing import Any
 
 from airflow.providers.common.sql.operators.sql import SQLExecuteQueryOperator
 from airflow.sdk import TaskGroup
@@ -23,11 +24,16 @@ def staging_statement(file: str, table: GoldTable, audited_by: str) -> str:
     """
     catalogs = dict(lake=settings().lake_catalog, gold=settings().gold_catalog)
     return (
-        f"{{%- set table = {json.dumps(asdict(table))} -%}}"
-        f"{{%- set catalogs = {json.dumps(catalogs)} -%}}"
+        f"{{%- set table = {as_jinja(asdict(table))} -%}}"
+        f"{{%- set catalogs = {as_jinja(catalogs)} -%}}"
         f"{{%- set audited = ti.xcom_pull(task_ids='{audited_by}') -%}}"
         f"{{%- include '{file}' -%}}"
     )
+
+
+def as_jinja(value: Any) -> str:
+    """Return names and lists of them as Jinja's literal, which is JSON without the escape of two halves of a letter."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def stage_tables(audited_by: str, while_held: bool = False) -> TaskGroup:
