@@ -137,8 +137,8 @@ def test_statement_that_stages_has_the_names(columns: list[str]) -> None:
     }  # fmt: skip
     statement = sqlglot.parse_one(render("publish/stage.sql", table, audited), dialect="trino")
     assert [column.alias for column in statement.find(sqlglot.exp.CTE).this.selects] == [*columns, ""]
-    found = {identifier.name for identifier in statement.find_all(sqlglot.exp.Identifier)}
-    assert found - {*columns} == {
+    identifiers = {identifier.name for identifier in statement.find_all(sqlglot.exp.Identifier)}
+    assert identifiers - {*columns} == {
         "postgres_gold", "staging", "order_7_1", "gold", "lake", "order", "_batch", "_deleted", "changed", "vanished",
         "final", "published",
     }  # fmt: skip

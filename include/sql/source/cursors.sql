@@ -4,8 +4,8 @@ with recursive declared (model, schema_name, table_name, column_name, zone) as (
     values
     {% for table in tables -%}
     (
-        {{ postgres_literal(table.model) }}, {{ postgres_literal(table.schema) }}, {{ postgres_literal(table.name) }}, {{ postgres_literal(table.cursor) }},
-        {{ postgres_literal(table.zone) }}
+        {{ postgres_literal(table.model) }}, {{ postgres_literal(table.schema) }}, {{ postgres_literal(table.name) }},
+        {{ postgres_literal(table.cursor) }}, {{ postgres_literal(table.zone) }}
     ){{ ',' if not loop.last }}
     {% endfor %}
 ),

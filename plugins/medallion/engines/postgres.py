@@ -200,7 +200,7 @@ def check_server(connection_id: str) -> None:
         with connect(connection_id) as connection:
             role = quote(connection.info.user)
             # Nothing in a search path can replace this statement.
-            shown = {name: connection.execute(f"show {name}".encode()).fetchall()[0][0] for name in CHECKED}
+            values = {name: connection.execute(f"show {name}".encode()).fetchall()[0][0] for name in CHECKED}
     except DatabaseError as error:
         if not any(sign in str(error) for sign in SIGNS_OF_A_POOLER):
             raise
@@ -208,7 +208,7 @@ def check_server(connection_id: str) -> None:
             f"{connection_id} leads to a pooler that does not serve it ({str(error).strip()}). Name the server's own"
             " port; or a pooler in the mode transaction or session, and no options in the connection's extra."
         ) from error
-    path = [schema.strip(' "') for schema in shown["search_path"].split(",")]
+    path = [schema.strip(' "') for schema in values["search_path"].split(",")]
     if "pg_catalog" in path[1:]:
         raise ServerError(
             f"{connection_id}: the search path of the role is {', '.join(path)}, so tables and functions there hide"
@@ -216,12 +216,12 @@ def check_server(connection_id: str) -> None:
         )
     if connection_id != GOLD_CONNECTION:
         return
-    if shown["transaction_read_only"] == "on":
+    if values["transaction_read_only"] == "on":
         raise ServerError(
             f"{connection_id}: the role or the server only reads. Name the primary, or alter role {role} set"
             " default_transaction_read_only = off"
         )
-    if (encoding := shown["server_encoding"]) not in ("UTF8", "SQL_ASCII"):
+    if (encoding := values["server_encoding"]) not in ("UTF8", "SQL_ASCII"):
         raise ServerError(
             f"{connection_id}: the database has the encoding {encoding}, which can't hold every text of the lake."
             " Create one: create database … encoding 'UTF8' template template0"

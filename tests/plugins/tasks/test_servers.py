@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
-from medallion.engines.postgres import describe_lock_holders, reading, transaction
+from medallion.engines.postgres import describe_lock_holders, reading, render_sql, transaction
 from medallion.run.cursors import check_cursors
 from medallion.settings import SOURCE_CONNECTION, settings
 from medallion.store.migrations import latest_version, read_version, upgrade_store
@@ -93,15 +93,28 @@ def test_limits_of_the_role_do_not_end_what_takes_longer(configure: Configure) -
     # Statements after a wait for a lock must see what was committed meanwhile.
     configure("default_transaction_isolation = 'serializable'")
 
-    def shown(cursor: Any) -> list[str]:
+    def read_limits(cursor: Any) -> list[str]:
         names = (*limits, "transaction_isolation")
         return [cursor.execute(f"show {name}".encode()).fetchone()[0] for name in names]
 
     with transaction() as cursor:
-        assert shown(cursor) == ["1h", "30s", "1min", "0", "read committed"]
+        assert read_limits(cursor) == ["1h", "30s", "1min", "0", "read committed"]
     # At the source the pipeline is a guest, whose stricter limits count.
     with reading(SOURCE_CONNECTION, settings().task_timeout) as cursor:
-        assert shown(cursor) == ["5s", "30s", "1min", "5s", "read committed"]
+        assert read_limits(cursor) == ["5s", "30s", "1min", "5s", "read committed"]
+
+
+def test_values_are_spelled_alike_in_each_session_of_a_pooler(
+    configure: Configure, source_database: str
+) -> None:
+    """Trino's driver sets digits and style in one session of a pooler, and may read in another."""
+    statement = render_sql("source/catalog.sql", tables=[("plant", "devices")])
+    query = f"select session from ({statement.decode()}) as columns".encode()
+    for role, call in ((0, "set_config('extra_float_digits', '1', true)"), (1, None)):
+        configure(f"extra_float_digits = {role}", "source")
+        with psycopg.connect(source_database, options="-c TimeZone=UTC") as session:
+            session.execute("set extra_float_digits = 3")
+            assert {row[0] for row in session.execute(query)} == {call}
 
 
 def test_functions_and_tables_of_the_search_path_hide_nothing(

@@ -1,7 +1,7 @@
 {#-
   A cursor in PostgreSQL's words; its table is called `source`. A `cursor` has name, kind and zone (see cursor.sql). The
-  tasks of Airflow use these macros, too (include/sql/source): they hold nothing of dbt. Of its macros they call those
-  that `render_sql` has under the same names.
+  tasks of Airflow use these macros, too (include/sql/source): they hold nothing of dbt, and call only macros whose
+  names `render_sql` knows, too.
 -#}
 
 {% macro cursor_column(cursor) -%}
