@@ -12,7 +12,7 @@ from rich.table import Table
 
 from stack import supervisor
 from stack.build import build, last_lines, run
-from stack.console import console
+from stack.console import console, table_console
 from stack.credentials import write_private
 from stack.environment import PROGRAMS, service_environment
 from stack.errors import StackError
@@ -142,4 +142,4 @@ def show_status(settings: Settings) -> None:
             row[4] = str(timedelta(seconds=int(time.time()) - record["start"]))
             row[5] = f"{memory(pid) >> 20} MB"
         table.add_row(*row)
-    console.print(table)
+    table_console.print(table)
