@@ -65,13 +65,17 @@ def run_argument(text: str) -> RunContext:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+# A name or a text with `${env:…}` would be replaced by a variable of the server, which may be a secret.
+NO_SUBSTITUTION = {"spark.sql.variable.substitute": False}
+
+
 @contextmanager
 def spark_session(name: str, settings: Mapping[str, Any]) -> Iterator[SparkSession]:
     """Open a job's session, in a Spark of its own or on the server of SPARK_REMOTE, and stop it at the end.
 
     A session of Spark Connect is no context manager itself.
     """
-    session = SparkSession.builder.appName(name).config(map=dict(settings)).getOrCreate()
+    session = SparkSession.builder.appName(name).config(map={**NO_SUBSTITUTION, **settings}).getOrCreate()
     try:
         yield session
     finally:
