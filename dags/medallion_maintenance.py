@@ -1,5 +1,5 @@
 """
-### Maintenance of the lake's Iceberg tables
+### Maintenance of the lake's Iceberg tables and of the records of runs
 
 Hourly commits leave small files, delete files and snapshots. This DAG cleans up once a day. It holds the lease, so that
 nothing else writes:
@@ -8,9 +8,10 @@ nothing else writes:
 * `compact` rewrites the tables that need it, sorted as their models say, and their manifests (Spark);
 * `expire` removes old snapshots, and files that no snapshot references (Trino). It keeps the snapshots of every
   publication that gold may be rolled back to, and all later ones. Its log has each table's figures, before and after.
+* `prune` deletes records of runs in the schema `audit` that are older than `MEDALLION_AUDIT_RETENTION`.
 
-No row changes. The DAG may be killed, cleared or repeated at any time: each table's step is one commit, and may be done
-twice.
+No row of the lake changes. The DAG may be killed, cleared or repeated at any time: each table's step is one commit, and
+may be done twice.
 """
 
 from airflow.sdk import DAG, CronDataIntervalTimetable, chain, task
@@ -38,8 +39,10 @@ with DAG(
     compacted = compact_tables()
     expired = task(maintenance.expire, task_id=names.EXPIRE, pre_execute=claim)(measured=measured)
     cancel_on_kill(expired.operator)
+    pruned = task(maintenance.prune, task_id=names.PRUNE, pre_execute=claim)()
     end = task(end_run, task_id=names.END)().as_teardown(setups=begin)
 
     chain(begin, measured, compacted, expired)
+    begin >> pruned
     # The lease is released after everything that writes.
-    [measured, compacted, expired] >> end
+    [measured, compacted, expired, pruned] >> end

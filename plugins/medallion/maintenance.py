@@ -1,4 +1,4 @@
-"""Maintenance of the lake's tables: measure them with pyiceberg, then expire snapshots and orphan files with Trino."""
+"""Maintenance: measure the tables with pyiceberg, expire snapshots and orphans with Trino, delete old records."""
 
 import logging
 from collections import Counter
@@ -19,6 +19,7 @@ from medallion.project.manifest import model_tables, sort_orders
 from medallion.run.state import TARGET_FILE_BYTES, read_state
 from medallion.settings import TRINO_CONNECTION, settings
 from medallion.store.audits import read_publications
+from medallion.store.retention import delete_old_records
 
 log = logging.getLogger(__name__)
 
@@ -140,6 +141,12 @@ def drop_table(name: str, statement_tag: str) -> None:
     trino: Any = TrinoHook(TRINO_CONNECTION)  # type: ignore[no-untyped-call]
     schema, _, table = name.partition(".")
     trino.run(f"/* {statement_tag} */ drop table if exists {settings().lake_catalog}.{schema}.{quote(table)}")
+
+
+def prune() -> dict[str, int]:
+    """Delete records of the store that are older than MEDALLION_AUDIT_RETENTION; return the number of rows by table."""
+    with transaction() as cursor:
+        return delete_old_records(cursor, settings().audit_retention, settings().snapshot_retention)
 
 
 def expire(ti: Any, measured: list[dict[str, Any]]) -> None:

@@ -58,7 +58,7 @@ MODELS = {
 TESTS_OF_EVERY_TABLE = "path:tests/medallion"
 
 BEGIN, END, FRESHNESS = "begin", "end", "freshness"
-MEASURE, COMPACT, EXPIRE = "measure", "compact", "expire"
+MEASURE, COMPACT, EXPIRE, PRUNE = "measure", "compact", "expire", "prune"
 CHOOSE, RESTORE = "choose", "restore"
 SPARK_TASK, TEST_TASK = "spark", "test"  # tasks of silver that are not named after a model
 BUILD_ENTITIES = f"{Group.SILVER_STAGING}.{SPARK_TASK}"
@@ -98,7 +98,7 @@ def place_of(task_id: str) -> Place:
     group = group_of(task_id)
     if task_id in (BEGIN, END, FRESHNESS):
         return Place(None, Role.WATCH)
-    if task_id in (MEASURE, COMPACT, EXPIRE):
+    if task_id in (MEASURE, COMPACT, EXPIRE, PRUNE):
         return Place(None, Role.MAINTAIN)
     if group in (Group.AUDIT, Group.STAGE, Group.PUBLISH, CHOOSE, RESTORE):
         return Place(None, Role.PUBLISH)

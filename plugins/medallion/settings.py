@@ -60,6 +60,11 @@ class Settings(BaseSettings):
         gt=NOTHING,
         description="How long the snapshots of tables are kept; the last publication's are always kept.",
     )
+    audit_retention: timedelta = Field(
+        timedelta(days=90),
+        gt=NOTHING,
+        description="How long records of runs are kept; those of publications at least as long as snapshots.",
+    )
     history_start: Annotated[datetime, AfterValidator(as_utc)] | None = Field(
         None, description="Start of the first window. Default: the oldest change at the source."
     )

@@ -11,12 +11,13 @@ from medallion.run.window import RunKind
 
 def test_steps_follow_one_another_under_the_lease(maintenance: DAG) -> None:
     steps = [names.BEGIN, names.MEASURE, names.COMPACT, names.EXPIRE]
-    assert set(maintenance.task_ids) == {*steps, names.END}
+    assert set(maintenance.task_ids) == {*steps, names.PRUNE, names.END}
     for before, after in pairwise(steps):
         assert after in maintenance.get_task(before).downstream_task_ids
     begin, end = maintenance.get_task(names.BEGIN), maintenance.get_task(names.END)
     assert begin.is_setup and end.is_teardown
-    assert end.upstream_task_ids >= set(steps[1:])
+    assert end.upstream_task_ids >= {*steps[1:], names.PRUNE}
+    assert maintenance.get_task(names.PRUNE).upstream_task_ids == {names.BEGIN}
 
 
 def test_run_has_no_window(maintenance: DAG) -> None:

@@ -98,7 +98,7 @@ def test_a_killed_task_ends_what_it_runs_on_an_engine(dag_bag: DagBag) -> None:
         if type(task).on_kill is BaseOperator.on_kill and "on_kill" not in vars(task)
     }
     assert without == {
-        names.BEGIN, names.END, names.MEASURE, Group.AUDIT, Group.PUBLISH, names.CHOOSE, names.RESTORE
+        names.BEGIN, names.END, names.MEASURE, names.PRUNE, Group.AUDIT, Group.PUBLISH, names.CHOOSE, names.RESTORE
     }  # fmt: skip
     for task in tasks(dag_bag):
         if task.task_id not in without and not isinstance(task, SparkJobOperator):

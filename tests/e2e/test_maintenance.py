@@ -48,4 +48,4 @@ def test_daily_run_changes_neither_facts_nor_the_publication(stack: Stack, first
         "select task_id from audit.data_pipeline_runs"
         " where dag_id = ''medallion_maintenance'' and status = ''success'' group by 1 order by 1"
     )
-    assert tasks == [("compact",), ("end",), ("expire",), ("measure",)]
+    assert tasks == [("compact",), ("end",), ("expire",), ("measure",), ("prune",)]

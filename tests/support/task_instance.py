@@ -36,7 +36,7 @@ HOURLY = dag_of(
     ("end", "freshness"),
 )
 RECONCILE = dag_of(RECONCILE_DAG, ("begin",), ("bronze.devices", "bronze.readings", "tests.trino"), ("end",))
-MAINTENANCE = dag_of(MAINTENANCE_DAG, ("begin",), ("measure",), ("compact",), ("expire",), ("end",))
+MAINTENANCE = dag_of(MAINTENANCE_DAG, ("begin",), ("measure", "prune"), ("compact",), ("expire",), ("end",))
 ROLLBACK = dag_of(ROLLBACK_DAG, ("begin",), ("choose",), ("restore",), ("end",))
 
 

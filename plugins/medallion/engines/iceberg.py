@@ -15,7 +15,13 @@ if TYPE_CHECKING:
     from pyiceberg.table.snapshots import Snapshot
 
 
-MERGED_MANIFESTS = {"commit.manifest.min-count-to-merge": "4"}
+# Each commit adds a manifest, and every statement opens all of them: Iceberg merges a hundred by default. Each commit
+# also writes a metadata file, with all snapshots; these are the earlier ones that stay.
+PROPERTIES = {
+    "commit.manifest.min-count-to-merge": "4",
+    "write.metadata.delete-after-commit.enabled": "true",
+    "write.metadata.previous-versions-max": "20",
+}
 
 
 def load_lake() -> Catalog:
@@ -33,18 +39,17 @@ def iterate_tables(catalog: Catalog) -> Iterator[tuple[str, Table]]:
             yield ".".join(identifier), catalog.load_table(identifier)
 
 
-def merge_manifests(table: Table) -> None:
-    """Set the properties by which writers merge a table's small manifests; changes nothing if they are set.
+def keep_metadata_small(table: Table) -> None:
+    """Let writers of a table merge its small manifests and delete its old metadata files, from the next commit on.
 
-    Each commit adds a manifest, and every statement opens all manifests of the table. By default Iceberg merges them
-    only when there are a hundred.
+    No effect if they already do.
     """
     from pyiceberg.exceptions import CommitFailedException
 
-    if not MERGED_MANIFESTS.items() <= table.properties.items():
-        # If another writer commits at the same time, the next run sets the properties.
+    if not PROPERTIES.items() <= table.properties.items():
+        # Another writer came first: the next run tries again.
         with suppress(CommitFailedException), table.transaction() as transaction:
-            transaction.set_properties(MERGED_MANIFESTS)
+            transaction.set_properties(PROPERTIES)
 
 
 def snapshot_columns(table: Table, snapshot_id: int) -> list[str]:

@@ -10,8 +10,8 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from medallion.engines.iceberg import (
     iterate_tables,
+    keep_metadata_small,
     load_lake,
-    merge_manifests,
     snapshot_columns,
     summary_number,
 )
@@ -66,7 +66,7 @@ class Audited(Staged):
 def audit_run(ti: Any, params: dict[str, Any]) -> Audited:
     """Record the state of the lake after the run, and stop the run if too many rows were rejected.
 
-    New tables get the properties of `merge_manifests`.
+    New tables get the properties of `keep_metadata_small`.
 
     Writes `audit.snapshots`, `audit.entity_accounts`, new values of coded columns and tables with many rejected
     rows to `audit.findings`, and the number of records of each task.
@@ -78,7 +78,7 @@ def audit_run(ti: Any, params: dict[str, Any]) -> Audited:
     catalog = load_lake()
     tables = list(iterate_tables(catalog))
     for _, table in tables:
-        merge_manifests(table)
+        keep_metadata_small(table)
     states = table_states(tables, run.snapshots)
     # Check after the snapshots are read, so that nothing in them escapes the check.
     check_consistency(ti, run)

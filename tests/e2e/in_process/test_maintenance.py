@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from medallion import maintenance
-from medallion.engines.iceberg import merge_manifests
+from medallion.engines.iceberg import keep_metadata_small
 from medallion.run.state import TARGET_FILE_BYTES
 from medallion.settings import settings
 from stack.settings import ROOT
@@ -95,7 +95,7 @@ def test_compaction_after_one_that_was_killed_changes_no_row_and_leaves_one_file
 
 
 def test_commits_leave_few_manifests(stack: Stack, table: str) -> None:
-    merge_manifests(stack.catalog.load_table(table))
+    keep_metadata_small(stack.catalog.load_table(table))
     for batch in range(6, 14):
         stack.query_trino(f"insert into {table} values ({batch}, timestamp '2018-01-01 00:00:00', {batch})")
     [(manifests,)] = stack.query_trino('select count(*) from bronze."maintained$manifests"')

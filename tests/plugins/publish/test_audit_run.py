@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -173,6 +174,16 @@ def test_manifests_of_each_table_are_merged_from_its_first_audit_on(gold: Query,
     assert [lake.load_table(table.name()).metadata_location for table in tables] == [
         table.metadata_location for table in tables
     ]
+
+
+def test_metadata_files_of_each_table_stay_few(gold: Query, lake: SqlCatalog) -> None:
+    """Each file holds all snapshots, so that a year of hourly commits would fill the disk."""
+    audit()
+    table = lake.load_table("gold.readings_by_day")
+    for _ in range(30):
+        table.append(pa.table({"n": [1]}))
+    location = table.location().removeprefix("file://")
+    assert len([*Path(location).glob("metadata/*.metadata.json")]) <= 21
 
 
 def test_each_attempt_of_the_audit_has_its_own_staging(gold: Query, lake: SqlCatalog) -> None:

@@ -1,4 +1,4 @@
-"""Keep the findings that somebody should know of, and which accounts a person has accepted."""
+"""Keep the findings that somebody should know of and the accounts that a person has accepted; index the attempts."""
 
 from pathlib import Path
 

@@ -13,3 +13,6 @@ create table audit.findings (
 
 -- Whether a person let the run publish with these rejected rows, which then count as good ones.
 alter table audit.entity_accounts add column accepted boolean not null default false;
+
+-- Each run asks several times for the attempts above the published batch.
+create index data_pipeline_runs_batch on audit.data_pipeline_runs (batch);
