@@ -8,7 +8,8 @@ nothing else writes:
 * `compact` rewrites the tables that need it, sorted as their models say, and their manifests (Spark);
 * `expire` removes old snapshots, and files that no snapshot references (Trino). It keeps the snapshots of every
   publication that gold may be rolled back to, and all later ones. Its log has each table's figures, before and after.
-* `prune` deletes records of runs in the schema `audit` that are older than `MEDALLION_AUDIT_RETENTION`.
+* `prune` deletes records of runs in the schema `audit` that are older than `MEDALLION_AUDIT_RETENTION`,
+  Airflow's logs of these DAGs that are older than `MEDALLION_LOG_RETENTION`, and temporary folders of killed dbt tasks.
 
 No row of the lake changes. The DAG may be killed, cleared or repeated at any time: each table's step is one commit, and
 may be done twice.

@@ -36,7 +36,7 @@ from stack.environment import (
     public_environment,
 )
 from stack.errors import StackError
-from stack.lifecycle import show_status
+from stack.lifecycle import clean_airflow, show_status
 from stack.scaffold.project import make_project
 from stack.scaffold.tables import check_schema, write_table, write_tables
 from stack.settings import ROOT, Settings, read_settings
@@ -213,8 +213,9 @@ def backfill(settings: Settings, start: datetime, end: datetime, allow_rejected:
 @cli.command()
 @click.pass_obj
 def maintain(settings: Settings) -> None:
-    """Compact the lake's tables, remove old snapshots and stray files."""
+    """Compact the lake's tables, remove old snapshots and stray files; delete old metadata of Airflow."""
     pipeline.trigger(settings, {}, MAINTENANCE_DAG)
+    clean_airflow(settings, process_environment(settings))
 
 
 @cli.command()

@@ -4,12 +4,13 @@ import contextlib
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 
 import psutil
 from rich.table import Table
 
+from medallion.settings import settings as pipeline_settings
 from stack import supervisor
 from stack.build import build, last_lines, run
 from stack.console import console, table_console
@@ -64,6 +65,22 @@ def migrate_airflow(settings: Settings, env: dict[str, str]) -> None:
     stamp.write_text(version("apache-airflow"))
 
 
+def clean_airflow(settings: Settings, env: dict[str, str]) -> None:
+    """Delete Airflow's metadata older than MEDALLION_LOG_RETENTION, at most once a day.
+
+    Tasks can't do so: in Airflow 3 they have no access to its database.
+    """
+    stamp = settings.home / "airflow" / "migrated"
+    if time.time() - stamp.stat().st_mtime < timedelta(days=1).total_seconds():
+        return
+    console.print("  Deleting old metadata of Airflow …")
+    before = datetime.now(UTC) - pipeline_settings().log_retention
+    options = ["--clean-before-timestamp", before.isoformat(timespec="seconds"), "--skip-archive", "--yes"]
+    log = settings.home / "log" / "airflow-clean.log"
+    run([PROGRAMS / "airflow", "db", "clean", *options], env, log, "Deleting old metadata of Airflow")
+    stamp.touch()
+
+
 def check_settings_unchanged(settings: Settings) -> None:
     """Raise StackError if the running stack was started with other settings, and name them."""
     running = json.loads((settings.home / "settings.json").read_text())
@@ -96,6 +113,7 @@ def up(settings: Settings, with_airflow: bool = True) -> None:
     airflow = AIRFLOW if with_airflow else ()
     if airflow:
         migrate_airflow(settings, env)
+        clean_airflow(settings, env)
     for name in airflow:
         supervisor.start(name, settings)
     for name in ("thrift", "trino", *airflow):

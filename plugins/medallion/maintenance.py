@@ -11,10 +11,11 @@ from typing import Any
 from airflow.providers.trino.hooks.trino import TrinoHook
 from trino.exceptions import DatabaseError
 
+from medallion.engines.files import delete_left_projects, delete_old_logs
 from medallion.engines.iceberg import iterate_tables, load_lake
 from medallion.engines.leftovers import tag
 from medallion.engines.postgres import quote, render_sql, transaction
-from medallion.names import is_gold
+from medallion.names import HOURLY_DAG, MAINTENANCE_DAG, RECONCILE_DAG, ROLLBACK_DAG, is_gold
 from medallion.project.manifest import model_tables, sort_orders
 from medallion.run.state import TARGET_FILE_BYTES, read_state
 from medallion.settings import TRINO_CONNECTION, settings
@@ -30,6 +31,8 @@ SMALL_MANIFEST_BYTES = 4 * 1024 * 1024  # half of Iceberg's target
 # Iceberg's default.
 MIN_INPUT_FILES = 5
 MIN_SMALL_MANIFESTS = 10  # a table with this many small manifests is compacted
+DAGS = (HOURLY_DAG, RECONCILE_DAG, MAINTENANCE_DAG, ROLLBACK_DAG)
+LONGEST_RUN = timedelta(days=1)  # no run takes longer
 CLOCK_MARGIN = timedelta(hours=1)  # the engines' clocks may differ from ours
 
 
@@ -144,9 +147,17 @@ def drop_table(name: str, statement_tag: str) -> None:
 
 
 def prune() -> dict[str, int]:
-    """Delete records of the store that are older than MEDALLION_AUDIT_RETENTION; return the number of rows by table."""
+    """Delete old records of the store, and old files on this machine; return the number of rows by table, and of files.
+
+    Records are old after MEDALLION_AUDIT_RETENTION, Airflow's logs of our DAGs after MEDALLION_LOG_RETENTION, and
+    folders that killed dbt tasks left when no run that they belong to can go on.
+    """
     with transaction() as cursor:
-        return delete_old_records(cursor, settings().audit_retention, settings().snapshot_retention)
+        records = delete_old_records(cursor, settings().audit_retention, settings().snapshot_retention)
+    return records | {
+        "log files": delete_old_logs(DAGS, settings().log_retention),
+        "temporary folders": delete_left_projects(LONGEST_RUN),
+    }
 
 
 def expire(ti: Any, measured: list[dict[str, Any]]) -> None:

@@ -65,6 +65,11 @@ class Settings(BaseSettings):
         gt=NOTHING,
         description="How long records of runs are kept; those of publications at least as long as snapshots.",
     )
+    log_retention: timedelta = Field(
+        timedelta(days=30),
+        gt=NOTHING,
+        description="How long Airflow's task logs and, on the embedded stack, its metadata are kept.",
+    )
     history_start: Annotated[datetime, AfterValidator(as_utc)] | None = Field(
         None, description="Start of the first window. Default: the oldest change at the source."
     )

@@ -1,5 +1,6 @@
 import os
 import shutil
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -37,3 +38,20 @@ def test_the_lock_of_a_server_that_runs_stays(settings: Settings, postgres: Serv
     shutil.copy(postgres.folder / "data" / "postmaster.pid", lock)
     remove_stale_lock(settings)
     assert lock.exists()
+
+
+def test_airflows_metadata_is_cleaned_once_a_day(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands: list[list[str]] = []
+    monkeypatch.setattr(lifecycle, "run", lambda command, *_: commands.append([*map(str, command)]))
+    stamp = settings.home / "airflow" / "migrated"
+    stamp.parent.mkdir(parents=True, exist_ok=True)
+    stamp.touch()
+    lifecycle.clean_airflow(settings, {})
+    assert commands == []
+    os.utime(stamp, (0, 0))
+    for _ in range(2):
+        lifecycle.clean_airflow(settings, {})
+    [(_, *command)] = commands
+    assert command[:3] == ["db", "clean", "--clean-before-timestamp"]
+    age = datetime.now(UTC) - datetime.fromisoformat(command[3])
+    assert timedelta(days=30) <= age < timedelta(days=30, minutes=1)
