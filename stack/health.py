@@ -107,7 +107,7 @@ def find_problem(name: str, settings: Settings, started: float) -> str | None:
         try:
             CHECKS[name](settings, started)
         except Exception as error:  # noqa: BLE001, client libraries raise anything if a service is unhealthy
-            results.put(str(error)[:500] or type(error).__name__)
+            results.put(str(error).strip()[:500] or type(error).__name__)
         else:
             results.put(None)
 
