@@ -30,6 +30,8 @@ def create_cluster(settings: Settings, env: dict[str, str]) -> None:
     with tempfile.NamedTemporaryFile("w", dir=settings.home) as password:
         password.write(env["POSTGRES_PASSWORD"])
         password.flush()
+        if os.getuid() == 0:
+            os.fchown(password.fileno(), NOBODY, NOBODY)
         command: list[str | Path] = [SERVER, POSTGRES_BIN / "initdb", "--pgdata", partial]
         command += ["--username", "postgres", "--pwfile", password.name, "--auth", "scram-sha-256"]
         command += ["--encoding", "UTF8", "--locale", "C", "--locale-provider", "builtin"]
