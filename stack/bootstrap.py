@@ -33,7 +33,7 @@ SPACE = 2 * 1024**3  # bytes: 1.2 GB installed, and temporary files
 INHERITED = re.compile(
     r"PATH|LD_LIBRARY_PATH|HOME|USER|LOGNAME|SHELL|TMPDIR|XDG_\w+|TERM|COLORTERM|COLUMNS|LINES|NO_COLOR"
     r"|(https?|all|no)_proxy|(HTTPS?|ALL|NO)_PROXY|SSL_CERT_(FILE|DIR)|(REQUESTS|CURL)_CA_BUNDLE|KRB5\w+"
-    r"|MEDALLION_\w+|AIRFLOW_(CONN|VAR)_\w+"
+    r"|MEDALLION_\w+|AIRFLOW_(CONN|VAR)_\w+|OBJC_DISABLE_INITIALIZE_FORK_SAFETY"
 )
 # More of them, for the commands of the launcher: its settings, and how to reach registries of packages.
 FOR_SET_UP = re.compile(

@@ -109,7 +109,8 @@ def check_not_moved(settings: Settings) -> None:
     """Raise StackError if the lake was made in another folder: its tables name each of their files with its folder."""
     record = settings.home / "settings.json"
     made_in = Path(json.loads(record.read_text())["home"]) if record.exists() else settings.home
-    if made_in != settings.home:
+    # The same folder may have another name, by a symbolic link or `..`.
+    if made_in != settings.home and not (made_in.exists() and made_in.samefile(settings.home)):
         raise StackError(
             f"The data in {settings.home} was made in {made_in}, and the lake's tables name their files there. Move "
             f"the folder back to {made_in}, or start over without the data: make clean"

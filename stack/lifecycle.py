@@ -23,6 +23,20 @@ from stack.settings import CHANGEABLE, Settings
 from stack.source import check_source
 
 GIVE_UP_SECONDS = 15
+# Without `dag`: after a long downtime the DAGs would go, with whether each is switched on.
+CLEANED_TABLES = (
+    "dag_run",
+    "task_instance",
+    "task_instance_history",
+    "xcom",
+    "log",
+    "job",
+    "trigger",
+    "callback",
+    "deadline",
+    "asset_event",
+    "import_error",
+)
 AIRFLOW = ("api-server", "scheduler", "dag-processor", "triggerer")
 
 
@@ -68,7 +82,8 @@ def migrate_airflow(settings: Settings, env: dict[str, str]) -> None:
 def clean_airflow(settings: Settings, env: dict[str, str]) -> None:
     """Delete Airflow's metadata older than MEDALLION_LOG_RETENTION, at most once a day.
 
-    Tasks can't do so: in Airflow 3 they have no access to its database.
+    Tasks can't do so: in Airflow 3 they have no access to its database. If the command fails, a warning is printed, and
+    the next start tries again.
     """
     stamp = settings.home / "airflow" / "migrated"
     if time.time() - stamp.stat().st_mtime < timedelta(days=1).total_seconds():
@@ -76,8 +91,13 @@ def clean_airflow(settings: Settings, env: dict[str, str]) -> None:
     console.print("  Deleting old metadata of Airflow …")
     before = datetime.now(UTC) - pipeline_settings().log_retention
     options = ["--clean-before-timestamp", before.isoformat(timespec="seconds"), "--skip-archive", "--yes"]
+    options += ["--tables", ",".join(CLEANED_TABLES)]
     log = settings.home / "log" / "airflow-clean.log"
-    run([PROGRAMS / "airflow", "db", "clean", *options], env, log, "Deleting old metadata of Airflow")
+    try:
+        run([PROGRAMS / "airflow", "db", "clean", *options], env, log, "Deleting old metadata of Airflow")
+    except StackError as error:
+        console.print(f"  Warning: {error}")
+        return
     stamp.touch()
 
 

@@ -130,8 +130,16 @@ def stop(name: str, settings: Settings) -> None:
 
 
 def info(name: str, settings: Settings) -> dict[str, Any]:
-    """Return supervisord's record of a service: statename, pid, start (epoch seconds), spawnerr, …"""
-    return dict(rpc(settings).getProcessInfo(name))
+    """Return supervisord's record of a service: statename, pid, start (epoch seconds), spawnerr, …
+
+    Raises StackError if supervisord does not know the service.
+    """
+    try:
+        return dict(rpc(settings).getProcessInfo(name))
+    except Fault:
+        raise StackError(
+            f"The stack was started by another version, which has no {name}. Stop it first: make down"
+        ) from None
 
 
 def stack_processes(settings: Settings) -> list[psutil.Process]:

@@ -4,13 +4,14 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import psutil
 from supervisor.childutils import listener
 
 from stack import supervisor
-from stack.health import NEEDS, find_problem
+from stack.health import FULL, NEEDS, find_problem
 from stack.settings import Settings
 
 # Checks that a service must miss one after the other. Supervisord asks for one a minute.
@@ -39,15 +40,21 @@ def kill_unhealthy(settings: Settings, misses: Mapping[str, int]) -> Counter[str
     `misses` and the result: the number of checks that each unhealthy service has missed so far.
     """
     problems = find_problems(settings)
-    counted = Counter({name: misses.get(name, 0) + 1 for name in problems})
+    # A full server answers, so it is not frozen.
+    counted = Counter(
+        {name: misses.get(name, 0) + 1 for name, problem in problems.items() if problem != FULL}
+    )
     for name, count in list(counted.items()):
         report(f"{name} has missed {count} of {LIMIT} checks: {problems[name]}")
         if count >= LIMIT:
             report(f"{name} is killed; the supervisor starts it again.")
-            process = psutil.Process(supervisor.info(name, settings)["pid"])
-            # A frozen process ends by no other signal, and the children of a killed one may hold its port.
-            supervisor.end_processes([process, *process.children(recursive=True)], seconds=0)
             del counted[name]
+            # The process id is 0 if the service has ended meanwhile.
+            if pid := supervisor.info(name, settings)["pid"]:
+                with suppress(psutil.NoSuchProcess):
+                    process = psutil.Process(pid)
+                    # No other signal ends a frozen process, and the children of a killed one may hold its port.
+                    supervisor.end_processes([process, *process.children(recursive=True)], seconds=0)
     return counted
 
 

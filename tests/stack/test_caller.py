@@ -58,6 +58,7 @@ NEEDED = {
     "dag-processor": TASKS,
     "triggerer": TASKS,
     "shop": {"SOURCE_URL", "STACK_SOURCE_URL"},
+    supervisor.WATCH: set(),
 }
 
 
@@ -173,7 +174,8 @@ def holds_secret(env: dict[str, str], everything: dict[str, str]) -> set[str]:
 def test_a_service_gets_only_the_secrets_that_it_needs(service: str, everything: dict[str, str]) -> None:
     parser = RawConfigParser()
     parser.read(STACK / "supervisord.conf")
-    [options] = re.findall(r"^env %\(ENV_(\w+)\)s ", parser[f"program:{service}"]["command"])
+    [section] = [name for name in parser.sections() if name.partition(":")[2] == service]
+    [options] = re.findall(r"^env %\(ENV_(\w+)\)s ", parser[section]["command"])
     command = ["env", *shlex.split(everything[options]), "env", "-0"]
     output = subprocess.run(command, env=everything, capture_output=True, text=True, check=True).stdout
     env = dict(line.split("=", 1) for line in output.split("\0") if line)

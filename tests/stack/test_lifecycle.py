@@ -55,3 +55,21 @@ def test_airflows_metadata_is_cleaned_once_a_day(settings: Settings, monkeypatch
     assert command[:3] == ["db", "clean", "--clean-before-timestamp"]
     age = datetime.now(UTC) - datetime.fromisoformat(command[3])
     assert timedelta(days=30) <= age < timedelta(days=30, minutes=1)
+    # A deleted DAG would come back switched off.
+    assert "dag" not in command[command.index("--tables") + 1].split(",")
+
+
+def test_a_clean_up_that_fails_is_reported_and_tried_again(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(*_: object) -> None:
+        raise StackError("Deleting old metadata of Airflow failed")
+
+    monkeypatch.setattr(lifecycle, "run", run)
+    stamp = settings.home / "airflow" / "migrated"
+    stamp.parent.mkdir(parents=True, exist_ok=True)
+    stamp.touch()
+    os.utime(stamp, (0, 0))
+    lifecycle.clean_airflow(settings, {})
+    assert "Warning: Deleting old metadata of Airflow failed" in capsys.readouterr().out
+    assert stamp.stat().st_mtime == 0

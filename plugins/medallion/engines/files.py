@@ -28,15 +28,16 @@ def delete_old_logs(dags: Collection[str], age: timedelta) -> int:
     count = 0
     for dag in dags:
         folder = Path(conf.get("logging", "base_log_folder"), f"dag_id={dag}")
-        for path in sorted(folder.rglob("*"), reverse=True):  # the files of a folder come before the folder
-            if path.is_dir():
-                # The folder of a run that is being written has files, or is younger.
-                if is_older(path, age):
-                    with suppress(OSError):
-                        path.rmdir()
-            elif is_older(path, age):
-                path.unlink(missing_ok=True)
-                count += 1
+        # The files of a folder come before it. Their ages are read first, because a folder from which a file is deleted
+        # counts as written.
+        old = [path for path in sorted(folder.rglob("*"), reverse=True) if is_older(path, age)]
+        for path in old:
+            with suppress(OSError):  # the folder has newer files, or another user owns the path
+                if path.is_dir():
+                    path.rmdir()
+                else:
+                    path.unlink()
+                    count += 1
     return count
 
 
@@ -45,13 +46,15 @@ def delete_left_projects(age: timedelta) -> int:
 
     Cosmos makes a folder of links to the project for each task.
     """
-    folders = [
-        path
-        for path in Path(tempfile.gettempdir()).glob("tmp*")
-        if is_older(path, age)
-        and (path / PROJECT_FILE).is_symlink()
-        and (path / PROJECT_FILE).readlink() == DBT_PROJECT / PROJECT_FILE
-    ]
-    for folder in folders:
-        shutil.rmtree(folder, ignore_errors=True)  # removes links, not the files behind them
-    return len(folders)
+    count = 0
+    for path in Path(tempfile.gettempdir()).glob("tmp*"):
+        with suppress(OSError):  # the folder is another user's, or it has gone
+            project = path / PROJECT_FILE
+            if (
+                is_older(path, age)
+                and project.is_symlink()
+                and project.readlink() == DBT_PROJECT / PROJECT_FILE
+            ):
+                shutil.rmtree(path)  # removes links, not the files behind them
+                count += 1
+    return count

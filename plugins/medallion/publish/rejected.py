@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from medallion.names import QUARANTINE, SILVER, lake_table
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from medallion.run.state import RunState
 
 MOST_VALUES = 5  # values of a column that are named
+MOST_ROWS = 100_000  # rows of a rule whose values are counted
 LONGEST_VALUE = 60
 
 
@@ -57,11 +59,12 @@ def broken_rules(catalog: Catalog, run: RunState, names: Collection[str]) -> dic
     coded = {name: declarations()[name].coded_columns() for name in names}
     rows: Counter[tuple[str, str]] = Counter()
     values: dict[tuple[str, str], Counter[str]] = {}
-    for version in quarantine.to_arrow().to_pylist():
+    # A first load may reject millions of rows, so they are read batch by batch.
+    for version in chain.from_iterable(batch.to_pylist() for batch in quarantine.to_arrow_batch_reader()):
         for rule in version["rules"]:
             key = (version["entity"], rule)
             rows[key] += 1
-            if rule in coded[version["entity"]]:
+            if rule in coded[version["entity"]] and rows[key] <= MOST_ROWS:
                 _, source = coded[version["entity"]][rule]
                 value = json.loads(version["row"] or "{}").get(source)
                 if value is not None:
@@ -87,7 +90,9 @@ def rejected_shares(
     rejected = catalog.load_table(QUARANTINE).scan(
         row_filter=f"entity in ({names_listed}) and superseded = false", selected_fields=("entity",)
     )
-    counts = Counter(rejected.to_arrow()["entity"].to_pylist())
+    counts: Counter[str] = Counter()
+    for batch in rejected.to_arrow_batch_reader():
+        counts.update(batch["entity"].to_pylist())
     findings = []
     for name, count in sorted(counts.items()):
         rows = max(count, total_records.get(lake_table(SILVER, declarations()[name].staging_name), 0))

@@ -52,7 +52,11 @@ STATEMENTS = {
             and batch <= (select published_batch from audit.pipeline)
     """,
     "reconciliations": "delete from audit.reconciliations where compared_at < now() - %(age)s",
-    "findings": "delete from audit.findings where cleared_at < now() - %(age)s",
+    # Nobody clears a new value: it is named once.
+    "findings": """
+        delete from audit.findings
+        where cleared_at < now() - %(age)s or kind = 'new_value' and seen_at < now() - %(age)s
+    """,
 }
 
 

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 # How long a task may go on after its time limit, at which Airflow raises an exception in it.
 GRACE = timedelta(minutes=2)
+_timers: list[Timer] = []  # the timers of the attempt that this process runs
 RUN_VARIABLE = "MEDALLION_RUN"  # dbt reads the run's context from it, as JSON
 
 
@@ -38,10 +39,18 @@ def limit_time(context: Any) -> None:
     Airflow raises an exception at the limit. But while dbt and its clients clean up after an exception, they may wait
     for ever for an engine that is frozen.
     """
+    lift_limit()
     limit = context["ti"].task.execution_timeout
-    timer = Timer((limit + GRACE).total_seconds(), end_process, [limit])
-    timer.daemon = True
-    timer.start()
+    if limit:
+        _timers.append(Timer((limit + GRACE).total_seconds(), end_process, [limit]))
+        _timers[-1].daemon = True
+        _timers[-1].start()
+
+
+def lift_limit() -> None:
+    """Cancel what `limit_time` has started in this process."""
+    while _timers:
+        _timers.pop().cancel()
 
 
 def end_process(limit: timedelta) -> None:
@@ -98,3 +107,4 @@ def finish(context: Any, result: Any = None) -> None:
         if run:
             check_code(run)
     close_attempt(context, result)
+    lift_limit()

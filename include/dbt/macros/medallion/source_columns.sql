@@ -231,13 +231,16 @@
 
 {#-
   Whether a model needs the column: it is the key, bookkeeping, or its name is in the SQL of a model
-  that selects from this one. `select *` counts as all names.
+  that selects from this one. `select *` counts as all names, and so does Jinja other than ref and config: what it
+  writes is not known here.
 -#}
 {% macro is_modelled(column_name) -%}
-    {%- set named = '(?i)(?<!\\w)' ~ modules.re.escape(column_name) ~ '(?!\\w)|(select|,|[.])\\s*[*]' -%}
+    {%- set known = '[{][{]-?\\s*(ref|config)[(][^{}]*[)]\\s*-?[}][}]' -%}
+    {%- set every_name = '(select(\\s+(distinct|all))?|,|[.])\\s*[*]|[{][{]|[{]%' -%}
+    {%- set named = '(?i)(?<!\\w)' ~ modules.re.escape(column_name) ~ '(?!\\w)|' ~ every_name -%}
     {%- set sources = [] -%}
     {%- for node in graph.nodes.values() if model.unique_id in node.depends_on.nodes and node.resource_type == 'model' -%}
-        {%- do sources.append(node.raw_code) -%}
+        {%- do sources.append(modules.re.sub(known, '', node.raw_code)) -%}
     {%- endfor -%}
     {%- set needed = config.meta_require('natural_key') + ['_changed_at', '_op'] -%}
     {{ return(column_name in needed or modules.re.search(named, sources | join('\n')) is not none) }}
