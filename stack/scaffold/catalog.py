@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from psycopg import sql
 from pydantic import BaseModel
 
 from stack.build import DBT
@@ -12,7 +13,10 @@ from stack.source import Source
 
 CATALOG = (Path(__file__).parent / "catalog.sql").read_text()
 # The product's macros: one queries the source's catalog, and knows the names that bronze reserves.
-MACROS = Environment(loader=FileSystemLoader(DBT / "macros" / "medallion"))  # noqa: S701, SQL is not HTML
+MACROS = Environment(  # noqa: S701, SQL is not HTML
+    loader=FileSystemLoader(DBT / "macros" / "medallion"), undefined=StrictUndefined
+)
+MACROS.globals["postgres_literal"] = sql.quote  # in dbt a macro of this name
 VIEWS = "vm"
 
 
