@@ -1,5 +1,5 @@
--- The publication that BI reads. It is outside of the store's schema, so that its owner may drop and restore gold.
--- One row: the tables of this schema hold all changes before `window_end`, if it is set.
+-- The publication that BI reads, in one row: the tables of the schema `gold` hold all changes before `window_end`, if
+-- that is set. This table is in `gold` and in no migration, so that it is created again after somebody dropped `gold`.
 create table if not exists gold.publication (
     run_id text not null,
     batch bigint not null,

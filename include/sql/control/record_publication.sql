@@ -1,5 +1,5 @@
 -- Runs in PostgreSQL, in the transaction that applied the staged rows. Records the publication, the batch and the
--- snapshots that it was built from, and the range that is covered now.
+-- snapshots that it was built from, and the watermark.
 update audit.pipeline
 set
     published_batch = greatest(published_batch, %(read_batch)s),
@@ -9,7 +9,7 @@ set
         when %(bronze_covers_window)s and %(window_start)s <= watermark then greatest(watermark, %(window_end)s)
         else watermark
     end,
-    -- A request stays until every layer was rebuilt for it.
+    -- A requested rebuild ends only with a publication whose layers were all built after the request.
     rebuild = case when %(read_batch)s >= rebuild_batch then 'none' else rebuild end,
     outdated = case when %(read_batch)s >= rebuild_batch then '{}' else outdated end,
     fingerprints = case when %(read_batch)s >= rebuild_batch then %(fingerprints)s else fingerprints end;

@@ -1,5 +1,5 @@
--- Runs in PostgreSQL, in the transaction that applied the staged rows. Puts back the state of an earlier publication,
--- and holds publishing.
+-- Runs in PostgreSQL, in the transaction that applied the staged rows. Restores the state of an earlier publication.
+-- No run publishes while `held_by` is set.
 update audit.pipeline
 set published_batch = %(published_batch)s, published_snapshots = %(snapshots)s, held_by = %(run_id)s;
 

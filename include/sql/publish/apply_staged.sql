@@ -1,4 +1,4 @@
-{#- PostgreSQL, part of a transaction: turns a gold table into what the run staged.
+{#- PostgreSQL, part of a transaction: applies the rows that the run staged to a gold table.
     Given: `table` (GoldTable), `staging`, `is_new`, `is_whole`, `shape` (Shape). -#}
 {%- from 'publish/quoted.sql' import quoted, quoted_list -%}
 {%- set gold_table = 'gold.' ~ quoted(table.name) -%}
@@ -14,7 +14,8 @@ create table {{ gold_table }} (
 );
 create unique index {{ index }} on {{ gold_table }} ({{ index_key }});
 {%- elif shape.changes -%}
-{#- DDL locks out readers, so it runs only for a changed contract. No row may keep a value of the earlier contract. -#}
+{#- DDL locks out readers, so it runs only for a changed contract. All rows are deleted first, so that none keeps a value
+    of the earlier contract. -#}
 delete from {{ gold_table }};
 drop index if exists gold.{{ index }};
 {%- for name in shape.dropped %}

@@ -1,4 +1,4 @@
-{#- Names as Trino and PostgreSQL read them literally. -#}
+{#- Quote a name, so that Trino and PostgreSQL read it literally. -#}
 {%- macro quoted(name) -%}"{{ name | replace('"', '""') }}"{%- endmacro -%}
 
 {%- macro quoted_list(names) -%}

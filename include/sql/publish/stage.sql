@@ -3,8 +3,8 @@
 {%- from 'publish/quoted.sql' import quoted, quoted_list -%}
 {%- set snapshot = audited.snapshots.get('gold.' ~ table.name) -%}
 {%- set base_snapshot = audited.base_snapshots.get('gold.' ~ table.name) -%}
-{#- A snapshot older than a column lacks it. A publication older than a table has no snapshot of it, and if no run has
-    built the table yet, the lake does not have it either. -#}
+{#- Columns that the audited snapshot has. It lacks a column that was declared later, which is staged as null. Without a
+    snapshot the table is staged empty and not read, because the lake may not have it yet. -#}
 {%- set known = audited.columns.get('gold.' ~ table.name, table.contract) if snapshot else [] -%}
 {%- set lake_table = catalogs.lake ~ '.gold.' ~ quoted(table.name) -%}
 /* {{ tag(ti) }} */

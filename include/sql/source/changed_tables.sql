@@ -1,5 +1,6 @@
-{#- PostgreSQL, the source: models whose table may have changed in the window. Each costs one probe of the cursor's
-    index. A table without a cursor, or with a number as its cursor, always counts. Given: `cursors` (SourceCursor), `start`, `end`. -#}
+{#- PostgreSQL, the source: models whose table may have changed in the window. Each table costs one probe of its cursor's
+    index. A table without a cursor, or with a number as its cursor, is always included.
+    Given: `cursors` (SourceCursor), `start`, `end`. -#}
 {% from "moments.sql" import cursor_within -%}
 {% for cursor in cursors -%}
 {% set table = cursor.table -%}

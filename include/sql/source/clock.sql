@@ -1,9 +1,11 @@
-{#- PostgreSQL, the source: its clock, and its oldest change. Each minimum is one probe of the cursor's index.
-    A replica has shown what was committed before the last transaction that it replayed, whatever its own clock says. It
-    may have replayed all that it received, and not have received what the primary has: so its clock stands still while
-    the primary is idle. After a restart the primary's last checkpoint counts.
-    Times before 2 January of year 1, which a zone may lead out of our era, and in the future are left out: no window
-    reaches them. A table without a time begins with the first run. Given: `cursors` (SourceCursor). -#}
+{#- PostgreSQL, the source: its clock, and the time of its oldest change. Each minimum costs one probe of the cursor's
+    index.
+    A replica may lag behind its primary, whatever its own clock says. So its clock is the commit time of the last
+    transaction that it replayed, which does not advance while the primary is idle. After a restart, and until the next
+    transaction is replayed, it is the time of the primary's last checkpoint.
+    Times in the future and times before 2 January of year 1 are ignored, because no window reaches them; a time zone
+    could move 1 January into year 1 BC. The history of a table without a time cursor begins with the first run.
+    Given: `cursors` (SourceCursor). -#}
 {% from "moments.sql" import cursor_moment -%}
 select
     case

@@ -1,5 +1,5 @@
-{#- PostgreSQL, the source: what its catalog says of the tables' cursors, a row for each that exists. A domain counts as
-    its type. Given: `tables` (SourceTable with a cursor). -#}
+{#- PostgreSQL, the source: type, rights and index of the tables' cursors. A cursor column that does not exist has no row.
+    Given: `tables` (SourceTable with a cursor). -#}
 with recursive declared (model, schema_name, table_name, column_name, zone) as (
     values
     {% for table in tables -%}
@@ -49,7 +49,7 @@ final as (
         format_type(r.type_id, r.modifier) as data_type,
         r.attnotnull as is_not_null,
         has_schema_privilege(r.namespace_id, 'usage') and has_column_privilege(r.table_id, r.attnum, 'select') as is_readable,
-        -- Only tables and materialized views have indexes of their own; a view's rows are those of other tables.
+        -- A view can't have an index: it reads other tables, which may have one. So it counts as indexed.
         r.relkind not in ('r', 'p', 'm') or exists (
             select from pg_index as i where i.indrelid = r.table_id and i.indkey[0] = r.attnum and i.indisvalid
         ) as is_indexed,

@@ -1,5 +1,5 @@
-{#- PostgreSQL, the source: the age of its oldest transaction that has written, prepared ones included, and how many
-    sessions the role may not look into. -#}
+{#- PostgreSQL, the source: the age of the oldest open transaction that has written (prepared ones included), and the
+    number of sessions whose transactions the role may not see. -#}
 with activity as (
     select now() - xact_start as age, query = '<insufficient privilege>' as is_hidden
     from pg_stat_activity

@@ -4,14 +4,14 @@ reviews as (
     {{ reviews_per_order() }}
 ),
 
--- A product's rank depends on all the products of its category.
+-- A product's rank depends on all products of its category, so the whole category is recomputed.
 affected as (
     select category from changed_sales
     union
     {{ unpublished_keys(['category']) }}
 ),
 
--- The table's own rows are candidates, too: a product may have no sale any more.
+-- The products that the table already has are included: one whose last sale is gone must be deleted.
 candidates as (
     select product_id, category, order_id, price from sales
     where product_id is not null

@@ -1,4 +1,4 @@
-"""Create the store of version 0.1.0, or take over the one that is there."""
+"""Create the store of version 0.1.0. Tables that this version has already created stay unchanged."""
 
 from pathlib import Path
 

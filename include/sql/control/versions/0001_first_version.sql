@@ -80,7 +80,8 @@ create table if not exists audit.entity_accounts (
     primary key (batch, entity)
 );
 
--- Findings of a reconciliation per bronze table, a row per attempt. lake.reconciled.<table> has the rows of the last.
+-- What a reconciliation found in a bronze table: one row of counts per attempt. lake.reconciled.<table> has the rows
+-- that the last attempt found.
 create table if not exists audit.reconciliations (
     batch bigint not null,
     table_name text not null,

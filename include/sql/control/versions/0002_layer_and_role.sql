@@ -1,8 +1,8 @@
 -- Version 0.1.0 read the layer out of the task id. Its groups `entities` and `silver` have other names now.
--- Publishing locks this row before it touches attempts: wait for it here, in the same order.
+-- Lock this row first, in the same order as publishing, so that the two can't deadlock.
 select only_row from audit.pipeline for update;
 
--- The default is for a task of version 0.1.0 that is still running.
+-- The role has a default, because a task of version 0.1.0 that is still running inserts rows without a role.
 alter table audit.data_pipeline_runs add column layer text, add column role text not null default 'build';
 
 update audit.data_pipeline_runs

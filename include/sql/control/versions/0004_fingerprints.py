@@ -1,4 +1,4 @@
-"""Record the code that a run begins with, and the fingerprints of what made each table."""
+"""Record the code that a run begins with, and for each table a fingerprint of the code that built it."""
 
 from pathlib import Path
 

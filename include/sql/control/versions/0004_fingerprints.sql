@@ -1,4 +1,4 @@
--- Publishing locks this row before it touches other tables: wait for it here, in the same order.
+-- Lock this row first, in the same order as publishing, so that the two can't deadlock.
 select only_row from audit.pipeline for update;
 
 -- The code of runs and publications before this version is unknown.

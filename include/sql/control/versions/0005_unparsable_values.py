@@ -1,4 +1,4 @@
-"""Count the rows in which a value was lost."""
+"""Count the rows in which a value could not be converted."""
 
 from pathlib import Path
 

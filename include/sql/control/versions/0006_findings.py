@@ -1,4 +1,4 @@
-"""Keep the findings that somebody should know of and the accounts that a person has accepted; index the attempts."""
+"""Record findings to notify people of, and accounts that a person accepted; index the attempts by batch."""
 
 from pathlib import Path
 

@@ -1,5 +1,5 @@
--- Findings that somebody should know of: a row per kind and subject, with the time when it was found, last seen, passed
--- to the notifier, and gone.
+-- Findings that people are notified of, one row per kind and subject: when the finding was first found, last seen,
+-- passed to the notifier, and found to be gone.
 create table audit.findings (
     kind text not null,
     subject text not null,
@@ -11,8 +11,8 @@ create table audit.findings (
     primary key (kind, subject)
 );
 
--- Whether a person let the run publish with these rejected rows, which then count as good ones.
+-- Whether a person let the run publish despite its rejected rows. Later checks count accepted rows as good ones.
 alter table audit.entity_accounts add column accepted boolean not null default false;
 
--- Each run asks several times for the attempts above the published batch.
+-- Each run reads the attempts above the published batch several times.
 create index data_pipeline_runs_batch on audit.data_pipeline_runs (batch);

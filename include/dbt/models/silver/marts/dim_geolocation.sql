@@ -32,7 +32,7 @@ coordinates as (
     group by geolocation_zip_code_prefix
 ),
 
--- The commonest value; among equally common values the first by name.
+-- The most common city; among equally common ones the first by name. `states` does the same.
 cities as (
     select
         geolocation_zip_code_prefix,

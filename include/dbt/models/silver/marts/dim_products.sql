@@ -25,7 +25,7 @@ rebuilt as (
         products.product_length_cm,
         products.product_height_cm,
         products.product_width_cm,
-        -- Null if it is too large for a decimal.
+        -- A volume that is too large for a decimal is null, and no error.
         try_multiply(
             try_multiply(products.product_length_cm, products.product_height_cm), products.product_width_cm
         ) as volume_cm3,
