@@ -38,7 +38,7 @@ from support.task_instance import HOURLY, Task
 
 @pytest.fixture(autouse=True)
 def defaults(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Remove all settings of the machine that runs the tests; those of a test end with the test."""
+    """Ignore the settings of the machine that runs the tests, and forget after each test the settings that it made."""
     for name in type(settings()).model_fields:
         monkeypatch.delenv(f"MEDALLION_{name.upper()}", raising=False)
     settings.cache_clear()
@@ -48,7 +48,7 @@ def defaults(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="package")
 def fixture_project(request: pytest.FixtureRequest) -> Iterator[Path]:
-    """Let the package read the manifests of tests/support/models; other tests of this process get theirs back."""
+    """Let the package read the manifests of tests/support/models, and restore its paths for tests elsewhere."""
     folder = parsed_fixture(request.config.cache.mkdir("dbt"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(manifest, "MANIFESTS", folder)
@@ -83,7 +83,7 @@ Query = Callable[..., list[tuple[Any, ...]]]
 
 @pytest.fixture
 def empty_gold(postgres: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Query]:
-    """An empty database for gold; called with a statement it returns the rows."""
+    """Create an empty database for gold; the fixture is a function that runs a statement on it."""
     query_outside(postgres, "create database empty_gold")
     monkeypatch.setenv("AIRFLOW_CONN_MEDALLION_GOLD", connection(postgres, "empty_gold"))
     with connect(postgres.url(database="empty_gold")) as run:
@@ -93,7 +93,7 @@ def empty_gold(postgres: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Qu
 
 @pytest.fixture(scope="session")
 def store_script(postgres: Server) -> str:
-    """The statements that create an empty store: a dump, which runs faster than the migrations."""
+    """Return the statements that create an empty store. They are a dump, which runs faster than the migrations."""
     query_outside(postgres, "create database bi")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AIRFLOW_CONN_MEDALLION_GOLD", connection(postgres, "bi"))
@@ -104,13 +104,13 @@ def store_script(postgres: Server) -> str:
         text=True,
         check=True,
     ).stdout
-    # Leave out lines that only psql reads, and settings of the session.
+    # Leave out lines that only psql understands, and settings of the session.
     return "\n".join(line for line in dump.splitlines() if not line.startswith(("\\", "SET ", "SELECT ")))
 
 
 @pytest.fixture
 def gold(postgres: Server, store_script: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Query]:
-    """A database for gold with an empty store; called with a statement it returns the rows."""
+    """Create a gold database with an empty store; the fixture is a function that runs a statement on it."""
     # No engine runs here, so there are no leftovers to end.
     monkeypatch.setattr(lease, "end_all_leftovers", lambda: None)
     # Attempts that a test leaves open have no process to wait for.
@@ -128,7 +128,7 @@ def gold(postgres: Server, store_script: str, monkeypatch: pytest.MonkeyPatch) -
 
 @contextmanager
 def connect(url: str) -> Iterator[Query]:
-    """Connect to a database; yields a function that runs a statement in a transaction of its own, in UTC."""
+    """Connect to a database in UTC; yields a function that runs a statement in a transaction of its own."""
     with closing(psycopg2.connect(url, options="-c timezone=UTC")) as connection:
         connection.autocommit = True
 
@@ -142,14 +142,14 @@ def connect(url: str) -> Iterator[Query]:
 
 @pytest.fixture(scope="session")
 def source_database(postgres: Server) -> str:
-    """The URL of the source's database."""
+    """Create the source's database; returns its URL."""
     query_outside(postgres, "create database source")
     return postgres.url(database="source")
 
 
 @pytest.fixture
 def source(postgres: Server, source_database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Query]:
-    """An empty database that Airflow's connection of the source leads to."""
+    """Point Airflow's source connection to an empty database; the fixture is a function that runs a statement on it."""
     monkeypatch.setenv("AIRFLOW_CONN_MEDALLION_SOURCE", connection(postgres, "source"))
     with connect(source_database) as run:
         yield run
@@ -159,7 +159,7 @@ def source(postgres: Server, source_database: str, monkeypatch: pytest.MonkeyPat
 
 @pytest.fixture
 def plant(source: Query) -> Query:
-    """The source that tests/support/models describe, without a row."""
+    """Create the source tables that tests/support/models declare, without rows."""
     source(
         """
         create schema plant;
@@ -174,7 +174,7 @@ def plant(source: Query) -> Query:
 
 @pytest.fixture
 def catalog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SqlCatalog]:
-    """An Iceberg catalog that the code finds as `lake`, with the layers and no table."""
+    """Create an Iceberg catalog that the code loads as `lake`, with a namespace per layer and no tables."""
     with create_catalog(tmp_path) as lake:
         monkeypatch.setattr("pyiceberg.catalog.load_catalog", {"lake": lake}.__getitem__)
         yield lake
@@ -182,7 +182,7 @@ def catalog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SqlCata
 
 @contextmanager
 def create_catalog(warehouse: Path) -> Iterator[SqlCatalog]:
-    """Create an Iceberg catalog with the layers and no table, in memory; its files are in a folder."""
+    """Create an Iceberg catalog in memory, with a namespace per layer and no tables; data files go to `warehouse`."""
     lake = SqlCatalog("lake", uri="sqlite:///:memory:", warehouse=f"file://{warehouse}")
     for layer in LAYERS:
         lake.create_namespace(layer)
@@ -201,9 +201,10 @@ Stage = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def stage(gold: Query) -> Stage:
-    """Run a run up to its staging, with rows of gold tables as mappings; returns the result of its audit.
+    """Simulate a run up to its staging; returns the result that its task `audit` would have.
 
-    `window`: of the run. `without`: tasks that did not run, because somebody marked them as done.
+    `window`: start and end of the run's window. `without`: tasks without an attempt, because somebody marked them as
+    done. Other arguments: gold table -> its staged rows.
     """
 
     def stage(
@@ -245,7 +246,7 @@ def stage(gold: Query) -> Stage:
 
 
 def claimed(body: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the body of a task with the claim that precedes it."""
+    """Return a function that claims the run and then calls the body of a task, as Airflow's hooks do."""
 
     def execute(ti: Task, *arguments: Any) -> Any:
         claim_run(ti)
@@ -273,7 +274,7 @@ def record_success(*tasks: Task) -> None:
 
 
 def record_present_code(gold: Query) -> None:
-    """Record that the present code has made the tables of the lake."""
+    """Record that the present code built the tables of the lake."""
     gold("update audit.pipeline set fingerprints = %s", (json.dumps(table_fingerprints()),))
 
 

@@ -1,4 +1,7 @@
-"""The rooms of plugins/medallion: imports run down only, and what a room knows is written nowhere else."""
+"""The folders of plugins/medallion, here called rooms: they import only rooms of lower floors.
+
+Names of layers and tasks, and the state tables, are spelled in one room each.
+"""
 
 import ast
 import re
@@ -14,7 +17,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 CALLERS = [path for folder in ("dags", "stack") for path in sorted((PROJECT / folder).rglob("*.py"))]
 READERS = [path for folder in ("stack", "bench") for path in sorted((PROJECT / folder).rglob("*.py"))]
 STATE_TABLES = PROJECT / "docs" / "reference" / "state-tables.md"
-# From the top to the bottom. Rooms of one floor do not import each other.
+# From the top to the bottom. Rooms of the same floor do not import each other.
 FLOORS = (
     {"tasks"},
     {"publish", "maintenance"},
@@ -38,7 +41,7 @@ WRITE = re.compile(
 
 
 def room_of(path: Path) -> str:
-    """Return the folder of a module, or the module itself if it is in none."""
+    """Return the top folder of a module within the package, or the name of a module that is in no folder."""
     return path.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
@@ -48,7 +51,7 @@ def floor_of(room: str) -> int:
 
 
 def imported_rooms(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield line and room of each import of the package, at the top of the module or within a function."""
+    """Yield line and room of each import from the package, whether at the top of the module or in a function."""
     for node in ast.walk(ast.parse(path.read_text())):
         if not isinstance(node, ast.Import | ast.ImportFrom):
             continue
@@ -120,7 +123,7 @@ def test_launcher_and_bench_read_documented_tables_and_write_none() -> None:
 
 
 def test_only_names_spells_layers_groups_tasks_and_dags() -> None:
-    """The settings, beside the names and so without them, describe the DAGs that they are for."""
+    """The module settings is left out: it may not import names.py, and its descriptions name DAGs."""
     assert [
         f"{path.relative_to(PROJECT)}:{line} {text}"
         for path in MODULES + CALLERS

@@ -1,4 +1,4 @@
-"""The maintenance that tables need, read from a real Iceberg catalog."""
+"""Measuring which tables need maintenance, and expiring their snapshots, with a real Iceberg catalog."""
 
 import json
 from pathlib import Path
@@ -23,13 +23,13 @@ BY_PART = PartitionSpec(PartitionField(1, 1000, IdentityTransform(), "part"))
 
 @pytest.fixture
 def lake(catalog: SqlCatalog, monkeypatch: pytest.MonkeyPatch) -> SqlCatalog:
-    """The catalog; no model is sorted."""
+    """Return the catalog, with no model that declares a sort order."""
     monkeypatch.setattr(maintenance, "sort_orders", dict)
     return catalog
 
 
 def append(catalog: SqlCatalog, name: str, *parts: int) -> None:
-    """Append a row to each partition: a small file each, in one commit."""
+    """Append a row to each of these partitions, in one commit; each row is a small file."""
     table = catalog.create_table_if_not_exists(name, SCHEMA, partition_spec=BY_PART)
     table.append(pa.table({"part": pa.array(parts, pa.int64()), "n": pa.array(parts, pa.int64())}))
 

@@ -1,4 +1,4 @@
-"""Task ids and their place in the pipeline."""
+"""Names: task ids, and the layer and role of each task."""
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
@@ -62,7 +62,7 @@ def test_groups_are_in_the_order_of_the_dag() -> None:
     bag = DagBag(PROJECT / "dags" / "medallion_hourly.py")
     assert bag.import_errors == {}
     dag = bag.dags[HOURLY_DAG]
-    # A task of a later step follows more tasks.
+    # Order the tasks by their number of upstream tasks, which is higher for later steps.
     in_order = sorted(dag.tasks, key=lambda task: len(task.get_flat_relative_ids(upstream=True)))
     groups = [group_of(task.task_id) for task in in_order]
     assert [group for group in dict.fromkeys(groups) if group in [*Group]] == [*Group]

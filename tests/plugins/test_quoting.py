@@ -1,4 +1,4 @@
-"""Names and values of any kind are names and values, never SQL, on a real PostgreSQL: source, store, staging, gold."""
+"""Names and values of any kind stay names and values and are never run as SQL, on a real PostgreSQL."""
 
 from datetime import UTC, datetime
 from functools import partial
@@ -31,14 +31,14 @@ from support.nasty import names, texts
 from .conftest import Query
 from .tasks.test_stage import render
 
-# Each example leaves the databases as they were, so all examples may share the fixtures.
+# Each example restores the databases, so all examples may share the fixtures.
 examples = partial(settings, suppress_health_check=[HealthCheck.function_scoped_fixture])
 HOUR = ("2018-01-03 10:00:00", "2018-01-03 11:00:00")
 TABLE = "order"
 
 
 class UndoError(Exception):
-    """Rolls an example's transaction back."""
+    """Raised at the end of an example, to roll its transaction back."""
 
 
 @pytest.mark.parametrize("standard", ["on", "off"])
@@ -58,7 +58,7 @@ def test_character_0_is_refused(function: Any) -> None:
 
 @pytest.fixture
 def declared(source: Query, monkeypatch: pytest.MonkeyPatch) -> list[SourceTable]:
-    """The tables that the project declares; a test fills the list."""
+    """Let the project declare the source tables of this list; a test fills the list."""
     declared: list[SourceTable] = []
     for module in (source_module, cursors_module):
         monkeypatch.setattr(module, "source_tables", lambda: declared)
@@ -100,7 +100,7 @@ column_names = names.filter(
 def test_contract_is_staged_published_and_changed(
     gold: Query, monkeypatch: pytest.MonkeyPatch, columns: list[str], comment: str
 ) -> None:
-    """A column of the first contract leaves, and one comes; a comment is kept."""
+    """The second contract lacks a column of the first and has a new one; a column's comment stays."""
     first, second = (
         GoldTable(TABLE, names[:1], dict.fromkeys(names, "varchar"))
         for names in (columns[:-1], columns[:1] + columns[2:])

@@ -1,4 +1,4 @@
-"""Settings for a stack of the test, without services and downloads."""
+"""Settings of a stack in the test's folder, without services and downloads, and a PostgreSQL outside of it."""
 
 import socket
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from stack import environment
 from stack.settings import Settings
 from support.postgres import Server, postgres_server
 
-PASSWORD = "p@ss:w/o?r#d %$&"  # noqa: S105, it has all characters that a URL reserves
+PASSWORD = "p@ss:w/o?r#d %$&"  # noqa: S105, it has characters that a URL must escape
 
 
 def erp_url(server: Server, user: str = "reader", password: str = PASSWORD, database: str = "erp") -> str:
@@ -32,7 +32,7 @@ def defaults(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """Settings whose folders are the test's."""
+    """Return settings whose folders are below the test's folder."""
     (tmp_path / "home" / "airflow").mkdir(parents=True)
     return Settings(home=tmp_path / "home", cache=tmp_path / "cache")
 
@@ -49,21 +49,21 @@ def fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def taken_port() -> Iterator[int]:
-    """A port that another program uses."""
+    """Listen on a port and return it, as if another program used it."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
 
 
 @pytest.fixture
 def closed_port() -> int:
-    """A port that nobody listens on."""
+    """Return a port that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
 
 
 @pytest.fixture(scope="session")
 def erp() -> Iterator[Server]:
-    """A PostgreSQL that asks for passwords, with a database `erp` and a role that may only read it."""
+    """Start a PostgreSQL that asks for passwords, with a database `erp` and a role `reader`."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = int(probe.getsockname()[1])
     with postgres_server(port, tcp=True) as server:
@@ -79,5 +79,5 @@ def erp() -> Iterator[Server]:
 
 @pytest.fixture
 def erp_settings(settings: Settings, erp: Server) -> Settings:
-    """Settings of a stack that reads `erp`."""
+    """Return settings of a stack whose source is `erp`."""
     return settings.model_copy(update={"source_url": SecretStr(erp_url(erp))})

@@ -1,4 +1,4 @@
--- Tables of the kinds that a source may have; `reader` may read them, but not all.
+-- Tables with types, keys, names and rights of many kinds. The role `reader` may read most of them.
 create schema billing;
 create type billing.state as enum ('draft', 'sent', 'paid');
 create domain billing.amount as numeric(12, 2) not null check (value >= 0);

@@ -1,4 +1,4 @@
-"""The follower of a run, with simulated answers of Airflow's API and logs of tasks."""
+"""Following a run until it ends, with simulated answers of Airflow's API and simulated task logs."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -47,7 +47,7 @@ Follow = Callable[..., AirflowApi]
 
 @pytest.fixture
 def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Follow:
-    """Answer each poll with the next (state of the run, its tasks); the last one stays."""
+    """Answer each poll with the next pair (state of the run, its tasks), and repeat the last pair."""
     monkeypatch.setattr(airflow_api, "POLL_SECONDS", 0)
 
     def configure(*polls: tuple[str, list[dict[str, Any]]]) -> AirflowApi:

@@ -13,7 +13,7 @@ RUN = bootstrap.run
 
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put the missing environment below the test's folder, and let no command run."""
+    """Let the environment be in the test's folder, which has none yet, and let no command run."""
     monkeypatch.setattr(bootstrap, "HOME", tmp_path)
     monkeypatch.setattr(bootstrap, "VENV", tmp_path / "venv")
 
@@ -57,7 +57,7 @@ def test_unreachable_registry_is_reported_with_advice(
 
 
 def locked(path: Path) -> dict[str, str]:
-    """Package -> version."""
+    """Return the version of each package in a lock file."""
     return dict(re.findall(r"^([\w.-]+)==([^ ]+)", path.read_text().lower(), re.MULTILINE))
 
 

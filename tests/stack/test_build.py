@@ -1,4 +1,4 @@
-"""Set-up: files of an earlier set-up are replaced if they could not be used."""
+"""Building the files that the stack needs."""
 
 from pathlib import Path
 

@@ -1,4 +1,7 @@
-"""Whoever calls the launcher, from wherever: variables, locale, umask, user, folder, and what each process gets."""
+"""The launcher works alike whatever the caller's variables, locale, umask, user and folder are.
+
+Each of its processes gets only the variables and secrets that it needs.
+"""
 
 import json
 import os
@@ -63,7 +66,7 @@ NEEDED = {
 
 
 def run_main(code: str, **variables: str) -> subprocess.CompletedProcess[bytes]:
-    """Run `code` in place of the launcher's command line."""
+    """Start the launcher with `code` in place of its command line interface."""
     start = f"from stack import __main__ as launcher; launcher.cli = lambda **_: {code}; launcher.main()"
     env = {"PATH": os.environ["PATH"], **variables}
     return subprocess.run([sys.executable, "-c", start], cwd=ROOT, env=env, capture_output=True, check=False)
@@ -141,7 +144,7 @@ def test_folders_with_data_are_private_whatever_the_umask_is(
 ) -> None:
     for step in ("make_manifests", "copy_parsed_projects", "make_class_archive"):
         monkeypatch.setattr(build, step, lambda *_: None)
-    (settings.home / "warehouse").mkdir(mode=0o755)  # an earlier version made it
+    (settings.home / "warehouse").mkdir(mode=0o755)  # as an earlier version created it
     before = os.umask(umask)
     try:
         build.build(settings)
@@ -154,7 +157,7 @@ def test_folders_with_data_are_private_whatever_the_umask_is(
 
 @pytest.fixture
 def everything(settings: Settings, fetched: None, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """The environment that the supervisor gets, with a source outside of the stack."""
+    """Return the environment that the supervisor gets if the source is outside of the stack."""
     monkeypatch.setenv("AIRFLOW_CONN_SMTP_DEFAULT", "smtp://user:secret-of-mail@mail")
     url = SecretStr("postgresql://reader:secret-of-source@erp:5432/erp")
     env = environment(settings.model_copy(update={"source_url": url}))
@@ -162,7 +165,7 @@ def everything(settings: Settings, fetched: None, monkeypatch: pytest.MonkeyPatc
 
 
 def holds_secret(env: dict[str, str], everything: dict[str, str]) -> set[str]:
-    """Return the variables whose value holds a secret."""
+    """Return the names of the variables whose value contains a secret."""
     secret = ["secret-of-mail", "secret-of-source"]
     secret += [
         value for name, value in everything.items() if re.search("PASSWORD$|SECRET|KEY$", name) and value
@@ -191,10 +194,10 @@ def test_postgres_gets_no_secret(everything: dict[str, str]) -> None:
 
 @contextmanager
 def program(mode: int) -> Iterator[Path]:
-    """Yield a program that shows its rights, in a folder of this mode."""
+    """Create a program that prints its user and rights, in a folder with this mode; yields its path."""
     with tempfile.TemporaryDirectory() as folder:
         show = Path(folder, "show")
-        # `find -readable` asks access(2), as initdb does.
+        # `find -readable` checks with access(2), as initdb does.
         reads = (
             '#!/bin/sh\ngrep -E "^(Uid|CapEff|NoNewPrivs)" /proc/self/status\nfind "$0" -readable -print\n'
         )
@@ -207,7 +210,7 @@ def program(mode: int) -> Iterator[Path]:
 @pytest.mark.skipif(os.getuid() != 0, reason="only root runs PostgreSQL as another user")
 @pytest.mark.parametrize(
     ("mode", "rights"),
-    # CAP_DAC_READ_SEARCH is 4; a root that lacks it passes on CAP_DAC_OVERRIDE, which is 2.
+    # The rights are capabilities: CAP_DAC_READ_SEARCH is 4. A root without it passes on CAP_DAC_OVERRIDE, which is 2.
     [(0o755, {0}), (0o700, {4, 2})],
     ids=["open", "private"],
 )
@@ -235,7 +238,7 @@ def test_an_environment_that_was_moved_is_recreated(
     assert not bootstrap.is_moved()
     command.write_text(first_lines.format(tmp_path / "there" / "venv"))
     assert bootstrap.is_moved()
-    (tmp_path / "there" / "venv" / "bin").mkdir(parents=True)  # a copy, whose original is still there
+    (tmp_path / "there" / "venv" / "bin").mkdir(parents=True)  # as if the environment were a copy
     assert bootstrap.is_moved()
 
 
@@ -260,5 +263,5 @@ def test_a_stack_whose_folder_was_moved_is_found(settings: Settings) -> None:
         assert supervisor.session(moved) == leader.pid
         settings.home.mkdir()
         supervisor.session_record(settings).write_text(str(leader.pid))
-        assert supervisor.session(settings) is None  # another clone's
+        assert supervisor.session(settings) is None  # the process belongs to the stack in the moved folder
         leader.kill()

@@ -1,4 +1,4 @@
-"""The stack in containers is the native one: versions, ports, connections, configuration files."""
+"""The stack in containers has the versions, ports, connections and configuration files of the native stack."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def compose() -> dict[str, Any]:
 
 @pytest.fixture
 def airflow(compose: dict[str, Any]) -> dict[str, Any]:
-    """The environment of Airflow's services."""
+    """Return the environment of Airflow's services."""
     return dict(compose["services"]["api-server"]["environment"])
 
 
@@ -36,7 +36,7 @@ def native(settings: Settings, fetched: None) -> dict[str, str]:
 
 
 def referenced(path: Path) -> set[str]:
-    """The variables that a configuration file takes from the environment."""
+    """Return the variables that a configuration file reads from the environment."""
     return set(re.findall(r"\$\{ENV:(\w+)}", path.read_text())) | set(
         re.findall(r"\$([A-Z]\w+)", "\n".join(re.findall(r"^[^#].*$", path.read_text(), re.MULTILINE)))
     )
@@ -92,7 +92,7 @@ def test_configuration_files_find_their_variables(compose: dict[str, Any], airfl
 def test_variables_are_the_native_ones(
     airflow: dict[str, Any], native: dict[str, str], settings: Settings
 ) -> None:
-    """Hosts, paths and secrets differ; another test checks connections."""
+    """Compare the values after replacing hosts, paths and secrets; another test compares the connections."""
 
     def as_native(value: object) -> str:
         text = VARIABLE.sub(lambda match: native[match[1]], str(value))
@@ -107,7 +107,7 @@ def test_variables_are_the_native_ones(
 
     settled = {name for name in airflow if not name.startswith("AIRFLOW_CONN_")}
     assert {name for name in settled if as_native(airflow[name]) != native.get(name)} == {
-        "AIRFLOW__API__BASE_URL",  # for browsers: services use another URL
+        "AIRFLOW__API__BASE_URL",  # the URL for browsers; services in containers use another one
         "NO_PROXY",
         "no_proxy",
         "PGSERVICEFILE",
@@ -122,7 +122,7 @@ def test_no_variable_of_the_native_stack_is_forgotten(
 ) -> None:
     image = set(re.findall(r"\b([A-Z_]+)=", (STACK / "Dockerfile").read_text()))
     containers = {name for service in compose["services"].values() for name in service.get("environment", {})}
-    # Paths and settings of the launcher, and the output of `make env`
+    # Variables that only the native launcher needs, and those that `make env` prints.
     launcher = {name for name in native if name.startswith("STACK_")} | {
         "POSTGRES_BIN", "PYSPARK_PYTHON", "SPARK_LOCAL_DIRS", "SPARK_LOCAL_IP", "TRINO_HOME", "TRINO_JDK",
         "AIRFLOW_USER", "GOLD_URL", "TRINO_PASSWORD", "TRINO_URL", "TRINO_USER",
@@ -171,7 +171,7 @@ def test_thrift_server_starts_as_the_native_one(
 
 
 def test_volumes_belong_to_the_user_of_the_image(compose: dict[str, Any]) -> None:
-    """A volume takes its owner from the image's folder of the same path."""
+    """A new volume takes its owner from the folder of the image that it is mounted on, so that folder must exist."""
     made = (STACK / "Dockerfile").read_text()
     for service in compose["services"].values():
         if service["image"] == "medallion-airflow":
@@ -182,7 +182,7 @@ def test_volumes_belong_to_the_user_of_the_image(compose: dict[str, Any]) -> Non
 
 
 def test_configuration_files_are_the_ones_mounted(compose: dict[str, Any]) -> None:
-    """A changed configuration file needs no new image."""
+    """The configuration folders are mounted, so a changed file needs no new image."""
     for service in compose["services"].values():
         if service["image"] == "medallion-airflow":
             assert "./stack/spark:/opt/medallion/stack/spark:ro" in service["volumes"]
@@ -191,7 +191,7 @@ def test_configuration_files_are_the_ones_mounted(compose: dict[str, Any]) -> No
 
 
 def test_image_is_built_once(compose: dict[str, Any]) -> None:
-    """Concurrent builds of one tag fail."""
+    """Several builds of the same tag at once would fail."""
     assert [name for name, service in compose["services"].items() if "build" in service] == ["airflow-init"]
 
 

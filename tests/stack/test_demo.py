@@ -1,4 +1,4 @@
-"""The launcher on each kind of source, with a real PostgreSQL and no other engine."""
+"""`make run` and `make up` on each kind of source, with a real PostgreSQL and no other engine."""
 
 import json
 import os
@@ -34,7 +34,7 @@ PUBLISHED = ("run", 1, datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 1, tz
 
 @pytest.fixture
 def database(postgres: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Query]:
-    """An empty database, which is the source; gold is in the same one."""
+    """Create an empty database that is both the source and gold; the fixture is a function that runs a statement on it."""
     with closing(psycopg2.connect(postgres.url())) as connection, connection.cursor() as cursor:
         connection.autocommit = True
         cursor.execute("create database crm")
@@ -55,7 +55,7 @@ LOGIN = dict.fromkeys(("AIRFLOW_URL", "AIRFLOW_USER", "TRINO_URL", "TRINO_USER")
 
 @pytest.fixture
 def declare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[list[tuple[str, str, str]]], None]:
-    """Let the dbt project declare source tables; the shop's, unless a test says otherwise."""
+    """Let the dbt project declare source tables: those of the shop, unless a test declares others."""
     monkeypatch.setattr(pipeline, "DBT", tmp_path / "dbt")
     manifest = tmp_path / "dbt" / "target" / "trino" / "manifest.json"
     manifest.parent.mkdir(parents=True)
@@ -78,7 +78,7 @@ def declare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[list[t
 
 @pytest.fixture
 def done(database: Query, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
-    """Record the calls to services, the shop and Airflow, in order."""
+    """Replace services, the shop and Airflow; returns the list of the calls to them, in order."""
     calls: list[tuple[Any, ...]] = []
     publications: list[tuple[Any, ...] | None] = [None]
 

@@ -27,7 +27,7 @@ def prose(page: Path) -> str:
 
 
 def anchors(page: Path) -> set[str]:
-    """Return the anchors of a page's headings, made as GitHub makes them."""
+    """Return the anchors that GitHub gives to a page's headings."""
     names: list[str] = []
     for heading in re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE):
         name = re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
@@ -36,7 +36,7 @@ def anchors(page: Path) -> set[str]:
 
 
 def over(paths: list[Path]) -> pytest.MarkDecorator:
-    """Run a test once for each of the pages."""
+    """Return a mark that runs a test once for each page."""
     return pytest.mark.parametrize("page", paths, ids=lambda page: str(page.relative_to(ROOT)))
 
 
@@ -70,7 +70,7 @@ def test_make_targets_exist(page: Path) -> None:
 def test_files_that_are_named_exist(page: Path) -> None:
     folders = "bench|dags|docs|include|plugins|sample|stack|tests"
     for name in re.findall(rf"`((?:{folders})/[\w./-]+)`", prose(page)):
-        # The guides' examples are files that the reader makes.
+        # The reader of a guide creates the files of its examples.
         if not re.search(r"invoices|billing|customers_by_city", name):
             assert (ROOT / name).exists(), name
 

@@ -1,4 +1,7 @@
-"""`.env.example` has every setting with its default; `python -m tests.stack.test_env_example` prints its text."""
+"""`.env.example` has every setting with its default.
+
+`python -m tests.stack.test_env_example` prints the text that the file must have.
+"""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""The environment of the processes, and the configuration files that read it."""
+"""The environment variables of the stack's processes, and the configuration files that read them."""
 
 import re
 import subprocess

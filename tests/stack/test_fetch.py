@@ -1,4 +1,4 @@
-"""Downloads: by the real Ivy, from a repository of the test's own, or with a simulated failure."""
+"""Downloads, either by the real Ivy from a Maven repository that the test serves, or simulated with failures."""
 
 import functools
 import hashlib
@@ -33,7 +33,7 @@ POM = """\
 
 @pytest.fixture(autouse=True)
 def one_artifact(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pin a single artifact, and let retries not wait."""
+    """Pin only one artifact, and let retries start without a wait."""
     pinned = fetch.artifacts() | {"maven": {"thing": WANTED}}
     monkeypatch.setattr(fetch, "artifacts", lambda: pinned)
     monkeypatch.setattr(fetch, "wait_exponential", lambda max: wait_none())
@@ -41,7 +41,10 @@ def one_artifact(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def arriving(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
-    """Simulate downloads: bytes arrive, an Interrupted is raised after half of them. Return the attempts."""
+    """Simulate downloads: bytes are what arrives; an Interrupted is raised after a part of the file has arrived.
+
+    The fixture is a function that returns the list of attempts.
+    """
 
     def configure(*ends: bytes | fetch.Interrupted) -> list[int]:
         tries: list[int] = []
@@ -60,7 +63,7 @@ def arriving(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
 
 
 def files(folder: Path) -> list[str]:
-    """Every file below a folder, by name."""
+    """Return the names of all files below a folder, sorted."""
     return sorted(path.name for path in folder.rglob("*") if path.is_file())
 
 
@@ -129,7 +132,7 @@ def repository(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
 
 
 def mirrored(settings: Settings, url: str) -> Settings:
-    """The settings with an Ivy settings file that names a mirror."""
+    """Return the settings with an Ivy settings file that names a mirror."""
     path = settings.home / "ivysettings.xml"
     path.write_text(
         f'<ivysettings><settings defaultResolver="mirror"/><resolvers>'
@@ -147,7 +150,7 @@ def test_ivy_fetches_from_the_mirror_that_the_settings_name(
 def test_the_default_settings_ask_for_the_artifact_and_no_pom(
     settings: Settings, repository: tuple[str, list[str]]
 ) -> None:
-    """Trino's POM imports hundreds of others, which took minutes before the first byte."""
+    """Trino's POM imports hundreds of other POMs. To fetch them took minutes before the download itself began."""
     url, requests = repository
     text = settings.ivy_settings.read_text()
     here = settings.home / "ivysettings.xml"
@@ -162,7 +165,7 @@ def test_the_default_settings_ask_for_the_artifact_and_no_pom(
 
 @pytest.fixture
 def one_try(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A download that breaks off does not start again."""
+    """Let an interrupted download fail at once instead of starting again."""
     monkeypatch.setattr(fetch, "stop_after_attempt", lambda tries: stop_after_attempt(1))
 
 

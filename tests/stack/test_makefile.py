@@ -1,4 +1,4 @@
-"""The targets that people and scripts rely on."""
+"""The targets of the Makefile that people and scripts use."""
 
 import os
 import shutil
@@ -17,13 +17,13 @@ TARGETS = (
     "run-bronze", "run-silver", "run-gold", "manifest", "docs", "lint", "lock", "clean",
     "test", "test-dags", "dbt-test", "test-long", "chaos", "bench",
 )  # fmt: skip
-# Variables that `make test OLIST=DIR` passes on to a make that a test runs.
+# Variables that `make test OLIST=DIR` would pass on to the make that a test runs.
 OUTER_VARIABLES = ("MAKEFLAGS", "MAKELEVEL", "OLIST")
 EARLIER_NAMES = ("seed", "run_bronze", "run_silver", "run_gold", "as_of")
 
 
 def make(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run make as if everything were installed."""
+    """Run make as if the environment and the manifests were up to date."""
     command = ["make", "-o", "venv", "-o", "manifest", f"STACK_HOME={Path(sys.prefix).parent}", *arguments]
     env = {name: value for name, value in os.environ.items() if name not in OUTER_VARIABLES}
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)

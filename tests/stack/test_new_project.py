@@ -1,4 +1,4 @@
-"""`make new`: what is in the project, what is refused, and how a later version is taken in."""
+"""`make new`: the files of a new project, the folders that are refused, and the upgrade to a later version."""
 
 import re
 import shlex
@@ -26,7 +26,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 @pytest.fixture
 def product(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A small product in a repository of its own, from which projects are made."""
+    """Create a small product in a git repository, from which a test creates projects."""
     folder = tmp_path / "product"
     for name, text in {
         "README.md": "The product.\n",

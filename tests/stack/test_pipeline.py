@@ -1,4 +1,4 @@
-"""The figures of a run, with DuckDB in Trino's place."""
+"""The figures that a command shows after a run, read from DuckDB instead of Trino."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,7 +16,7 @@ RUN = "manual__it's"
 
 @pytest.fixture
 def audit(monkeypatch: pytest.MonkeyPatch) -> Iterator[duckdb.DuckDBPyConnection]:
-    """The audit tables, with two runs."""
+    """Create the audit tables with rows of several runs, and let the commands read them."""
     with duckdb.connect() as database:
         database.execute("attach ':memory:' as postgres_gold; create schema postgres_gold.audit")
         database.execute(
@@ -55,7 +55,7 @@ def audit(monkeypatch: pytest.MonkeyPatch) -> Iterator[duckdb.DuckDBPyConnection
 
 @pytest.fixture
 def tables(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], list[Any]]]:
-    """Collect the printed tables."""
+    """Collect the tables that are printed, as (columns, rows)."""
     printed: list[tuple[list[str], list[Any]]] = []
     monkeypatch.setattr(pipeline, "show", lambda title, columns, rows: printed.append((columns, rows)))
     return printed

@@ -1,4 +1,4 @@
-"""Modules and projects that the scheduler preloads, seen from its forked processes: nothing is left to load."""
+"""The scheduler loads modules and dbt projects before it forks its tasks, so that a task has nothing left to load."""
 
 import json
 import os
@@ -34,7 +34,8 @@ REPLACED = [
     "dbt_common.events.functions:env_secrets",
 ]
 
-# A file is deployed between the two processes. Tasks run up to their first statement, as there is no engine.
+# Run tasks in one forked process, add a model, and run them in another one. There is no engine, so each task fails at
+# its first statement.
 FORK_TWICE = """
 import contextlib, importlib, io, jinja2.debug, json, os, sys
 from pathlib import Path
@@ -93,8 +94,8 @@ print(json.dumps([first, in_a_fork()]))
 
 @pytest.fixture(scope="module")
 def forks(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Two processes forked from a preloaded one, before and after a deployment."""
-    # A project of `make new` begins without models, so it has no task of gold to fork.
+    """Fork two processes from a preloaded one, before and after a deployment; returns what each of them had to load."""
+    # A new project of `make new` has no models, and so no gold task to run.
     if not (tables := gold_tables()):
         pytest.skip("the project has no gold table")
     model = tables[0].name
@@ -109,7 +110,7 @@ def forks(tmp_path_factory: pytest.TempPathFactory) -> Any:
         "STACK_LOG": str(root / "log"),
         "PYTHONPATH": os.pathsep.join(map(str, (ROOT / "stack" / "airflow", root / "plugins", ROOT))),
         "TRINO_HOST": "127.0.0.1",
-        "TRINO_PORT": "9",  # a port that nobody serves
+        "TRINO_PORT": "9",  # nobody listens on this port
     }
     done = subprocess.run(
         [sys.executable, "-c", FORK_TWICE, str(root), json.dumps(selected), *SLOW],
@@ -123,7 +124,7 @@ def test_task_imports_nothing_and_does_nothing_that_the_scheduler_has_done(forks
     task = forks[0]
     assert task["dags"] == ["medallion_hourly"] and task["errors"] == {}
     assert ["Connection refused" in failure for failure in task["failures"]] == [True, True]
-    # Airflow imports the DAG file under a name of its own.
+    # Airflow imports the DAG file under a name with this prefix.
     loaded = {module.partition(".")[0] for module in task["modules"]}
     assert {package for package in loaded if not package.startswith("unusual_prefix_")} == set()
     assert task["slow"] == []

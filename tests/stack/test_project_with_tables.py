@@ -1,6 +1,6 @@
-"""A project that `make new` made, with tables of its own: it passes its checks.
+"""A project that `make new` created passes its checks after it got tables.
 
-They are the tables of a typed schema, which the commands wrote, and those of the fixture project.
+The files of some tables were written by `make tables` from scaffold_schema.sql; the others are the fixture project's.
 """
 
 import shutil
@@ -25,7 +25,7 @@ SCHEMA = Path(__file__).with_name("scaffold_schema.sql")
 
 @pytest.fixture
 def project(tmp_path: Path, settings: Settings, erp: Server) -> Path:
-    """A project with the tables of both schemas and of the fixture project, and its manifests."""
+    """Create a project with the tables of the schemas `billing` and `crm` and of the fixture project."""
     folder = new_project(tmp_path / "my-etl")
     shutil.copytree(FIXTURE_MODELS, folder / "include" / "dbt" / "models", dirs_exist_ok=True)
     with closing(psycopg2.connect(erp.url())) as connection, connection.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""Files that tools of developers and of the code's host read."""
+"""Configuration files of pre-commit and GitHub."""
 
 import subprocess
 

@@ -1,4 +1,4 @@
-"""The runbook quotes messages as the code has them."""
+"""Every message that the runbook quotes is a message of the code."""
 
 import ast
 import re
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(
     not (ROOT / "sample").exists(), reason="the runbook quotes messages of the sample"
 )
 FOLDERS = ("plugins", "include/spark_jobs", "include/dbt/macros", "sample", "stack")
-# Messages of PostgreSQL, Trino, dbt and pydantic, which no file here has.
+# Messages of PostgreSQL, Trino, dbt and pydantic, which are not in our code.
 FOREIGN = {
     'relation "gold.…" does not exist',
     "Table 'lake.silver.quarantine' does not exist",
@@ -27,7 +27,7 @@ TABLE = re.compile(r"^\| message \|.*\n\|[-|]+\n((?:\|.*\n)+)", re.MULTILINE)
 
 
 def quoted_messages() -> list[str]:
-    """Return the messages that the runbook explains: of its paragraphs, and in the first cells of its tables."""
+    """Return the messages that the runbook explains, from its paragraphs and from the first column of its tables."""
     page = (ROOT / "docs" / "runbook.md").read_text()
     rows = [row for table in TABLE.findall(page) for row in table.splitlines()]
     texts = MESSAGE.findall(page) + [row.split(" | ")[0] for row in rows]

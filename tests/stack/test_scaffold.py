@@ -32,7 +32,7 @@ Run = Callable[[str], list[tuple[Any, ...]]]
 
 @pytest.fixture(scope="module")
 def owner(erp: Server) -> Iterator[Run]:
-    """Run statements in `erp` as its owner, after the schemas were made."""
+    """Create the schemas in `erp`; the fixture is a function that runs a statement there as the owner."""
     with closing(psycopg2.connect(erp.url(database="erp"))) as connection, connection.cursor() as cursor:
         connection.autocommit = True
 
@@ -46,7 +46,7 @@ def owner(erp: Server) -> Iterator[Run]:
 
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
-    """An empty folder of models."""
+    """Create an empty folder for models."""
     folder = tmp_path / "models"
     folder.mkdir()
     return folder
@@ -137,7 +137,7 @@ def test_a_schema_is_written_and_what_failed_is_listed(
     with pytest.raises(StackError) as failure:
         tables.write_tables(erp_settings, "crm", overwrite=False, models=models)
     message = str(failure.value)
-    # The message names the models' project, which may not be the one whose command was run.
+    # The message names the project of the models, because `make new` writes into another project than its own.
     assert f"4 of 7 tables were not done in {models.parents[2]}:\n" in message
     for line in (
         "crm.invoice_view: a view has no key of its own. Name the columns that identify a row: make table"
@@ -147,7 +147,7 @@ def test_a_schema_is_written_and_what_failed_is_listed(
         "crm.secret: the role reader may not read it. Let its owner run:\n  grant usage",
     ):
         assert line in message
-    # The partitions' rows are those of their table.
+    # A partition gets no model, because its rows belong to its partitioned table.
     assert {path.stem for path in models.rglob("*.sql")} == {
         "invoices", "events", "shared", "stg_invoices", "stg_events", "stg_shared"
     }  # fmt: skip
@@ -159,9 +159,9 @@ def test_a_schema_is_written_and_what_failed_is_listed(
     assert "loaded_at_field" not in source
     assert bronze["config"]["meta"] == {"natural_key": ["id"], "capture": "full"}
     assert "constraints" not in silver["columns"][1]
-    # Bronze gives another name to a column that has the name of one of its own.
+    # Bronze itself has a column `_reading`, so it gives the source's column of that name another name.
     assert [column["name"] for column in silver["columns"]] == ["id", "name", "number", "_reading_2"]
-    # Comparing 150,000 rows each hour would cost too much.
+    # Comparing a table of 100,001 rows each hour would cost too much.
     assert read(models, "events")[1]["config"]["meta"]["capture"] == "daily"
     capsys.readouterr()
     with pytest.raises(StackError):

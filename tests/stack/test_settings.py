@@ -66,7 +66,7 @@ def test_reference_lists_every_setting_with_its_default(
         )
     }
     assert listed.keys() == settings.model_fields.keys()
-    # The page describes an empty default in words, and folders depend on the user.
+    # Leave out settings without a default, which the page describes in words, and folders, which depend on the user.
     spoken = {name for name, field in settings.model_fields.items() if field.default is None} | {
         "home",
         "cache",

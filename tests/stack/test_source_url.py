@@ -1,4 +1,4 @@
-"""A source outside of the stack: its address in every spelling, and the messages of a database that can't be read."""
+"""A source outside of the stack: the forms of its URL, and the messages if it can't be read."""
 
 import json
 import re
@@ -34,7 +34,7 @@ def with_url(settings: Settings, url: str) -> Settings:
 
 @pytest.fixture
 def schema(erp: Server) -> Iterator[Any]:
-    """A schema with a table that the reader may read; runs statements as the owner."""
+    """Create a table that `reader` may read; the fixture is a function that runs a statement as the owner."""
     with closing(psycopg2.connect(erp.url(database="erp"))) as connection, connection.cursor() as cursor:
         connection.autocommit = True
         cursor.execute(
@@ -144,7 +144,7 @@ def test_several_servers_keep_their_ports(settings: Settings) -> None:
     connection = connections(outside, {"PUBLISHER_PASSWORD": "x"})["medallion_source"]
     extra = connection["extra"]
     assert isinstance(extra, dict)
-    # The hook joins the fields like this.
+    # Airflow's hook merges the fields in this way.
     assert ({"port": connection["port"]} | extra)["port"] == "1,2"
     assert parse_dsn(Source(outside).dsn)["port"] == "1,2"
 
@@ -247,7 +247,7 @@ def test_tables_without_times_have_changed_an_hour_ago(
         ("timestamp", "Europe/Berlin", "2024-05-31T22:30:00+00:00"),
         ("timestamp", "America/New_York", "2024-06-01T04:30:00+00:00"),
         ("timestamp", "UTC", "2024-06-01T00:30:00+00:00"),
-        # Its offset, not the declared zone, says when it is.
+        # A timestamptz has an offset, so the declared zone is ignored.
         ("timestamptz", "Europe/Berlin", "2024-06-01T00:30:00+00:00"),
         ("date", "Europe/Berlin", "2024-05-31T22:00:00+00:00"),
     ],

@@ -12,7 +12,7 @@ from support.postgres import Server
 
 @pytest.fixture
 def server(erp: Server, monkeypatch: pytest.MonkeyPatch) -> psutil.Process:
-    """The process of a PostgreSQL that counts as the stack's, beside a Trino that does not answer."""
+    """Let the launcher take a PostgreSQL for the stack's, beside a Trino that does not answer; returns its process."""
     process = psutil.Process(int((erp.folder / "data" / "postmaster.pid").read_text().split()[0]))
     running = {"statename": "RUNNING", "start": 0, "pid": process.pid}
     records: dict[str, Any] = {"postgres": running, "trino": running}
@@ -35,10 +35,10 @@ def has_ended(process: psutil.Process) -> bool:
 def test_a_frozen_service_is_killed_after_some_checks(
     watched: Settings, erp: Server, server: psutil.Process, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # PostgreSQL answers, so its earlier misses do not count any more.
+    # PostgreSQL answers, so its earlier failed checks do not count any more.
     assert watch.kill_unhealthy(watched, {"postgres": watch.LIMIT - 1, "trino": 0}) == {"trino": 1}
     os.kill(server.pid, signal.SIGSTOP)
-    # Trino needs PostgreSQL, so nobody knows whether it is unhealthy itself.
+    # Trino needs PostgreSQL. While PostgreSQL does not answer, nobody knows whether Trino itself is unhealthy.
     assert watch.kill_unhealthy(watched, {"trino": 1, "postgres": watch.LIMIT - 2}) == {
         "postgres": watch.LIMIT - 1
     }
@@ -46,7 +46,7 @@ def test_a_frozen_service_is_killed_after_some_checks(
     assert watch.kill_unhealthy(watched, {"postgres": watch.LIMIT - 1}) == {}
     assert has_ended(server)
     assert "postgres is killed; the supervisor starts it again" in capsys.readouterr().err
-    # Without an init process the killed one stays a zombie, to which its locks still belong.
+    # If no init process reaps it, the killed process stays a zombie, and PostgreSQL would respect its lock files.
     for lock in (erp.folder / "data" / "postmaster.pid", erp.folder / f".s.PGSQL.{erp.port}.lock"):
         lock.unlink()
     erp.start()

@@ -1,4 +1,4 @@
-"""The project without the sample shop, in a copy: its checks and tests pass without any table."""
+"""A copy of the project without the sample shop, and so without any table, passes its checks and tests."""
 
 import re
 import sys
@@ -12,13 +12,13 @@ from support.project_copy import SHOP, copy_with_fixture, make, new_project, run
 
 GUIDE = ROOT / "docs" / "how-to" / "take-out-the-shop.md"
 PRODUCT = ("tests/models", "tests/plugins", "tests/spark", "tests/stack")
-# Modules of the product's tests in which no engine starts.
+# Test modules of the product that start no engine.
 QUICK = ("test_entity.py", "test_environment.py", "test_supervisor.py")
 
 
 @pytest.fixture(scope="module")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project without any table, as `make new` makes it."""
+    """Create a project without any table, as `make new` does."""
     project = new_project(tmp_path_factory.mktemp("empty") / "project")
     run(project, sys.executable, "-m", "stack", "manifest")
     return project
@@ -36,7 +36,7 @@ def test_tests_of_the_product_need_no_shop(empty: Path) -> None:
 
 @pytest.mark.long
 def test_all_tests_of_the_product_need_no_shop(tmp_path: Path) -> None:
-    """The project has the two tables of the fixture project."""
+    """All tests run in a copy whose only tables are the two of the fixture project."""
     other = copy_with_fixture(tmp_path / "project")
     run(other, sys.executable, "-m", "stack", "manifest")
     run(other, sys.executable, "-m", "pytest", "-q", *PRODUCT)

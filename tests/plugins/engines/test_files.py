@@ -1,4 +1,4 @@
-"""Old logs and left projects are deleted, and nothing else."""
+"""Maintenance deletes old logs of our DAGs and the dbt folders of killed tasks, and nothing else."""
 
 import os
 import tempfile
@@ -17,7 +17,7 @@ DAY = timedelta(days=1)
 
 
 def age(path: Path, days: float) -> None:
-    """Let a file or folder look older."""
+    """Set the modification time of a file or folder to some days ago."""
     moment = time.time() - days * DAY.total_seconds()
     os.utime(path, (moment, moment))
 

@@ -1,4 +1,4 @@
-"""The error if an engine does not answer, and which statements and drivers are ended."""
+"""Leftovers of earlier attempts: which statements and Spark drivers are ended, and the error if an engine is down."""
 
 import json
 import os
@@ -25,7 +25,7 @@ from support.task_instance import Task
 
 @pytest.fixture
 def nobody_listens(monkeypatch: pytest.MonkeyPatch) -> int:
-    """The Trino connection leads to a port that nobody listens on."""
+    """Point the Trino connection to a port that nobody listens on; returns the port."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = int(server.getsockname()[1])
     monkeypatch.setenv(
@@ -48,7 +48,7 @@ def test_first_attempt_has_no_statement_to_end(nobody_listens: int) -> None:
 
 @pytest.fixture
 def drivers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
-    """Processes that look like drivers: three of ours, another Airflow's, another project's, and a person's."""
+    """Start processes that look like Spark drivers: three of ours, and one each of others that must not be ended."""
     wait = [sys.executable, "-c", "import sys; sys.stdin.read()"]
     monkeypatch.setattr("medallion.engines.leftovers.SPARK_JOBS", tmp_path)
     jobs = {

@@ -1,4 +1,4 @@
-"""The files of the guide that adds a table: they are parsed, and their declaration can be used."""
+"""The example files in the guide docs/how-to/add-a-table.md: dbt parses them, and their declaration is valid."""
 
 import json
 import re
@@ -25,7 +25,7 @@ def guide_files() -> dict[str, str]:
 
 
 def test_added_table_is_drawn_from_source_to_silver(tmp_path: Path, declare: Models) -> None:
-    """The table is added to those of the fixture project."""
+    """Add the guide's table to the fixture project."""
     project = tmp_path / "project"
     copy_project(project, FIXTURE_MODELS)
     files = guide_files()

@@ -1,4 +1,4 @@
-"""Declarations of silver staging, and each one that is refused: by its file, and with what to do."""
+"""Declarations of silver staging. The error of one that is refused names its file and says what to do."""
 
 import re
 from typing import Any
@@ -300,16 +300,16 @@ def test_select_that_is_no_projection_is_refused(declare: Models, select: str, p
 @pytest.mark.parametrize(
     "call",
     [
-        # They differ from run to run.
+        # Functions whose value differs from run to run.
         "now()", "`Now` ()", "total * rand()", "localtimestamp()", "monotonically_increasing_id()", "uniform(1, total)",
         "randstr(3)", "shuffle(parts)", "user()", "unix_timestamp()", "input_file_name()", "spark_partition_id()",
-        # They make several rows or columns.
+        # Functions that return several rows or columns.
         "explode(parts)", "inline_outer(parts)", "json_tuple(part, 'a')", "stack(2, total, part)", "window(at, 'day')",
-        # They need more than one row.
+        # Functions that need more than one row.
         "sum(total)", "mean(total)", "std(total)", "any(total > 0)", "some(total > 0)", "every(total > 0)",
         "try_sum(total)", "try_avg(total)", "histogram_numeric(total, 5)", "hll_sketch_agg(total)", "row_number()",
         "listagg(part)", "grouping(total)", "rank()",
-        # Spark has none of that name, or one that somebody added to a catalog.
+        # Functions that Spark does not have, or only if somebody added them to a catalog.
         "uper(part)", "lake.system.bucket(4, total)", "identifier('now')",
     ],
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The fingerprints of tables: which changes of a project concern which tables."""
+"""The fingerprints of tables: which change of a project changes the fingerprints of which tables."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -39,7 +39,7 @@ def edit_macro(name: str) -> Change:
 
 
 def add_spark_variant(project: dict[str, Any]) -> None:
-    """The manifest for Trino has the macro, and no trace that `batch_if` is dispatched to it."""
+    """Add a Spark variant of `batch_if`. A manifest for Trino does not say that Spark would call this variant."""
     variant = deepcopy(macro("batch_if")(project)) | {"name": "spark__batch_if"}
     project["macros"]["macro.medallion.spark__batch_if"] = variant
 
@@ -123,7 +123,7 @@ def test_code_of_the_spark_jobs_concerns_every_entity_and_what_is_built_from_it(
 
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project's folders: dbt with a model and what is built from it, Spark jobs with a module."""
+    """Create a project: a dbt project with a model, a macro and a test, and Spark jobs with one module."""
     for name in (
         "dbt/models/a.sql",
         "dbt/macros/b.sql",
@@ -157,7 +157,8 @@ def test_files_that_are_made_do_not_change_the_code(files: Path) -> None:
 
 def test_manifest_of_other_files_is_refused(files: Path, declare: Any, tmp_path: Path) -> None:
     declare({"nodes": {}, "macros": {}})
-    assert table_fingerprints() == {}  # without a stamp the manifest's files are unknown
+    # Without sources.sha256 nobody knows which files the manifest was built from.
+    assert table_fingerprints() == {}
     (tmp_path / "trino" / "sources.sha256").write_text(dbt_code())
     assert table_fingerprints() == {}
     (files / "dbt/models/a.sql").write_text("2")

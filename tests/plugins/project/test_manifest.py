@@ -1,4 +1,4 @@
-"""The dbt project as its manifest describes it."""
+"""Tables, models and tasks, as the package reads them from the manifests of the dbt project."""
 
 from typing import Any
 

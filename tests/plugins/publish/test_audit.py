@@ -1,4 +1,4 @@
-"""The share of rejected rows above which a run stops."""
+"""A run stops if the share of its rejected rows is above the limit."""
 
 from contextlib import nullcontext
 
@@ -53,7 +53,7 @@ def test_limit_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
 def few_an_hour(
     hours: int, *, rejected: int = 0, accepted: bool = False
 ) -> dict[str, list[dict[str, object]]]:
-    """Return the accounts of published hours of ten rows each, and a history before them."""
+    """Return accounts of published hours, newest first: hours of ten rows each, and before them one of 100,000 rows."""
     hour = account(10, rejected) | {"accepted": accepted}
     return {"readings": [hour] * hours + [account(100_000, 1000) | {"accepted": False}]}
 
@@ -62,7 +62,7 @@ def few_an_hour(
     ("hours", "rejected", "stops"), [(20, 5, False), (20, 6, True), (0, 5, True), (0, 3, False)]
 )
 def test_ten_rows_an_hour_are_judged_with_the_hours_before(hours: int, rejected: int, stops: bool) -> None:
-    """Without an hour before, 90 rows of the history make up the hundred; one of them is rejected."""
+    """The last 100 rows count. With 0 hours 90 of them belong to the large account, of which 1% is rejected."""
     with (
         pytest.raises(AirflowFailException, match=rf"{rejected} of 10 .* of the last 100, more than 5%")
         if (stops)

@@ -1,4 +1,4 @@
-"""The audit of a run: reads a real Iceberg catalog and writes into a real PostgreSQL."""
+"""The audit of a run, with a real Iceberg catalog and a real PostgreSQL."""
 
 import json
 from dataclasses import replace
@@ -54,7 +54,7 @@ def append(catalog: SqlCatalog, name: str, rows: int) -> int:
 
 
 def compact(catalog: SqlCatalog, name: str) -> int:
-    """Commit like a compaction: the same records in other files; returns the snapshot's id."""
+    """Commit what a compaction commits, the same records in other files; returns the snapshot's id."""
     table = catalog.load_table(name)
     before = table.current_snapshot()
     assert before and before.summary
@@ -98,7 +98,7 @@ def test_snapshots_of_all_layers_are_kept_and_returned(gold: Query, lake: SqlCat
 
 
 def record_published(gold: Query, snapshot: int) -> None:
-    """Let the last publication be of this snapshot of `bronze.readings`."""
+    """Record that the last publication read this snapshot of `bronze.readings`."""
     gold(
         "update audit.pipeline set published_snapshots = jsonb_build_object('bronze.readings', %s::bigint)",
         (snapshot,),
@@ -177,7 +177,7 @@ def test_manifests_of_each_table_are_merged_from_its_first_audit_on(gold: Query,
 
 
 def test_metadata_files_of_each_table_stay_few(gold: Query, lake: SqlCatalog) -> None:
-    """Each file holds all snapshots, so that a year of hourly commits would fill the disk."""
+    """Each metadata file lists all snapshots. A year of hourly commits would fill the disk with these files."""
     audit()
     table = lake.load_table("gold.readings_by_day")
     for _ in range(30):
@@ -187,7 +187,7 @@ def test_metadata_files_of_each_table_stay_few(gold: Query, lake: SqlCatalog) ->
 
 
 def test_each_attempt_of_the_audit_has_its_own_staging(gold: Query, lake: SqlCatalog) -> None:
-    """Rows that an earlier attempt had staged may be of other snapshots."""
+    """Rows that were staged after an earlier attempt may come from other snapshots."""
     attempts = [Task("a", "audit", try_number=number) for number in (1, 2)]
     assert [audit_run(attempt, NOTHING_ALLOWED)["staging"] for attempt in attempts] == ["1_1", "1_2"]
 
@@ -218,7 +218,7 @@ def coded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def quarantine(catalog: SqlCatalog, batch: int, *sites: str, superseded: bool = False) -> None:
-    """Reject devices for their sites, as the Spark job does, with an account of them."""
+    """Write devices that were rejected because of their sites, and an account of them, as the Spark job does."""
     rows = [
         {"entity": "devices", "rules": [CODED], "row": json.dumps({"device_id": "x", "site": site}),
          "superseded": superseded, "_batch": batch}
@@ -242,7 +242,7 @@ def test_value_that_no_check_lists_is_a_finding_by_column_value_and_rows(
     [(subject, message, reported)] = gold(NEW_VALUES)
     assert subject == "devices.site: pix" and reported is None
     assert "devices.site has the value 'pix', which the check site_invalid does not list: 50 rows" in message
-    # A later run names what is new since the publication, and does not report again what was reported.
+    # The next run adds only the values that are new, and does not report an earlier value again.
     gold("update audit.findings set reported_at = now(); update audit.pipeline set published_batch = 1")
     quarantine(lake, 2, "pix", "east")
     audit()
@@ -283,7 +283,10 @@ def test_run_that_stops_names_rule_value_and_the_way_on(gold: Query, lake: SqlCa
 def test_small_hour_is_judged_with_published_hours_until_a_person_accepts_it(
     gold: Query, lake: SqlCatalog
 ) -> None:
-    """Ten rows an hour, of which nine are rejected from hour 13 on; hour 11 did not publish and does not count."""
+    """Every hour has ten rows. Nine of hour 13 are rejected, five of hour 14.
+
+    All rows of hour 11 are rejected, but that hour did not publish, so it does not count.
+    """
     for batch in range(1, 13):
         gold(
             "insert into audit.entity_accounts values (%s, 'readings', 10, 10, 0, 0, 0, 10, %s, 0)",
@@ -343,7 +346,7 @@ MODELS = (SPARK, MART, *GOLD)
 
 
 def build(run: str, *tasks: str, try_number: int = 1) -> None:
-    """Run tasks of a run one after the other, under the lease."""
+    """Record that tasks of a run succeeded one after the other, under the lease."""
     for task_id in tasks:
         task = Task(run, task_id, try_number)
         hold_lease(task)
@@ -351,7 +354,7 @@ def build(run: str, *tasks: str, try_number: int = 1) -> None:
 
 
 def fail(task: Task, is_reported: bool = True) -> None:
-    """Let a task start and fail; a task that was killed does not report that."""
+    """Record that a task started and failed. A task that was killed could not report its failure."""
     hold_lease(task)
     AttemptListener().on_task_instance_running(None, task)
     if is_reported:
@@ -359,7 +362,7 @@ def fail(task: Task, is_reported: bool = True) -> None:
 
 
 def skip(task: Task) -> None:
-    """Let a task start and find nothing to do."""
+    """Record that a task started and was skipped."""
     hold_lease(task)
     AttemptListener().on_task_instance_running(None, task)
     AttemptListener().on_task_instance_skipped(None, task)
@@ -397,7 +400,7 @@ def test_run_publishes_beside_one_that_wrote_nothing_but_bronze(gold: Query, lak
 def test_run_does_not_publish_what_another_one_captured_and_did_not_test(
     gold: Query, lake: SqlCatalog, is_reported: bool
 ) -> None:
-    """A test of bronze stopped the other run; this one, cleared above bronze, built its entities from those rows."""
+    """Run b failed while it captured. Run a, cleared from silver on, built its entities from the rows of run b, too."""
     build("a", BRONZE)
     forget_lease(gold)
     fail(Task("b", BRONZE), is_reported)

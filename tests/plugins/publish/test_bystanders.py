@@ -1,4 +1,4 @@
-"""Publishing while other sessions hold locks: it goes on, or names them."""
+"""Publishing while other sessions hold locks: it succeeds, or its error names these sessions."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -21,14 +21,14 @@ LEFT = "select count(*) from pg_tables where schemaname = 'staging'"
 
 @pytest.fixture
 def bystander(postgres: Server, gold: Query) -> Iterator[psycopg.Connection[Any]]:
-    """A session of somebody else, named `dump`; what it locks stays locked."""
+    """Open a session of another program, named `dump`. It keeps its locks until a test ends its transaction."""
     with psycopg.connect(postgres.url(database="bi"), application_name="dump") as connection:
         yield connection
 
 
 @pytest.fixture(autouse=True)
 def once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a publication that gives way not be tried again."""
+    """Let a blocked publication fail at once instead of trying again."""
     retrying: Any = publish_module.apply_publication
     monkeypatch.setattr(retrying.retry, "stop", stop_after_delay(0))
 
@@ -51,7 +51,8 @@ def test_more_staging_tables_than_a_transaction_may_lock_are_dropped(gold: Query
     [(locks,)] = gold(
         "select current_setting('max_locks_per_transaction')::int * current_setting('max_connections')::int"
     )
-    # Dropping a table locks the table and its type at least. Less than that many are created in one transaction.
+    # Dropping a table takes at least two locks, one for the table and one for its type. Create the tables in several
+    # transactions, because creating them takes locks, too.
     count = locks // 2
     for first in range(0, count, 500):
         names = range(first, min(first + 500, count))
@@ -69,7 +70,7 @@ def test_changed_contract_gives_way_to_an_idle_reader_and_names_it(
     audited = stage("b") | {"base_snapshots": {}}
     with pytest.raises(BlockedError, match=rf"process {bystander.info.backend_pid} of role postgres, dump"):
         publish(Task("b", "publish"), audited)
-    # The table is not locked against other readers.
+    # Other readers can still read the table.
     assert gold("select count(*) from gold.readings_by_day") == [(0,)]
     assert gold("select batch from gold.publication") == [(1,)]
     bystander.rollback()

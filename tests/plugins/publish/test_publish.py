@@ -1,4 +1,4 @@
-"""Publishing, on a real PostgreSQL: all tables in one transaction, never backwards."""
+"""Publishing, on a real PostgreSQL: all tables in one transaction, and never an older batch after a newer one."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -35,9 +35,9 @@ Staged = Callable[..., Any]
 
 @pytest.fixture
 def staged(stage: Stage) -> Staged:
-    """Run a run up to its staging, with `readings_by_day` as {day: readings, or None if the day vanished}.
+    """Simulate a run up to its staging; returns the result that its task `audit` would have.
 
-    Returns the result of the run's audit.
+    `days`: the staged rows of `readings_by_day`, day -> readings, or None if the day is to be deleted.
     """
 
     def staged(
@@ -110,7 +110,7 @@ def test_error_in_the_middle_changes_nothing(gold: Query, staged: Staged) -> Non
     publish(publisher("a"), staged("a", {"2018-01-01": 3}))
     before = gold("select * from audit.pipeline"), gold("select * from gold.publication")
     audited = staged("b", {"2018-01-02": 4})
-    # The last table by name can't take its rows.
+    # The staged row of the last table (by name) breaks a not-null rule.
     gold("insert into staging.readings_by_device_month_2_1 (device_id, _deleted) values (null, false)")
     with pytest.raises(psycopg.errors.NotNullViolation):
         publish(publisher("b"), audited)
@@ -152,7 +152,7 @@ def test_watermark_moves_where_the_window_joins_up(
 def test_watermark_waits_for_what_bronze_did_not_take(gold: Query, staged: Staged, after: str) -> None:
     gold("update audit.pipeline set watermark = %s", (moment(2),))
     audited = staged("a", {}, (1, 3))
-    if after == "it failed":  # then it was marked as done by hand, which no row records
+    if after == "it failed":  # and then somebody marked it as done, which leaves no row
         again = Task("a", "bronze.readings", 2)
         AttemptListener().on_task_instance_running(None, again)
         AttemptListener().on_task_instance_failed(None, again, ValueError())
@@ -180,7 +180,7 @@ def test_rebuild_is_requested_until_everything_was_built_under_it(gold: Query, s
 
 
 def test_published_batch_is_what_every_task_had_read(gold: Query, staged: Staged) -> None:
-    """A task that ran under an earlier batch may not have seen the later one's rows."""
+    """A task that ran under an earlier batch may not have read the rows of the later batch."""
     early = ("bronze.devices", "bronze.readings", "silver_staging.spark", "silver_staging.test")
     hold_lease(Task("a", early[0]))
     record_success(*(Task("a", task) for task in early))
@@ -190,7 +190,7 @@ def test_published_batch_is_what_every_task_had_read(gold: Query, staged: Staged
 
 
 def test_task_downstream_of_publishing_holds_nothing_back(gold: Query, staged: Staged) -> None:
-    """If a run is cleared whole, the attempts of its last tasks are of the earlier pass."""
+    """After a whole run was cleared, the recorded attempts of its last tasks are still those from before."""
     end = Task("a", "end")
     hold_lease(end)
     record_success(end)
@@ -212,7 +212,7 @@ def test_task_that_holds_the_lease_holds_publishing_back_before_it_is_reported(
 def test_table_that_is_skipped_again_as_the_run_is_cleared_bounds_nothing(
     gold: Query, staged: Staged
 ) -> None:
-    """If a task is cleared, its run begins again and finds the table without a row once more."""
+    """A cleared run begins again, finds that the table still has no row in the window, and skips it again."""
     audited = staged("a", {}, without=("bronze.devices",))
     with transaction() as cursor:
         record_skipped(cursor, run_of(Task("a")), ["bronze.devices"])
@@ -230,7 +230,7 @@ def test_tasks_that_were_marked_as_done_before_any_attempt_did_nothing(gold: Que
 
 
 def test_staged_rows_that_are_gone_must_be_staged_again(gold: Query, staged: Staged) -> None:
-    """A roll-back to the publication that the run was audited after drops all staging."""
+    """A roll-back drops all staged rows, also those of a run that was audited before it."""
     audited = staged("a", {"2018-01-01": 3})
     with pytest.raises(AirflowFailException, match="audited again in the meantime"):
         publish(publisher("a"), audited | {"staging": "1_2"})
@@ -252,7 +252,7 @@ def test_difference_creates_no_table(gold: Query, staged: Staged) -> None:
 
 
 def roll_back(staged: Staged, days: dict[str, int | None], to_batch: int, run: str = "back") -> None:
-    """Restore the publication by batch `to_batch`, which had these days."""
+    """Roll gold back to the publication of batch `to_batch`, which had these days."""
     chosen: Any = staged(run, days) | {
         "base_snapshots": {},
         "to_batch": to_batch,

@@ -1,4 +1,4 @@
-"""Readers while runs publish and are killed: every table is whole, and all are of one run."""
+"""While runs publish and are killed, a reader sees every table complete, and all tables from the same run."""
 
 import threading
 import time
@@ -28,7 +28,7 @@ SEEN = " union all ".join(
 
 
 class Reader(threading.Thread):
-    """Reads all tables repeatedly, each time in one transaction; `wrong` lists what it must not see."""
+    """Reads all tables repeatedly, each time in one transaction; `wrong` collects errors and mixed publications."""
 
     def __init__(self, url: str) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class Reader(threading.Thread):
 
 @pytest.fixture
 def audited(stage: Stage) -> Callable[[int], Any]:
-    """Stage publication number n (from 1): in each table one row changes, one goes and one comes."""
+    """Stage publication number n (from 1). In each table it changes one row, deletes one and adds one."""
 
     def audited(number: int) -> dict[str, Any]:
         def row(table: str, name: str, figure: int | None) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def audited(stage: Stage) -> Callable[[int], Any]:
 
 @pytest.fixture
 def reader(gold: Query, postgres: Server, audited: Callable[[int], Any]) -> Iterator[Reader]:
-    """A reader that starts after the first publication."""
+    """Publish once, then start a reader."""
     publish(Task("run 1", "publish"), audited(1))
     reader = Reader(postgres.url(database="bi"))
     reader.start()
@@ -128,7 +128,7 @@ def test_reader_sees_nothing_of_a_publication_that_is_killed(
             errors.append(error)
 
     with psycopg.connect(postgres.url(database="bi")) as holder:
-        # Readers pass this lock; the publication stops at it.
+        # This lock lets readers through and blocks the publication.
         holder.execute(f"lock table {step} in exclusive mode".encode())
         publisher = threading.Thread(target=try_to_publish)
         publisher.start()

@@ -1,4 +1,4 @@
-"""The tables after a publication: rows, types, keys, and readers meanwhile."""
+"""The gold tables after a publication: rows, types and keys, and what a reader sees meanwhile."""
 
 import random
 import string
@@ -27,7 +27,10 @@ Begin = Callable[..., Any]
 
 @pytest.fixture
 def begin(stage: Stage) -> Begin:
-    """Run a run up to its staging, with rows of `readings_by_device_month`; returns the result of its audit."""
+    """Simulate a run up to its staging; returns the result that its task `audit` would have.
+
+    `rows`: the staged rows of `readings_by_device_month`, key -> readings, or None if the row is to be deleted.
+    """
 
     def begin(
         run: str,
@@ -204,7 +207,7 @@ def test_older_batch_is_refused_although_the_published_batch_was_held_back(gold:
     publish(Task("cut off", "publish"), begin("cut off", {(B, JANUARY): 4}, without=(early,)))
     assert gold("select published_batch from audit.pipeline") == [(2,)]
     forget_lease(gold)
-    # The stage tasks of the older run are cleared, and stage what was audited.
+    # The stage tasks of the older run are cleared, and stage the rows that were audited.
     for table in gold_tables():
         create_staging(gold, f"{table.name}_3_1", table.columns)
     gold(

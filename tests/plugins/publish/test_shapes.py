@@ -1,4 +1,4 @@
-"""Contracts that change: what leaves the project leaves PostgreSQL's gold, unless somebody's view reads it."""
+"""Contracts that change: publishing drops tables and columns that left the project, unless a view reads them."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,7 +18,7 @@ COLUMNS = (
     "select attname, format_type(atttypid, atttypmod) from pg_attribute"
     " where attrelid = 'gold.\"order\"'::regclass and attnum > 0 and not attisdropped order by attname"
 )
-# A contract whose names must be quoted, and what is staged for it.
+# A contract whose names must be quoted, and rows that are staged for it.
 CONTRACT = {"limit": "varchar", 'it\'s "100%"': "decimal(18,2)", "a b": "bigint"}
 ROWS: list[dict[str, Any]] = [
     {"limit": "x", 'it\'s "100%"': 1.25, "a b": 1, "_deleted": False},
@@ -32,9 +32,9 @@ Publish = Callable[..., None]
 
 @pytest.fixture
 def publish_contract(gold: Query, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Publish:
-    """Publish rows of the table `order` under a contract, staged whole; None: the model has left the project.
+    """Publish all rows of the table `order` under a contract; without a contract the project lacks the model.
 
-    `other`: the values of the table OTHER, if the project has it.
+    `other`: the values of the table OTHER; None if the project lacks that model.
     """
     number = 0
 
@@ -61,7 +61,7 @@ def publish_contract(gold: Query, stage: Stage, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.fixture
 def reports(gold: Query) -> Iterator[Query]:
-    """A schema of other people; called with a select it creates the view `reports.view`."""
+    """Create the schema `reports`; the fixture is a function that creates its view `view` from a select."""
     gold("create schema reports")
     yield lambda select: gold(f"create view reports.view as {select}")
     gold("drop schema reports cascade")
@@ -135,7 +135,7 @@ def test_type_that_a_view_depends_on_stays_as_long_as_it_holds_the_values(
     assert gold("select count(*) from reports.view") == [(3,)]
     assert dict(gold(COLUMNS))['it\'s "100%"'] == "numeric(18,2)"
     assert "the column should be numeric(20,4). reports.view reads it" in caplog.text
-    # The earlier type would round this value.
+    # The earlier type, which the view still needs, would round this value.
     publish_contract(wider, ROWS[0] | {'it\'s "100%"': 0.1234}, other=(2,))
     assert gold("select count(*) from reports.view") == [(3,)]
     assert gold("select n from gold.other") == [(2,)]

@@ -1,4 +1,7 @@
-"""The code of a run: recorded by its first task, compared by the others, and with what made the lake's tables."""
+"""The code of a run: its first task records it, and compares it with the code that built the tables of the lake.
+
+The other tasks of the run compare the code that they see with the recorded one.
+"""
 
 import json
 from typing import Any
@@ -77,7 +80,7 @@ def test_same_code_requests_nothing(gold: Query) -> None:
 def test_before_the_first_publication_everything_is_rebuilt_whatever_its_size(
     gold: Query, bronze: SqlCatalog, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A run that failed before may have written tables by other code."""
+    """An earlier run that failed may have written tables with other code."""
     set_limit(monkeypatch, 0)
     assert begin(gold) == sorted(table_fingerprints())
     # The log of a first run does not mention other code.
@@ -100,7 +103,7 @@ def test_tables_of_other_code_are_compared_whole_until_they_are_published(
     state = claim_run(Task("a", "gold.readings_by_day"))
     assert (state.outdated, state.rebuild, state.compare_whole) == ([DAY], "none", "none")
     assert DAY in state.snapshots and DAY not in state.base_snapshots and FACTS in state.base_snapshots
-    # The run fails, and the earlier code is deployed again: some rows may be of the later code.
+    # The run fails, and the earlier code is deployed again. The run may already have written rows with the later code.
     record_present_code(gold)
     assert begin(gold, "b") == []
     assert claim_run(Task("b", "gold.readings_by_day")).outdated == [DAY]
@@ -139,7 +142,7 @@ def test_rebuild_above_the_limit_is_refused_by_name_and_requests_nothing(
         begin(gold)
     assert gold("select outdated from audit.pipeline") == [([],)]
     assert gold("select code from audit.runs") == [(None,)]
-    # A run by hand gets the same tables, and so does every run until one has published.
+    # A run that accepts the rebuild gets the same tables, and so does every later run until one has published.
     assert begin(gold, "by hand", accepted=True) == sorted(tables)
     assert begin(gold, "next") == sorted(tables)
 
@@ -173,7 +176,7 @@ def test_builder_that_read_the_files_too_late_fails(gold: Query, monkeypatch: py
     deploy(monkeypatch)
     with pytest.raises(CodeChangedError):
         finish({"ti": builder})
-    finish({"ti": publisher})  # a publication can't be undone
+    finish({"ti": publisher})  # the publication is done, so its task must not fail
     assert gold("select task_id from audit.data_pipeline_runs where status = 'success'") == [("publish",)]
 
 
@@ -217,7 +220,7 @@ def test_run_goes_on_after_a_fix_from_the_model_that_was_fixed(
 
 
 def test_run_that_others_have_overtaken_with_other_code_is_refused(gold: Query, bronze: SqlCatalog) -> None:
-    """The run's own code has not changed, but other code has written the lake meanwhile."""
+    """The run's own code has not changed, but runs with other code have written to the lake meanwhile."""
     made_by_other_code(gold)
     begin(gold)
     record_success(*BUILDERS)
@@ -256,7 +259,7 @@ def test_publication_of_rows_read_before_the_request_leaves_it(
 
 
 def test_rollback_leaves_the_code_of_the_lake(gold: Query, stage: Stage) -> None:
-    """The lake's tables are those of the later publication: the earlier code, deployed again, rebuilds them."""
+    """A rollback does not change the lake, so its tables are still recorded as built by the later code."""
     made_by_other_code(gold)
     audited: Any = stage("a") | {"base_snapshots": {}}
     publish(Task("a", "publish"), audited)

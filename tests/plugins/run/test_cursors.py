@@ -43,7 +43,7 @@ TABLES = [table(model, zone=zone) for model, (_, zone) in KINDS.items()]
 
 @pytest.fixture
 def works(source: Query, monkeypatch: pytest.MonkeyPatch) -> Query:
-    """A table per kind of cursor, without a row; called with a statement it runs it on the source."""
+    """Create a source table per kind of cursor, without rows; the fixture is a function that runs a statement there."""
     source("create schema works; create domain works.moment as timestamptz")
     for model, (kind, _) in KINDS.items():
         source(f'create table works.{model} ("At" {kind} not null)')
@@ -73,10 +73,10 @@ def test_kind_follows_from_the_type(data_type: str, kind: str | None) -> None:
     [
         ("stamped", "2024-06-01T12:00Z", "2024-06-01 12:00", "2024-06-01 12:01"),
         ("walled", "2024-06-01 12:00", "2024-06-01 10:00", "2024-06-01 12:00"),
-        # The second 02:30 of that night: an hour later than the first.
+        # The clock shows 02:30 twice in that night. The later one counts.
         ("walled", "2023-10-29 02:30", "2023-10-29 01:30", "2023-10-29 00:30"),
         ("plain", "2024-06-01 12:00", "2024-06-01 12:00", "2024-06-01 10:00"),
-        # That day in New York.
+        # A date counts as the whole day, which ends in New York at 04:00 UTC.
         ("dated", "2024-06-01", "2024-06-02 03:58", "2024-06-02 04:01"),
         ("tagged", "2024-06-01T12:00Z", "2024-06-01 12:00", "2024-06-01 12:01"),
     ],
@@ -101,7 +101,7 @@ def test_history_begins_at_the_oldest_moment(works: Query) -> None:
 
 
 def test_first_day_of_all_is_no_beginning(works: Query) -> None:
-    """Some programs write it for no time, and a clock in Berlin shows it when UTC is in another era."""
+    """Some programs write 0001-01-01 for an unknown time. In Berlin that day begins when it is still 1 BC in UTC."""
     works("insert into works.walled values ('0001-01-01')")
     assert read_clock().oldest is None
     works("insert into works.walled values ('2024-06-01 12:00')")
@@ -202,7 +202,7 @@ def test_transaction_that_is_open_for_longer_than_the_lookback_is_reported(
         check_cursors()
         assert "A transaction at the source is open for 0:00:0" in caplog.text
         caplog.clear()
-        # A role without rights sees no start times of other sessions.
+        # A role without further rights can't see when transactions of other sessions began.
         works("create role reader login; grant usage on schema works to reader")
         works("grant select on all tables in schema works to reader")
         monkeypatch.setenv("AIRFLOW_CONN_MEDALLION_SOURCE", connection(postgres, "source", login="reader"))
@@ -251,7 +251,7 @@ def test_window_of_a_replica_ends_where_it_has_replayed_its_primary_to(
 ) -> None:
     """Two runs pass while replay is paused. Rows written meanwhile are in the window of the first run afterwards.
 
-    Seconds prove the same as minutes: only the rows that are committed in the pause count, not its length.
+    The length of the pause does not matter, so a short one is enough.
     """
     login = connection(replica, "postgres").replace('"login"', f'"port": {replica.port}, "login"')
     monkeypatch.setenv("AIRFLOW_CONN_MEDALLION_SOURCE", login)
@@ -275,7 +275,7 @@ def test_window_of_a_replica_ends_where_it_has_replayed_its_primary_to(
         wait_until(is_received, 60)
         clock = read_clock().now
         assert clock == before < written < datetime.now(UTC)
-        # No window ends after the replica's clock, so none has the row yet, although the wall clock is later.
+        # No window ends after the replica's clock. So no window includes the row before the replica shows it.
         assert query(replica.url(), "select id from works.stamped") == [(1,)]
     query(replica.url(), "select pg_wal_replay_resume()")
     wait_until(is_replayed, 60)

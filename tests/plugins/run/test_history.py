@@ -1,4 +1,4 @@
-"""The attempts of a run beside its graph, as plain values."""
+"""The history of a run (its attempts, and its graph of tasks), built here from plain values without a database."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -27,7 +27,10 @@ def attempt(
 
 
 def history(*attempts: Attempt, reader: str = AUDIT) -> RunHistory:
-    """Return the history of a run whose tasks ran in the order of the DAG; `attempts` replace theirs."""
+    """Return the history of a run whose tasks ran in the order of the DAG.
+
+    `attempts` replace the attempts of their tasks. `reader`: the task that reads the history.
+    """
     upstream: dict[str, frozenset[str]] = {}
     before: frozenset[str] = frozenset()
     for step in STEPS:

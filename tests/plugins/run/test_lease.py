@@ -116,7 +116,7 @@ def test_holder_that_asks_again_does_not_wait_behind_those_in_the_queue(gold: Qu
 def test_published_batch_is_not_written_under_again(gold: Query) -> None:
     hold_lease(Task("a"))
     gold("insert into gold.publication values ('a', 1, null, now())")
-    # A task is cleared before the run has released the lease at its end.
+    # Somebody clears a task after the publication, and before the run has released the lease.
     hold_lease(Task("a", "bronze.readings", try_number=2))
     hold_lease(Task("a", "gold.readings_by_day", try_number=2))
     assert batch(gold) == 2

@@ -1,4 +1,4 @@
-"""Runs that want the lease at the same moment."""
+"""Runs that ask for the lease at the same moment."""
 
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
@@ -32,7 +32,7 @@ def test_one_of_many_takes_it(gold: Query, left_by: str | None) -> None:
 
 
 def test_run_that_waits_to_be_started_again_holds_up_nobody(gold: Query) -> None:
-    """Airflow starts one run of a DAG at a time, earlier ones first: the holder may wait for the run that asks."""
+    """Run b takes the lease of the queued run a. Airflow runs one run of a DAG at a time, so a may be waiting for b."""
     try_lease(Task("a"))
     left = {"bronze.x": "success", "gold.x": "failed", "begin": "None"}
     assert try_lease(Task("b", runs={"a": "queued"}, states=left)) is None

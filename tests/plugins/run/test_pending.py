@@ -1,4 +1,4 @@
-"""The bronze tables with unpublished rows, by the metadata of a real Iceberg catalog."""
+"""The bronze tables with unpublished rows, found in the metadata of a real Iceberg catalog."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,7 +18,7 @@ from medallion.run.state import RunState
 
 from ..conftest import Query, create_catalog
 
-# Columns of silver staging that are declared as another type than text.
+# Columns of silver staging whose declared type is not text.
 TYPES = {"read_at": pa.timestamp("us"), "amount": pa.decimal128(18, 2)}
 
 
@@ -47,7 +47,10 @@ Run = Callable[..., RunState]
 
 
 def runs_on(lake: SqlCatalog) -> Run:
-    """Return a function that returns a run after a publication of all models, which had read up to a batch."""
+    """Return a function that returns a run's state after a publication of all models.
+
+    Its argument is the published batch: the last batch whose rows the publication has read.
+    """
     current = {name: lake.load_table(name).current_snapshot() for name in model_tables()}
     snapshots = {name: snapshot.snapshot_id for name, snapshot in current.items() if snapshot}
     return lambda published_batch, **state: run_after(published_batch, **{"snapshots": snapshots} | state)
@@ -55,7 +58,7 @@ def runs_on(lake: SqlCatalog) -> Run:
 
 @pytest.fixture(scope="module")
 def shared_lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqlCatalog]:
-    """A lake that no test changes."""
+    """Create a lake that no test may change."""
     with create_catalog(tmp_path_factory.mktemp("lake")) as catalog:
         fill(catalog)
         yield catalog
@@ -63,20 +66,20 @@ def shared_lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqlCatalog
 
 @pytest.fixture
 def run(shared_lake: SqlCatalog, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """A run on the shared lake, after a publication that had read up to the batch that it is called with."""
+    """Let the package read the shared lake; returns `runs_on` of that lake."""
     monkeypatch.setattr("pyiceberg.catalog.load_catalog", {"lake": shared_lake}.__getitem__)
     return runs_on(shared_lake)
 
 
 @pytest.fixture
 def lake(catalog: SqlCatalog) -> SqlCatalog:
-    """A lake that the test may change."""
+    """Create a lake that the test may change."""
     fill(catalog)
     return catalog
 
 
 def run_after(published_batch: int, **state: Any) -> RunState:
-    """Return the context of a run under batch 5."""
+    """Return the state of a run under batch 5."""
     fixed: dict[str, Any] = {
         "kind": "scheduled",
         "batch": 5,
@@ -229,7 +232,7 @@ def test_published_table_without_unpublished_rows_needs_no_task(lake: SqlCatalog
 
 
 def test_table_of_an_earlier_version_is_upgraded_by_its_task(lake: SqlCatalog) -> None:
-    """The Spark job reads the column that the task adds, whether the source has a row in the window or not."""
+    """The Spark job reads a column that the table's task adds, so the task must run even without a row to capture."""
     run = runs_on(lake)
     with lake.load_table("bronze.readings").update_schema() as update:
         update.delete_column(CHANGED_AT)

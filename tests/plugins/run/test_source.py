@@ -1,4 +1,4 @@
-"""The source: two schemas with a table of one name, and names that must be quoted, on a real PostgreSQL."""
+"""The check of the source, on a real PostgreSQL. Two schemas have a table of the same name; some names need quotes."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -28,7 +28,7 @@ COLUMNS = {"devices": ["device_id", "site"], "office_devices": ["device_id"], "r
 
 @pytest.fixture
 def tables(source: Query, monkeypatch: pytest.MonkeyPatch) -> Query:
-    """The tables without a row; called with a statement it runs it on the source."""
+    """Create the source tables without rows; the fixture is a function that runs a statement on the source."""
     for table in TABLES:
         texts = [f"{quote(name)} text" for name in COLUMNS.get(table.model, [])]
         columns = ", ".join([*texts, f"{quote(table.cursor)} timestamptz"])
@@ -58,7 +58,7 @@ def test_source_with_all_tables_passes(tables: Query, caplog: pytest.LogCaptureF
 
 
 def problems() -> list[str]:
-    """The problems that the check finds."""
+    """Return the problems that the check finds."""
     with pytest.raises(
         SourceContractError, match=r"^The source is not as the models need it\. Nothing was"
     ) as error:
@@ -68,7 +68,7 @@ def problems() -> list[str]:
 
 @pytest.fixture
 def reader(postgres: Server, tables: Query, monkeypatch: pytest.MonkeyPatch) -> Iterator[Query]:
-    """A role that may read all tables and owns none, by which the source is checked."""
+    """Check the source as a role that may read all tables and owns none."""
     schemas = ", ".join(sorted({quote(table.schema) for table in TABLES}))
     tables(f"create role reader login; grant usage on schema {schemas} to reader")
     tables(f"grant select on all tables in schema {schemas} to reader")
@@ -78,7 +78,7 @@ def reader(postgres: Server, tables: Query, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def declare(monkeypatch: pytest.MonkeyPatch, model: str, **changes: Any) -> None:
-    """Declare one table only, with changes."""
+    """Let the project declare only this model's table, with changed fields."""
     [table] = [table for table in TABLES if table.model == model]
     monkeypatch.setattr(source_module, "source_tables", lambda: [replace(table, **changes)])
 
@@ -242,7 +242,7 @@ def test_columns_that_are_left_out_or_hashed_must_exist_and_not_be_needed(
         ("device_id, site", ("device_id",), True),
         ('"Part", device_id', ("device_id",), True),
         ('"Part", device_id', ("device_id", "part"), False),
-        # A key of one's own, which the primary key says nothing about.
+        # The natural key is not the table's earlier primary key, so a change of the primary key does not matter.
         ("device_id, site", ("device_id", "part"), False),
     ],
 )

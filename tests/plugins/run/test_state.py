@@ -1,4 +1,4 @@
-"""The context that a task gets of its run and of the publication before it."""
+"""The context that a task gets: the state of its run, and of the last publication."""
 
 import json
 import re
@@ -17,7 +17,7 @@ RUN_CONTEXT = DBT_PROJECT / "macros" / "medallion" / "run_context.sql"
 
 
 def record_published(gold: Query, by: int, up_to: int) -> None:
-    """Record a publication by batch `by`, whose tasks had read up to the batch `up_to`."""
+    """Record a publication of batch `by`, whose tasks had read the rows of all batches up to `up_to`."""
     snapshots = '{"gold.readings_by_day": 42}'
     gold("update audit.pipeline set published_batch = %s, published_snapshots = %s", (up_to, snapshots))
     gold("insert into gold.publication values ('earlier', %s, null, now())", (by,))
@@ -41,7 +41,7 @@ def test_reading_changes_nothing_and_is_refused_without_the_lease(gold: Query) -
 
 
 def test_context_by_hand_is_that_of_a_first_run_that_tests_all_rows(gold: Query) -> None:
-    """The macro `run_context` writes it down, for dbt without Airflow."""
+    """The macro `run_context` contains this context, for dbt commands by hand."""
     [by_hand] = re.findall(r"^ *(\{\".*\})$", RUN_CONTEXT.read_text(), re.MULTILINE)
     context = json.loads(by_hand)
     first = asdict(claim_run(Task("a"))) | {"batch": 0, "tested_rows": "all"}
@@ -61,7 +61,7 @@ def test_requested_rebuild_is_compared_whole_from_its_layer_on(gold: Query, laye
     gold("update audit.pipeline set rebuild = %s", (layer,))
     state = claim_run(Task("a"))
     assert (state.rebuild, state.compare_whole) == (layer, layer)
-    # The tables are compared whole; the snapshots still show which keys rows left.
+    # The tables are compared whole. The published snapshots are still needed: they show the keys that rows had before.
     assert (state.base_snapshots, state.snapshots) == ({}, {"gold.readings_by_day": 42})
 
 

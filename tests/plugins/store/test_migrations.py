@@ -46,14 +46,14 @@ def read_tables(gold: Query) -> dict[str, list[dict[str, Any]]]:
 
 @pytest.fixture
 def old(empty_gold: Query) -> Query:
-    """A database of version 0.1.0 with rows in every table."""
+    """Create a database of version 0.1.0 with rows in every table."""
     empty_gold(VERSION_0_1_0.read_text())
     return empty_gold
 
 
 @pytest.fixture
 def statements(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The statements that were sent."""
+    """Collect the statements that are sent."""
     sent: list[Any] = []
     execute = ClientCursor.execute
 
@@ -77,7 +77,7 @@ def test_empty_database_gets_the_newest_version(empty_gold: Query) -> None:
 
 
 def claim_nothing_left(ti: Task) -> Any:
-    """Claim a run on a machine without any engine."""
+    """Claim a run without looking for leftovers, because no engine runs here."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lease, "end_all_leftovers", lambda: None)
         patch.setattr(lease.wait_for_open_attempts.retry, "stop", lambda state: True)
@@ -89,7 +89,7 @@ def test_old_database_is_upgraded_without_losing_a_row(old: Query) -> None:
     assert all(before.values())
     upgrade_store()
     assert read_version()[0] == latest_version()
-    # Leave out columns that later versions added.
+    # Compare without the columns that later versions added.
     after = {
         table: [{name: row[name] for name in before[table][0]} for row in rows]
         for table, rows in read_tables(old).items()

@@ -1,4 +1,4 @@
-"""Old records leave the store, and nothing that a run still needs."""
+"""Old records are deleted from the store, unless a run still needs them."""
 
 from datetime import timedelta
 
@@ -10,7 +10,7 @@ from medallion.store.retention import STATEMENTS, delete_old_records
 from ..conftest import Query
 
 KEPT, DAY = timedelta(days=90), timedelta(days=1)
-# A run a day under each batch: batch 1 is 200 days old, batch 199 two days, and 200 is not published.
+# One run a day, each with a batch of its own. Batch 1 is 200 days old, batch 199 is two days old, 200 is not published.
 RUNS = """
 insert into audit.data_pipeline_runs
     (dag_id, run_id, task_id, try_number, model_name, start_time, end_time, status, batch)
@@ -68,7 +68,7 @@ def test_publications_that_gold_may_be_rolled_back_to_stay(gold: Query) -> None:
 
 @pytest.mark.parametrize("published", [0, 5])
 def test_unpublished_batches_and_the_publication_of_bi_stay(gold: Query, published: int) -> None:
-    """Nothing was published for months, or gold was rolled back: the next run asks what was written since."""
+    """After months without a publication, or after a roll-back, the next run still needs the attempts since then."""
     gold(RUNS)
     gold(f"update audit.pipeline set published_batch = {published}")
     gold(

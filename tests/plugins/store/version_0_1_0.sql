@@ -1,5 +1,5 @@
--- A gold database of version 0.1.0 with rows in every table: its schema as that version created it, and the state
--- after a published run `first` and during a run `second`, which holds the lease. Never change it.
+-- A gold database of version 0.1.0 with rows in every table. The run `first` has published, and the run `second` is in
+-- progress and holds the lease. Never change this file: the schema must stay as version 0.1.0 created it.
 
 do $$
 declare name text;

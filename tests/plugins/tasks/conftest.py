@@ -1,4 +1,4 @@
-"""The first task of a run, between a real source and a real gold database."""
+"""The first task of a run, with a real source and a real gold database."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -20,7 +20,7 @@ Begin = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def begin(gold: Query, plant: Query, catalog: SqlCatalog, monkeypatch: pytest.MonkeyPatch) -> Begin:
-    """Begin a run with parameters, on a source with one row; returns the XComs that it pushed."""
+    """Run the task `begin` with params, on a source with one row; returns the XComs that it pushed."""
     plant("insert into plant.\"Reading Log\" (reading_id, updated_at) values ('r', '2018-01-03T10:00Z')")
     for name in ("TRINO", "THRIFT", "SPARK"):
         monkeypatch.setenv(f"AIRFLOW_CONN_MEDALLION_{name}", '{"conn_type": "generic"}')
@@ -33,7 +33,7 @@ def begin(gold: Query, plant: Query, catalog: SqlCatalog, monkeypatch: pytest.Mo
         try_number: int = 1,
         **params: Any,
     ) -> dict[str, Any]:
-        """`runs`: the state of other runs. `hour`: start of a scheduled run's interval; None: the run is manual."""
+        """`runs`: states of other runs. `hour`: start of a scheduled run's interval; without it the run is manual."""
         ti = Task(run, try_number=try_number, runs=runs or {})
         dag_run = SimpleNamespace(
             run_type=DagRunType("scheduled" if hour else "manual"),

@@ -40,7 +40,7 @@ class Notifier:
 
 @pytest.fixture
 def received(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str]]:
-    """The notifications; gold may be three hours old."""
+    """Collect the notifications. By default gold counts as late when it is older than three hours."""
     monkeypatch.setattr(Notifier, "received", [], raising=False)
     monkeypatch.setenv("MEDALLION_NOTIFIER", f"{__name__}.Notifier")
     monkeypatch.setenv("MEDALLION_NOTIFIER_ARGUMENTS", '{"text": "late"}')

@@ -1,4 +1,4 @@
-"""The first task as a whole, between a real source and a real gold database."""
+"""The first task of a run as a whole, with a real source and a real gold database."""
 
 import json
 from collections.abc import Callable
@@ -116,7 +116,7 @@ def test_lost_column_fails_at_once_and_takes_nothing(gold: Query, begin: Begin, 
 
 
 def test_missing_connection_is_retried(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error is retried: Airflow reports the same while its api-server is down."""
+    """Airflow raises the same error while its api-server is down, so the task is retried."""
     monkeypatch.delenv("AIRFLOW_CONN_MEDALLION_SPARK")
     with pytest.raises(AirflowNotFoundException, match="no connection medallion_spark"):
         begin()
@@ -133,7 +133,7 @@ def test_layers_that_nobody_requested_are_skipped(begin: Begin) -> None:
 
 
 def begin_daily(run_type: str, dag: DAG, kind: RunKind) -> None:
-    """Begin a daily run of a kind."""
+    """Run the task `begin` of a daily DAG."""
     context: Any = {
         "ti": Task("daily", dag=dag),
         "params": {},
@@ -191,7 +191,7 @@ def test_scheduled_run_ends_at_once_if_all_is_published(gold: Query, begin: Begi
 @pytest.mark.parametrize(
     ("hour", "change", "try_number"),
     [
-        (NOON, None, 1),  # The run's hour goes beyond the covered range.
+        (NOON, None, 1),  # The run's hour is not covered yet.
         (NOON - HOUR, None, 2),
         (NOON - HOUR, "last_batch = 6", 1),  # A later run, such as a reconciliation, drew a batch.
         (NOON - HOUR, "rebuild = 'gold'", 1),
@@ -211,7 +211,10 @@ def test_scheduled_run_with_something_to_do_does_it_all(
 
 @pytest.fixture
 def captured(gold: Query, catalog: SqlCatalog) -> Table:
-    """bronze.readings as published under batch 5; its row changed at 2018-01-03T10:00Z. There is no bronze.devices."""
+    """Create bronze.readings as published under batch 5. There is no bronze.devices.
+
+    The source's only row of readings changed at 2018-01-03T10:00Z.
+    """
     names = ("reading_id", "device_id", "read_at", "amount", CHANGED_AT)  # the columns that silver reads
     columns = pa.schema([*((name, pa.string()) for name in names), ("_batch", pa.int64())])
     table = catalog.create_table("bronze.readings", columns)
@@ -227,7 +230,7 @@ def captured(gold: Query, catalog: SqlCatalog) -> Table:
 
 
 NO_ROW = {"window_start": "2018-01-03T10:16Z", "window_end": "2018-01-04T00:00Z"}
-A_ROW = NO_ROW | {"window_start": "2018-01-03T10:15Z"}  # the lookback finds the row
+A_ROW = NO_ROW | {"window_start": "2018-01-03T10:15Z"}  # with the lookback of 15 minutes it includes the row
 
 
 @pytest.mark.parametrize("params", [NO_ROW, {"rebuild": "silver"}], ids=["range", "rebuild"])
@@ -296,7 +299,7 @@ def test_table_that_its_task_has_to_look_at_is_not_skipped(
     params: dict[str, str],
     state: Callable[[Query, Table], None],
 ) -> None:
-    """The task creates a missing table, and tests rows that were captured and never published."""
+    """The task of the table must run: it creates a missing table, and tests rows that were never published."""
     state(gold, captured)
     with pytest.raises(DownstreamTasksSkipped) as skipped:
         begin(**params)
@@ -304,7 +307,7 @@ def test_table_that_its_task_has_to_look_at_is_not_skipped(
 
 
 def columns_of(table: str) -> dict[str, pa.DataType]:
-    """Return the declared columns of a staging table; for any other table those that silver reads of devices."""
+    """Return the columns that a staging table declares; for any other table those that silver reads of devices."""
     if not table.startswith("silver.stg_"):
         return dict.fromkeys(("device_id", "site", CHANGED_AT), pa.string())
     types = {"text": pa.string(), "timestamp": pa.timestamp("us"), "decimal(18,2)": pa.decimal128(18, 2)}
@@ -314,7 +317,7 @@ def columns_of(table: str) -> dict[str, pa.DataType]:
 
 @pytest.fixture
 def all_published(gold: Query, begin: Begin, captured: Table) -> Table:
-    """The whole lake as published under batch 5, and the gold tables of BI."""
+    """Create all tables of the lake as published under batch 5, and the gold tables in PostgreSQL."""
     for name in model_tables() - {"bronze.readings"}:
         table = captured.catalog.create_table(
             name, pa.schema([*columns_of(name).items(), ("_batch", pa.int64())])
@@ -430,7 +433,7 @@ def test_range_from_the_first_day_of_the_calendar_is_taken(gold: Query, begin: B
     with pytest.raises(DownstreamTasksSkipped) as skipped:
         begin(window_start="0001-01-01", window_end="2018-01-01")
     assert list(skipped.value.tasks) == ["freshness"]
-    # No lookback can reach back before year 1.
+    # The lookback can't reach back before year 1.
     assert gold("select window_start::text, extract_from::text from audit.runs") == [
         ("0001-01-01 00:00:00+00", "0001-01-01 00:00:00+00")
     ]

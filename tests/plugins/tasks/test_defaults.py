@@ -1,4 +1,4 @@
-"""Retries."""
+"""Which errors of a task are retried."""
 
 import pytest
 from airflow.sdk import RetryAction

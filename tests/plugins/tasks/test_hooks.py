@@ -1,4 +1,4 @@
-"""The hooks that claim a run before a task starts."""
+"""The hooks around a task: they claim the run before it starts, and end its process if it hangs."""
 
 import json
 import os
@@ -25,7 +25,7 @@ from ..conftest import Query
 
 @pytest.fixture
 def ended(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The tasks whose earlier attempts were ended."""
+    """Collect the tasks whose earlier attempts are ended."""
     tasks: list[str] = []
     monkeypatch.setattr(hooks, "limit_time", lambda context: None)
     monkeypatch.setattr(hooks, "end_earlier_attempt", lambda context: tasks.append(context["ti"].task_id))
@@ -77,7 +77,7 @@ def test_only_true_allows_deletes(
 
 @pytest.fixture
 def tests() -> Task:
-    """The task that tests the entities, by an operator that runs dbt."""
+    """Return the task that tests the entities. Its operator runs dbt."""
     with (
         DAG("medallion_hourly", schedule=None, tags=["medallion"], user_defined_macros={"tag": tag}) as dag,
         TaskGroup("silver_staging"),
@@ -115,7 +115,7 @@ threading.Thread(target=threading.Event().wait).start()
 
 
 def test_process_of_a_task_that_hangs_after_its_time_limit_ends() -> None:
-    """Its main thread has ended, and another waits for ever, like one of dbt's for a frozen server."""
+    """The main thread has ended, but another thread waits for ever, as a thread of dbt does on a frozen server."""
     done = subprocess.run(
         [sys.executable, "-c", HANGING_TASK],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},

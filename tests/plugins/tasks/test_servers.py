@@ -1,4 +1,4 @@
-"""PostgreSQL servers, roles and poolers with settings of their own: a run works, or says what to change."""
+"""A run on PostgreSQL servers, roles and poolers with unusual settings works, or its error says what to change."""
 
 import json
 import subprocess
@@ -24,14 +24,14 @@ from ..conftest import Query, Stage, connection, create_staging, publish, query_
 from .conftest import Begin
 
 Configure = Callable[..., None]
-# The change of the source's only row, and the end of its hour.
+# The time when the source's only row changed, and the end of that hour.
 OLDEST, END = datetime(2018, 1, 3, 10, tzinfo=UTC), datetime(2018, 1, 3, 11, tzinfo=UTC)
 ROW: dict[str, Any] = {"day": "2018-01-03", "readings": 1, "total": 1.25, "_deleted": False}
 
 
 @pytest.fixture
 def configure(postgres: Server, gold: Query, plant: Query) -> Iterator[Configure]:
-    """Give all later sessions of both databases, or of one, a setting."""
+    """Give all later sessions of the given databases a setting; by default of gold's and the source's."""
 
     def configure(setting: str, *databases: str) -> None:
         for database in databases or ("bi", "source"):
@@ -43,7 +43,7 @@ def configure(postgres: Server, gold: Query, plant: Query) -> Iterator[Configure
 
 
 def run_and_publish(gold: Query, begin: Begin, stage: Stage) -> None:
-    """Begin a run, and publish a row by the next."""
+    """Begin one run, and publish a row with another."""
     upgrade_store()
     assert begin()["window"]["window_start"] == "2018-01-03T10:00:00+00:00"
     publish(Task("b", "publish"), stage("b", (OLDEST, END), readings_by_day=[ROW]))
@@ -90,7 +90,7 @@ def test_limits_of_the_role_do_not_end_what_takes_longer(configure: Configure) -
     limits = "statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "transaction_timeout"
     for limit in limits:
         configure(f"{limit} = '5s'")
-    # Statements after a wait for a lock must see what was committed meanwhile.
+    # After a wait for a lock a statement must see the rows committed meanwhile, so this level must not apply.
     configure("default_transaction_isolation = 'serializable'")
 
     def read_limits(cursor: Any) -> list[str]:
@@ -99,7 +99,7 @@ def test_limits_of_the_role_do_not_end_what_takes_longer(configure: Configure) -
 
     with transaction() as cursor:
         assert read_limits(cursor) == ["1h", "30s", "1min", "0", "read committed"]
-    # At the source the pipeline is a guest, whose stricter limits count.
+    # At the source the stricter limit applies, the role's or the pipeline's.
     with reading(SOURCE_CONNECTION, settings().task_timeout) as cursor:
         assert read_limits(cursor) == ["5s", "30s", "1min", "5s", "read committed"]
 
@@ -107,7 +107,10 @@ def test_limits_of_the_role_do_not_end_what_takes_longer(configure: Configure) -
 def test_values_are_spelled_alike_in_each_session_of_a_pooler(
     configure: Configure, source_database: str
 ) -> None:
-    """Trino's driver sets digits and style in one session of a pooler, and may read in another."""
+    """Trino's driver sets `extra_float_digits` in one session of a pooler, and may run its query in another session.
+
+    So the statement returns a call for queries to include, which sets it, if the role's default differs.
+    """
     statement = render_sql("source/catalog.sql", tables=[("plant", "devices")])
     query = f"select session from ({statement.decode()}) as columns".encode()
     for role, call in ((0, "set_config('extra_float_digits', '1', true)"), (1, None)):
@@ -120,7 +123,7 @@ def test_values_are_spelled_alike_in_each_session_of_a_pooler(
 def test_functions_and_tables_of_the_search_path_hide_nothing(
     configure: Configure, gold: Query, begin: Begin, stage: Stage
 ) -> None:
-    """The functions fit the arguments better than PostgreSQL's own, so without a path of ours they are called."""
+    """PostgreSQL would prefer this function `format`, which fits the arguments better, if we set no search path."""
     gold(
         """
         create schema evil;
@@ -173,7 +176,7 @@ def test_setting_that_no_session_can_make_up_for_is_named(
 def encoded(
     postgres: Server, plant: Query, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[[str, str], str]]:
-    """Create a database in an encoding for a connection, and return its URL."""
+    """Create a database with an encoding, point a connection to it, and return its URL."""
 
     def create(encoding: str, connection_id: str) -> str:
         query_outside(
@@ -221,7 +224,7 @@ def test_gold_in_latin_1_is_refused(encoded: Callable[[str, str], str], begin: B
 def pooler(
     postgres: Server, gold: Query, plant: Query, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., None]]:
-    """Let both connections lead to a pooler in a mode; `extra`: fields of the connections."""
+    """Start a pooler in a mode, and point both connections to it; `extra`: extra fields of the connections."""
     program = which("pgbouncer")
     if not program:
         pytest.skip("needs PgBouncer (Debian: apt-get install pgbouncer)")
@@ -258,7 +261,7 @@ logfile = {folder / "pgbouncer.log"}
 def test_run_publishes_through_a_pooler(
     pooler: Callable[..., None], configure: Configure, gold: Query, begin: Begin, stage: Stage, mode: str
 ) -> None:
-    # A pooler gives these to its clients as the server has them.
+    # A client of a pooler gets these settings as the server has them.
     configure("datestyle = 'SQL, DMY'")
     configure("intervalstyle = 'iso_8601'")
     pooler(mode)

@@ -1,4 +1,4 @@
-"""The command lines of the Spark jobs."""
+"""The tasks that run Spark jobs: their arguments, and what they do before the job starts."""
 
 import json
 from dataclasses import asdict
@@ -25,7 +25,7 @@ BUILD, COMPACT = Task("a", "silver_staging.spark"), Task("a", "compact", dag=MAI
 
 @pytest.fixture(autouse=True)
 def ended(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the drivers that were ended."""
+    """Collect the names of the drivers that are ended."""
     names: list[str] = []
     monkeypatch.setattr(spark, "end_spark_drivers", names.append)
     monkeypatch.setattr(hooks, "limit_time", lambda context: None)
@@ -34,7 +34,7 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def new_rows(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The entities with new rows; a test may clear the list."""
+    """Let the entities of this list have new rows; a test may change the list."""
     tables = ["readings"]
 
     def tables_with_new_rows(run: RunState, entities: list[str]) -> list[str]:
@@ -46,7 +46,7 @@ def new_rows(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def prepare(operator: SparkJobOperator, task: Task) -> list[str]:
-    """Let an attempt of a job begin; returns the job's arguments."""
+    """Run an operator's `pre_execute`; returns the arguments of its Spark job."""
     operator.pre_execute({"ti": task, "params": {}})  # type: ignore[typeddict-item]
     return [str(word) for word in operator.application_args or ()]
 
@@ -88,7 +88,7 @@ def test_without_new_rows_the_job_is_skipped(gold: Query, new_rows: list[str]) -
     new_rows.clear()
     with pytest.raises(AirflowSkipException, match="no new rows since the last publication"):
         prepare(build_entities(), BUILD)
-    # The attempt is known to publishing even though no Spark starts.
+    # Publishing reads the attempts, so this one is recorded although no Spark job starts.
     assert gold("select task_id, batch from audit.data_pipeline_runs") == [("silver_staging.spark", 1)]
 
 

@@ -1,4 +1,4 @@
-"""The staged difference: the statement itself, run by DuckDB instead of Trino, with tables for snapshots."""
+"""The statement that stages the difference. DuckDB runs it instead of Trino, with a table for each snapshot."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -42,13 +42,16 @@ def render(file: str, table: GoldTable, audited: dict[str, Any]) -> str:
 
 @cache
 def compile_template(text: str) -> Template:
-    """Compile a task's template, as Airflow does with the folder of the DAG."""
+    """Compile a task's template, which may include files of include/sql, as in Airflow."""
     return Environment(loader=FileSystemLoader(SQL)).from_string(text)  # noqa: S701, SQL is not HTML
 
 
 @pytest.fixture(scope="module")
 def staged() -> Iterator[Staged]:
-    """Stage from the table as audited, and as published before: rows of (device, month, readings, _deleted)."""
+    """Stage the difference between the audited and the published table.
+
+    The fixture is a function that returns the staged rows: (device, month, readings, _deleted).
+    """
     with duckdb.connect() as engine:
         for name in ("lake", "postgres_gold"):
             engine.execute(f"attach ':memory:' as {name}")
@@ -56,7 +59,7 @@ def staged() -> Iterator[Staged]:
             engine.execute(f"create schema {schema}")
 
         def stage(audited: Table | None, published: Table | None, *known: str) -> list[tuple[Any, ...]]:
-            # The table itself is missing: only its snapshots may be read.
+            # Create only the tables of the snapshots, so that a statement that reads the table itself fails.
             for name, rows in (("s43", audited), ("s42", published)):
                 columns = "device_id varchar, month varchar, readings bigint, _batch bigint"
                 engine.execute(f"create or replace table lake.snapshot.{name} ({columns})")

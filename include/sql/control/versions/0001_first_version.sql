@@ -80,7 +80,7 @@ create table if not exists audit.entity_accounts (
     primary key (batch, entity)
 );
 
--- What a reconciliation found in a bronze table: one row of counts per attempt. lake.reconciled.<table> has the rows
+-- The findings of a reconciliation in a bronze table: a row of counts per attempt. lake.reconciled.<table> has the rows
 -- that the last attempt found.
 create table if not exists audit.reconciliations (
     batch bigint not null,
