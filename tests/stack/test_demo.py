@@ -34,7 +34,7 @@ PUBLISHED = ("run", 1, datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 1, tz
 
 @pytest.fixture
 def database(postgres: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Query]:
-    """Create an empty database that is both the source and gold; the fixture is a function that runs a statement on it."""
+    """Create an empty database, which is the source and gold; the fixture is a function that runs a statement there."""
     with closing(psycopg2.connect(postgres.url())) as connection, connection.cursor() as cursor:
         connection.autocommit = True
         cursor.execute("create database crm")
