@@ -100,7 +100,7 @@ def down(settings: Settings) -> None:
 @cli.command("watch", hidden=True)
 @click.pass_obj
 def watch_services(settings: Settings) -> None:
-    """Kill services that do not answer; supervisord calls it."""
+    """Kill services that do not answer; only supervisord runs this command."""
     watch(settings)
 
 

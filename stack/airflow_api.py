@@ -117,7 +117,7 @@ class AirflowApi:
     def backfill(self, dag: str, start: datetime, end: datetime, params: dict[str, Any]) -> None:
         """Repeat each scheduled run of `dag` that starts in [start, end), one after the other, and follow them.
 
-        `params`: those of each run.
+        `params`: the params of each run.
 
         Raises StackError if a run failed or had no task; the other runs go on all the same.
         """

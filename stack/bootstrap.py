@@ -28,19 +28,20 @@ CACHE = Path(
 UV = "uv==0.13.8"
 PROGRESS_SECONDS = 15
 SPACE = 2 * 1024**3  # bytes: 1.2 GB installed, and temporary files
-# The caller's variables that every process gets. Any other may change what a program does, such as PGSSLMODE,
-# AIRFLOW__CORE__EXECUTOR, DBT_TARGET_PATH, SPARK_HOME or JAVA_TOOL_OPTIONS.
+# The caller's variables that every process gets. Others are dropped, because they may change what a program does:
+# PGSSLMODE, AIRFLOW__CORE__EXECUTOR, DBT_TARGET_PATH, SPARK_HOME or JAVA_TOOL_OPTIONS, for example.
 INHERITED = re.compile(
     r"PATH|LD_LIBRARY_PATH|HOME|USER|LOGNAME|SHELL|TMPDIR|XDG_\w+|TERM|COLORTERM|COLUMNS|LINES|NO_COLOR"
     r"|(https?|all|no)_proxy|(HTTPS?|ALL|NO)_PROXY|SSL_CERT_(FILE|DIR)|(REQUESTS|CURL)_CA_BUNDLE|KRB5\w+"
     r"|MEDALLION_\w+|AIRFLOW_(CONN|VAR)_\w+|OBJC_DISABLE_INITIALIZE_FORK_SAFETY"
 )
-# More of them, for the commands of the launcher: its settings, and how to reach registries of packages.
+# More variables that the launcher and its set-up get: its settings, and how to reach package registries.
 FOR_SET_UP = re.compile(
     r"STACK_\w+|JAVA_HOME|NETRC"
     r"|(PIP|UV)_\w*(INDEX|LINKS|PROXY|CERT|HOST|CACHE|HTTP|TIMEOUT|RETRIES|CONFIG_FILE|KEYRING|TLS|OFFLINE)\w*"
 )
-# A pip.conf may ask for the opposite, which is not possible with --target.
+# The locale of every process, and options of pip. A pip.conf may set the two options otherwise, and pip would then
+# refuse to install with --target.
 FIXED = {"LC_ALL": "C.UTF-8", "PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0"}
 
 
@@ -64,7 +65,7 @@ def check_user() -> None:
         pwd.getpwuid(os.getuid())
     except KeyError:
         raise BootstrapError(
-            f"The user id {os.getuid()} has no name, without which PostgreSQL and Spark do not start: add it to "
+            f"The user id {os.getuid()} has no name, so PostgreSQL and Spark would not start. Add the user to "
             f"/etc/passwd (useradd --uid {os.getuid()} medallion), or work as another user."
         ) from None
 
@@ -74,7 +75,7 @@ def is_moved() -> bool:
     command = VENV / "bin" / "airflow"
     if not command.exists():
         return False
-    # A long path is not behind `#!`, but quoted in the second line.
+    # The first line names the interpreter after `#!`. If its path is too long for that, the second line quotes it.
     interpreter = re.search(rb"#!/bin/sh\n'''exec' '([^']+)|#!(.+)", command.read_bytes())
     folder = Path(os.fsdecode(interpreter[1] or interpreter[2])).parent if interpreter else Path()
     return not folder.exists() or not folder.samefile(command.parent)
@@ -189,4 +190,4 @@ if __name__ == "__main__":
     except BootstrapError as error:
         sys.exit(f"Error: {error}")
     except OSError as error:
-        sys.exit(f"Error: {error}\nSTACK_HOME and STACK_CACHE may name folders that you may write to.")
+        sys.exit(f"Error: {error}\nSTACK_HOME and STACK_CACHE must name folders that you can write to.")

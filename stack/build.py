@@ -1,4 +1,4 @@
-"""Make what the Python packages need: downloads, dbt's manifests, Java's class archive. Each is made once and kept."""
+"""Make what the stack needs besides Python packages: downloads, dbt's manifests, Java's class archive; keep them."""
 
 import json
 import shutil
@@ -13,7 +13,7 @@ from stack.environment import PROGRAMS, class_archive, environment, service_envi
 from stack.errors import StackError
 from stack.settings import ROOT, STACK, Settings
 
-# Folders below STACK_HOME with rows of the source or logs; `postgres` belongs to its server.
+# Folders below STACK_HOME that hold rows of the source, or logs. PostgreSQL itself creates the folder `postgres`.
 DATA = ("log", "airflow", "spark", "trino", "warehouse", "dbt", "docs")
 DBT = ROOT / "include" / "dbt"
 TARGETS = ("trino", "spark")
@@ -106,7 +106,7 @@ def make_class_archive(settings: Settings, env: dict[str, str]) -> None:
 
 
 def check_not_moved(settings: Settings) -> None:
-    """Raise StackError if the lake was made in another folder: its tables name each of their files with its folder."""
+    """Raise StackError if the lake was made in another folder, because its tables store the full path of each file."""
     record = settings.home / "settings.json"
     made_in = Path(json.loads(record.read_text())["home"]) if record.exists() else settings.home
     # The same folder may have another name, by a symbolic link or `..`.

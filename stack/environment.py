@@ -26,7 +26,7 @@ PROGRAMS = Path(sys.executable).parent
 SPARK_HOME = Path(pyspark.__file__).parent
 # This variable identifies a process of this stack, even after its supervisor died.
 MARK = "STACK_MARK"
-# Variables that hold a secret, and those of them that a process needs, by its service; any other service needs none.
+# SECRETS: the variables that hold a secret. NEEDED_SECRETS: service -> those that it needs. Other services need none.
 SECRETS = re.compile(
     r"(?!TRINO_)\w*(PASSWORD|SECRET|_KEY|_CONN)|(STACK_)?SOURCE_URL|GOLD_URL"
     r"|AIRFLOW_(CONN|VAR)_\w+|MEDALLION_NOTIFIER_ARGUMENTS"
@@ -39,12 +39,12 @@ NEEDED_SECRETS = {
     "dag-processor": AIRFLOW,
     "triggerer": AIRFLOW,
     "shop": r"(STACK_)?SOURCE_URL",
-    "postgres": r"\w+_PASSWORD",  # for psql, which sets them; stack/postgres/server keeps none
+    "postgres": r"\w+_PASSWORD",  # for psql, which sets the roles' passwords; the server itself gets none
 }
 
 
 def inherited_environment() -> dict[str, str]:
-    """Return the caller's variables that every process gets, and a locale in which each letter can be in a path."""
+    """Return the caller's variables that every process gets, and a locale that allows every character in a path."""
     inherited = {name: value for name, value in os.environ.items() if INHERITED.fullmatch(name)}
     return {**inherited, "LC_ALL": "C.UTF-8"}
 

@@ -79,7 +79,7 @@ def airflow(component: str) -> Callable[[Settings, float], None]:
     return check
 
 
-# The services that each service needs: if one of them is sick, so is the service.
+# Service -> the services that it needs: it can't be healthy while one of them is not.
 NEEDS = {
     "postgres": set[str](),
     "trino": {"postgres"},

@@ -154,7 +154,7 @@ def memory(pid: int) -> int:
 def show_status(settings: Settings) -> None:
     """Print each service's state, process, port, uptime (h:mm:ss) and memory.
 
-    A service that runs and does not pass its health check is unhealthy, with the reason.
+    A service that runs but fails its health check is shown as unhealthy, with the reason.
     """
     if not supervisor.is_running(settings):
         console.print("The stack is down. Start it with: make up")

@@ -108,7 +108,7 @@ def session(settings: Settings) -> int | None:
         leader = psutil.Process(number)
         if not any(Path(part).name == "supervisord.conf" for part in leader.cmdline()):
             return None
-        # The folder, which follows a move of the clone, distinguishes it from another clone's supervisor.
+        # The supervisor of another clone has another working folder. If this clone was moved, its folder moved, too.
         if Path(leader.cwd()) != settings.home.resolve():
             return None
     return number

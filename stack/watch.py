@@ -1,4 +1,4 @@
-"""The watch: an event listener of supervisord that kills services that do not answer; it starts them again."""
+"""The watch, an event listener of supervisord. It kills services that do not answer, and supervisord restarts them."""
 
 import sys
 import time
@@ -14,7 +14,7 @@ from stack import supervisor
 from stack.health import FULL, NEEDS, find_problem
 from stack.settings import Settings
 
-# Checks that a service must miss one after the other. Supervisord asks for one a minute.
+# A service that misses this many checks in a row is killed. Supervisord asks for one check a minute.
 LIMIT = 3
 
 

@@ -27,12 +27,12 @@ log = logging.getLogger(__name__)
 # A data file below this size counts as small: three quarters of the target, as in Iceberg's compaction.
 SMALL_BYTES = TARGET_FILE_BYTES * 3 // 4
 SMALL_MANIFEST_BYTES = 4 * 1024 * 1024  # half of Iceberg's target
-# A table is compacted if a partition has this many small files, or a data file this many delete files. It is
+# A table is compacted if a partition has this many small files, or a data file this many delete files. This is
 # Iceberg's default.
 MIN_INPUT_FILES = 5
 MIN_SMALL_MANIFESTS = 10  # a table with this many small manifests is compacted
 DAGS = (HOURLY_DAG, RECONCILE_DAG, MAINTENANCE_DAG, ROLLBACK_DAG)
-LONGEST_RUN = timedelta(days=1)  # no run takes longer
+LONGEST_RUN = timedelta(days=1)  # no run takes longer, so no run uses a temporary folder that is older
 CLOCK_MARGIN = timedelta(hours=1)  # the engines' clocks may differ from ours
 
 
@@ -147,10 +147,10 @@ def drop_table(name: str, statement_tag: str) -> None:
 
 
 def prune() -> dict[str, int]:
-    """Delete old records of the store, and old files on this machine; return the number of rows by table, and of files.
+    """Delete old records of the store, and old files on this machine; return how many of each kind.
 
     Records are old after MEDALLION_AUDIT_RETENTION, Airflow's logs of our DAGs after MEDALLION_LOG_RETENTION, and
-    folders that killed dbt tasks left when no run that they belong to can go on.
+    temporary folders of killed dbt tasks after LONGEST_RUN.
     """
     with transaction() as cursor:
         records = delete_old_records(cursor, settings().audit_retention, settings().snapshot_retention)

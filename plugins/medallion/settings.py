@@ -63,7 +63,7 @@ class Settings(BaseSettings):
     audit_retention: timedelta = Field(
         timedelta(days=90),
         gt=NOTHING,
-        description="How long records of runs are kept; those of publications at least as long as snapshots.",
+        description="How long records of runs are kept. Publications are kept at least as long as snapshots.",
     )
     log_retention: timedelta = Field(
         timedelta(days=30),
@@ -100,7 +100,7 @@ class Settings(BaseSettings):
     max_rejected_from: int = Field(
         100,
         ge=1,
-        description="Number of rows of an entity, with those of earlier runs, whose share is checked.",
+        description="Number of rows to compute the share from. An entity with fewer rows adds those of earlier runs.",
     )
     max_deleted_share: float = Field(
         0.2,
@@ -124,7 +124,7 @@ class Settings(BaseSettings):
     max_reconciliation_age: timedelta = Field(
         timedelta(days=2),
         gt=NOTHING,
-        description="A table that no reconciliation has compared for longer raises an alert.",
+        description="A table that no reconciliation has compared for longer than this raises an alert.",
     )
     notifier: ImportString[Callable[..., Any]] | None = Field(
         None,

@@ -65,7 +65,7 @@ def run_argument(text: str) -> RunContext:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-# A name or a text with `${env:…}` would be replaced by a variable of the server, which may be a secret.
+# By default Spark replaces `${env:…}` in a name or a text by a variable of the server, which may be a secret.
 NO_SUBSTITUTION = {"spark.sql.variable.substitute": False}
 
 

@@ -1,4 +1,4 @@
-"""Files that tasks leave on the machine of a worker: Airflow's logs of our DAGs, and projects of killed dbt tasks."""
+"""Delete files that tasks leave on a worker's machine: Airflow's logs of our DAGs, and folders of killed dbt tasks."""
 
 import shutil
 import tempfile
@@ -16,7 +16,7 @@ PROJECT_FILE = "dbt_project.yml"
 
 
 def is_older(path: Path, age: timedelta) -> bool:
-    """Return whether a file or folder exists and was last written longer ago."""
+    """Return whether a file or folder exists and was last written longer than `age` ago."""
     try:
         return path.lstat().st_mtime < time.time() - age.total_seconds()
     except FileNotFoundError:
@@ -24,7 +24,7 @@ def is_older(path: Path, age: timedelta) -> bool:
 
 
 def delete_old_logs(dags: Collection[str], age: timedelta) -> int:
-    """Delete log files of these DAGs that are older, and the folders that are empty then; return how many files."""
+    """Delete log files of `dags` that are older than `age`, and empty old folders; return the number of files."""
     count = 0
     for dag in dags:
         folder = Path(conf.get("logging", "base_log_folder"), f"dag_id={dag}")
@@ -42,9 +42,9 @@ def delete_old_logs(dags: Collection[str], age: timedelta) -> int:
 
 
 def delete_left_projects(age: timedelta) -> int:
-    """Delete temporary folders with our dbt project that killed tasks left and that are older; return how many.
+    """Delete folders of killed dbt tasks that are older than `age`; return the number of folders.
 
-    Cosmos makes a folder of links to the project for each task.
+    For each task Cosmos makes a temporary folder with links to the files of the dbt project.
     """
     count = 0
     for path in Path(tempfile.gettempdir()).glob("tmp*"):

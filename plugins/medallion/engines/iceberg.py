@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from pyiceberg.table.snapshots import Snapshot
 
 
-# Each commit adds a manifest, and every statement opens all of them: Iceberg merges a hundred by default. Each commit
-# also writes a metadata file, with all snapshots; these are the earlier ones that stay.
+# Each commit adds a manifest, and every statement opens all manifests. By default Iceberg merges them only when there
+# are a hundred. Each commit also writes a metadata file that lists all snapshots; only the last 20 earlier ones stay.
 PROPERTIES = {
     "commit.manifest.min-count-to-merge": "4",
     "write.metadata.delete-after-commit.enabled": "true",

@@ -35,7 +35,7 @@ SERVER_LIMITS = {
     "tcp_keepalives_count": "4",
     "tcp_user_timeout": "30s",
 }
-# How values and literals are written, whatever the server, the database or the role sets.
+# Settings that decide how values and literals are written. Each transaction sets them, whatever the role's are.
 SPELLING = {
     "DateStyle": "ISO",
     "IntervalStyle": "postgres",
@@ -74,7 +74,7 @@ class BlockedError(Exception):
 
 
 class ServerError(Exception):
-    """A server, or a pooler before it, can't be used as it is set; the message says what to change."""
+    """A server, or a pooler in front of it, has unsuitable settings; the message says what to change."""
 
 
 @contextmanager
@@ -82,7 +82,7 @@ def transaction(lock_limit: timedelta = LOCK_LIMIT, idle_limit: timedelta = IDLE
     """Open a transaction on the gold database: committed at the end, rolled back if the block raises.
 
     Raises BlockedError if a statement has waited for a lock of another session longer than `lock_limit`. The server
-    ends a session that sends nothing for longer than `idle_limit`. Other limits of the role do not count.
+    ends a session that sends nothing for longer than `idle_limit`. Time limits of the role are overridden.
     """
     with _session(GOLD_CONNECTION, lock_limit, gold_settings(lock_limit, idle_limit)) as cursor:
         yield cursor
@@ -94,7 +94,8 @@ def gold_settings(lock_limit: timedelta = LOCK_LIMIT, idle_limit: timedelta = ID
         **_limits(lock_limit, idle_limit),
         "statement_timeout": _milliseconds(settings().task_timeout),
         "transaction_timeout": "0",
-        # Every name in a statement is qualified, so no schema of the role's path can hide what it means.
+        # Our statements qualify all names but those of PostgreSQL. This path keeps objects of other schemas from hiding
+        # PostgreSQL's own.
         "search_path": "pg_catalog",
     }
 
@@ -123,7 +124,7 @@ def _session(connection_id: str, lock_limit: timedelta, values: Mapping[str, str
 
 
 def configure(cursor: Cursor, values: Mapping[str, str]) -> None:
-    """Give the present transaction its settings; those that the server's version lacks are left out.
+    """Set the settings of the current transaction, except those that the server's version lacks.
 
     They end with the transaction, so that a pooler may give each transaction another session of the server.
     """
@@ -143,14 +144,14 @@ def _milliseconds(limit: timedelta) -> str:
 def connect(connection_id: str) -> "Connection[Any]":
     """Open a connection that fails if the server stops answering. Rows are named tuples."""
     hook = PostgresHook(connection_id)
-    # A database in SQL_ASCII would have its text read as bytes.
+    # Without this, text of a database in SQL_ASCII would be returned as bytes.
     hook.connection.extra = json.dumps(
         CLIENT_LIMITS | hook.connection.extra_dejson | {"client_encoding": "UTF-8"}
     )
     connection = cast("Connection[Any]", hook.get_conn())
     connection.isolation_level = IsolationLevel.READ_COMMITTED
-    # This cursor binds parameters itself, so that a script of several statements may have them, and nothing is prepared
-    # in the session, which a pooler may give to another client.
+    # This cursor inserts parameters into the text itself. So a script of several statements may have parameters, and no
+    # statement is prepared in the session, which a pooler may give to another client.
     connection.cursor_factory = ClientCursor
     connection.row_factory = namedtuple_row
     return connection
@@ -179,7 +180,7 @@ def describe_lock_holders(connection_id: str = GOLD_CONNECTION) -> str:
 def reading(connection_id: str, limit: timedelta) -> Iterator[Cursor]:
     """Open a transaction that only reads; a statement that takes longer than `limit` is cancelled.
 
-    A stricter limit of the role or the database stays, and its search path, which its views may need.
+    A stricter limit of the role or the database stays in force. So does its search path, which views may need.
     """
     with _session(connection_id, LOCK_LIMIT, _limits()) as cursor:
         cursor.execute("set transaction read only")
@@ -192,21 +193,22 @@ def reading(connection_id: str, limit: timedelta) -> Iterator[Cursor]:
 
 
 def check_server(connection_id: str) -> None:
-    """Check the settings that Trino's sessions have, too, because ours have the same role; ours set the others.
+    """Check the settings that Trino's sessions get from the server, and from the role that they share with ours.
 
-    Raises ServerError naming what to change, also if a pooler can't serve a transaction of ours.
+    Our own sessions override all other settings. Raises ServerError that says what to change, also if a pooler refuses
+    a connection or a transaction of ours.
     """
     try:
         with connect(connection_id) as connection:
             role = quote(connection.info.user)
-            # Nothing in a search path can replace this statement.
+            # `show` is a command, so no function in the role's search path can replace it.
             values = {name: connection.execute(f"show {name}".encode()).fetchall()[0][0] for name in CHECKED}
     except DatabaseError as error:
         if not any(sign in str(error) for sign in SIGNS_OF_A_POOLER):
             raise
         raise ServerError(
             f"{connection_id} leads to a pooler that does not serve it ({str(error).strip()}). Name the server's own"
-            " port; or a pooler in the mode transaction or session, and no options in the connection's extra."
+            " port. Or use the pooler's mode transaction or session, without options in the connection's extra."
         ) from error
     path = [schema.strip(' "') for schema in values["search_path"].split(",")]
     if "pg_catalog" in path[1:]:
@@ -236,7 +238,7 @@ def render_sql(name: str, **variables: Any) -> bytes:
     loader = FileSystemLoader([SQL, DBT_PROJECT / "macros" / "medallion"])
     # SQL is not HTML: nothing to escape.
     templates = Environment(loader=loader, undefined=StrictUndefined)  # noqa: S701
-    # dbt has macros of these names, so that the macros that they share call them in both.
+    # dbt has macros of these names. So a macro that both dbt and Airflow render can call them.
     templates.globals.update(postgres_name=quote, postgres_literal=literal)
     return templates.get_template(name).render(variables).encode()
 
@@ -257,6 +259,6 @@ def literal(text: str) -> str:
 
 def _without_zero(text: str) -> str:
     if "\0" in text:
-        # libpq would cut the statement off there.
+        # libpq would end the statement at this character.
         raise ValueError(f"{text!r} holds the character 0, which PostgreSQL does not take")
     return text

@@ -98,9 +98,10 @@ class Declaration:
         return json.dumps([self.natural_key, self.key, self.bucketed_by, self.bucketed_by and self.buckets])
 
     def coded_columns(self) -> dict[str, tuple[str, str]]:
-        """Return the columns whose values a check lists: rule -> the column, and bronze's column that it is made from.
+        """Return the coded columns, whose check lists all allowed values.
 
-        Columns made from several columns of bronze are left out.
+        Rule -> the column, and the column of bronze that it is computed from. Columns that are computed from several
+        columns of bronze are left out.
         """
         from sqlglot import exp, parse_one
 

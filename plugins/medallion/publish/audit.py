@@ -68,8 +68,8 @@ def audit_run(ti: Any, params: dict[str, Any]) -> Audited:
 
     New tables get the properties of `keep_metadata_small`.
 
-    Writes `audit.snapshots`, `audit.entity_accounts`, new values of coded columns and tables with many rejected
-    rows to `audit.findings`, and the number of records of each task.
+    Writes to the schema `audit`: the snapshots, the accounts, the number of records of each task, and findings (new
+    values of coded columns, and tables with many rejected rows).
 
     Raises AirflowFailException if `check_consistency` does, or if `check_rejected_share` does, which the param
     `allow_rejected` turns into a warning.
@@ -198,10 +198,11 @@ def entities_with_rejects(accounts: list[dict[str, Any]]) -> set[str]:
 def count_recent(
     newest: Mapping[str, Any], earlier: Iterable[Mapping[str, Any]], name: str, rows: int
 ) -> tuple[int, float]:
-    """Return the number of keys that a run touched and, of them, the count `name`, with earlier ones up to `rows` keys.
+    """Return the number of keys (`latest`) and the count `name` of the `newest` account and of `earlier` ones.
 
-    A few keys say little about the source. The last account that is needed counts in part, with the same share of the
-    count. Rows that a person has accepted count as good ones.
+    Earlier accounts are added until there are `rows` keys, because a few keys say little about the source. If only a
+    part of an account's keys is needed, the same part of its count is added. An account that a person has accepted
+    adds its keys and no count.
     """
     keys, counted = newest["latest"], float(newest[name])
     for account in earlier:
@@ -223,10 +224,11 @@ def check_rejected_share(
     """Raise AirflowFailException if an entity rejected, or lost values of, more than MEDALLION_MAX_REJECTED_SHARE.
 
     A row whose value of an optional column can't be converted has lost it: the column is null, and the row flagged.
-    `accounts` are ordered by batch. Only the newest of an entity counts: its job has also read the rows of runs
-    that did not publish. If it is of few rows, it is judged together with `earlier` ones, newest first, by entity; it
-    must have some of the rows itself. `broken`: the rules that rows broke, by entity.
-    `allowed`: log a warning instead. Returns the accounts that were accepted so.
+    `accounts` are ordered by batch. Only the newest account of an entity counts: its job has also read the rows of
+    runs that did not publish. If that account is of few rows, its share is computed together with `earlier` accounts
+    (entity -> accounts, newest first). An entity whose newest account has no such row always passes.
+    `broken`: entity -> the rules that its rows broke, for the message. `allowed`: log a warning instead of raising.
+    Returns the accounts that would have stopped the run without `allowed`.
     """
     limit, rows_from = settings().max_rejected_share, settings().max_rejected_from
     # Ignore tables that were removed from the project.

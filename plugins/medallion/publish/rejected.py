@@ -1,4 +1,4 @@
-"""The rows that a run rejected: by which rule, and with which values of coded columns."""
+"""Find out which rules rejected a run's rows, and which values of coded columns they had."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ LONGEST_VALUE = 60
 class BrokenRule:
     """The rows that a rule has rejected since the last publication.
 
-    column: the coded column that the rule lists the values of; values: those that it does not list, with the number of
-    their rows, the most frequent first. Other rules have none, as a value may be about a person.
+    column: the coded column whose allowed values the rule lists; None for other rules. values: the other values that
+    the column had, with their number of rows, the most frequent first. It is empty for other rules, because values of
+    other columns may be personal data.
     """
 
     entity: str
@@ -47,7 +48,7 @@ class BrokenRule:
 def broken_rules(catalog: Catalog, run: RunState, names: Collection[str]) -> dict[str, list[BrokenRule]]:
     """Return the rules that rows of entities have broken since the last publication, by entity.
 
-    The rule with most rows comes first. Versions that a later one has overtaken do not count.
+    The rule with most rows comes first. Versions that a later version has superseded do not count.
     """
     if not names or not catalog.table_exists(QUARANTINE):
         return {}
@@ -80,9 +81,9 @@ def broken_rules(catalog: Catalog, run: RunState, names: Collection[str]) -> dic
 def rejected_shares(
     catalog: Catalog, names: Collection[str], total_records: dict[str, int], limit: float, rows_from: int
 ) -> list[Finding]:
-    """Return a finding for each of these entities of which more than `limit` of all rows are rejected now.
+    """Return a finding for each entity of `names` of whose rows a larger share than `limit` is rejected now.
 
-    `total_records`: table of the lake -> its rows, as its metadata counts them.
+    `total_records`: table of the lake -> its number of rows. `rows_from`: entities with fewer rows are left out.
     """
     if not names or not catalog.table_exists(QUARANTINE):
         return []
@@ -109,7 +110,7 @@ def rejected_shares(
 
 
 def new_values(broken: dict[str, list[BrokenRule]]) -> list[Finding]:
-    """Return a finding for each of the most frequent values that no check lists."""
+    """Return a finding for each of the most frequent values of coded columns that their checks do not list."""
     return [
         Finding(
             FindingKind.NEW_VALUE,

@@ -97,7 +97,7 @@ def open_attempt(cursor: Cursor, attempt: AttemptId) -> None:
 
 
 def close_attempt_row(cursor: Cursor, attempt: AttemptId, status: str, error: str | None = None) -> None:
-    """Record the end of an attempt. PostgreSQL has no character 0, which an engine's message may show."""
+    """Record the end of an attempt. The character 0 is removed from `error`, because PostgreSQL can't store it."""
     cursor.execute(
         """
         update audit.data_pipeline_runs
@@ -208,7 +208,10 @@ def tasks_attempted_above(cursor: Cursor, batch: int) -> set[str]:
 
 
 def tables_not_reconciled(cursor: Cursor, dag_id: str, limit: timedelta) -> list[str]:
-    """Return the bronze tables that no run of a DAG has built within `limit`, and that other runs built before it."""
+    """Return the bronze tables that no run of the DAG has built successfully within `limit`.
+
+    A table whose first attempt is younger than `limit` is left out.
+    """
     cursor.execute(
         """
         select model_name

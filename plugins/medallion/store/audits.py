@@ -67,9 +67,9 @@ def record_accounts(cursor: Cursor, accounts: Iterable[dict[str, Any]]) -> None:
 def read_recent_accounts(
     cursor: Cursor, entities: Iterable[str], published_batch: int, rows: int
 ) -> dict[str, list[dict[str, Any]]]:
-    """Return the accounts of published batches, newest first, by entity: as many as it takes for `rows` keys.
+    """Return the newest accounts of published batches, by entity: as many as are needed for `rows` keys.
 
-    Accounts above `published_batch` are left out, as the next job reads their rows again.
+    Accounts above `published_batch` are left out, because the next job reads their rows again.
     """
     cursor.execute(
         """

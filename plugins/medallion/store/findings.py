@@ -1,4 +1,4 @@
-"""`audit.findings`: findings that somebody should know of, a row per kind and subject."""
+"""`audit.findings`: states of the pipeline and its data that people are notified of, a row per kind and subject."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
@@ -7,23 +7,23 @@ from enum import StrEnum
 
 from medallion.engines.postgres import Cursor
 
-REMIND_AFTER = timedelta(days=1)  # a finding that stays is passed to the notifier again
+REMIND_AFTER = timedelta(days=1)  # after this time a finding that stays is passed to the notifier again
 
 
 class FindingKind(StrEnum):
     """The kind of a finding."""
 
-    NEW_VALUE = "new_value"  # a coded column is one whose check lists its values
+    NEW_VALUE = "new_value"  # a coded column has a value that its check does not list
     REJECTED_SHARE = "rejected_share"  # a large share of a table's rows is rejected
     PUBLISHING_HELD = "publishing_held"
     STALE_GOLD = "stale_gold"
-    NOT_RECONCILED = "not_reconciled"  # a table
+    NOT_RECONCILED = "not_reconciled"  # no reconciliation has compared a table for too long
     PAUSED_DAG = "paused_dag"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A sentence that somebody should know. The subject identifies it among those of its kind."""
+    """A message that people are notified of. `subject` identifies it among the findings of its kind."""
 
     kind: FindingKind
     subject: str
@@ -31,7 +31,7 @@ class Finding:
 
 
 def record_findings(cursor: Cursor, findings: Iterable[Finding]) -> None:
-    """Record findings; may be repeated. A finding that was gone and is back counts as new."""
+    """Record findings; safe to repeat. A finding that was cleared and is found again counts as new."""
     cursor.executemany(
         """
         insert into audit.findings as known (kind, subject, message) values (%(kind)s, %(subject)s, %(message)s)
@@ -49,7 +49,7 @@ def record_findings(cursor: Cursor, findings: Iterable[Finding]) -> None:
 def clear_findings(
     cursor: Cursor, kind: FindingKind, *, but: Collection[str], among: Collection[str] | None = None
 ) -> None:
-    """Record that all subjects of a kind but some are no longer found; only those `among` these, if it is given."""
+    """Record that findings of a kind are gone: all subjects, or only those in `among`, but none of those in `but`."""
     cursor.execute(
         """
         update audit.findings set cleared_at = now()
@@ -62,9 +62,9 @@ def clear_findings(
 
 
 def unreported_findings(cursor: Cursor) -> list[Finding]:
-    """Return the findings that nobody was notified of, oldest first; after a day a finding that stays is due again.
+    """Return the findings that are due for a notification, oldest first.
 
-    A new value is named once.
+    A finding that stays is due again after REMIND_AFTER. A new value is reported only once.
     """
     cursor.execute(
         """
@@ -80,7 +80,7 @@ def unreported_findings(cursor: Cursor) -> list[Finding]:
 
 
 def mark_reported(cursor: Cursor, finding: Finding) -> None:
-    """Record that somebody was notified of a finding."""
+    """Record that the notifier got a finding just now."""
     cursor.execute(
         "update audit.findings set reported_at = now() where kind = %s and subject = %s",
         (finding.kind, finding.subject),

@@ -240,7 +240,7 @@ def record_roll_back(
 
 
 def read_gold_end(cursor: Cursor) -> datetime | None:
-    """Return the end of what gold holds, UTC; None before the first publication, or if it was of an empty source."""
+    """Return the end of the range that gold covers, UTC; None before the first publication of a row of the source."""
     cursor.execute("select window_end from gold.publication")
     publication: Any = cursor.fetchone()
     return publication.window_end if publication else None

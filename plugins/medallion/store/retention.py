@@ -4,8 +4,8 @@ from datetime import timedelta
 
 from medallion.engines.postgres import Cursor
 
-# In this order: results go with their attempt, windows with their run, and what is kept by batch with its publication.
-# Unpublished batches stay whole, as later runs ask what was written under them.
+# Table -> statement, in this order: test results are deleted after their attempts, runs after their attempts, and
+# snapshots and accounts after their publications. Records of unpublished batches stay, because later runs read them.
 STATEMENTS = {
     "data_pipeline_runs": """
         delete from audit.data_pipeline_runs
@@ -61,9 +61,10 @@ STATEMENTS = {
 
 
 def delete_old_records(cursor: Cursor, age: timedelta, publication_age: timedelta) -> dict[str, int]:
-    """Delete records older than `age`, and publications older than `publication_age` with what belongs to them.
+    """Delete records older than `age`; return the number of deleted rows by table. Safe to repeat.
 
-    The last publication stays, and the one that BI reads. Returns the number of rows by table; may be repeated.
+    Publications, with their snapshots and accounts, must be older than `publication_age`, too. The last publication
+    stays, and the one that BI reads.
     """
     counts = {}
     for table, statement in STATEMENTS.items():

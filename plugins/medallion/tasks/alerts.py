@@ -56,20 +56,20 @@ def end_run(**context: Any) -> None:
     """Give the lease back, then look for findings and notify of them. The body of the task `end`."""
     lease.release(context["ti"])
     try:
-        # Backfills are about the past, and wait for one another. The next other run looks and reports.
+        # Runs of a backfill skip this, because each waits for the one before. The next run of another type looks.
         if context["dag_run"].run_type.value != "backfill":
             record_states(context["ti"])
             report_findings(context)
     except Exception:
-        # The next run tries again. The lease is free, and a failed `end` would change nothing.
+        # The task need not fail: the lease is given back already, and the next run tries again.
         log.exception("Findings could not be reported:")
 
 
 def report_findings(context: Any) -> None:
-    """Notify of each finding that is due. A killed task may repeat one.
+    """Notify people of each finding that is due. If this task is killed, a finding may be reported twice.
 
-    The templates of notifiers find the same names as for a failed task: the task id is the finding's kind, and
-    `exception` its message.
+    The notifier gets a context with the names that it has for a failed task, so that its templates serve both: the
+    task id is the finding's kind, and `exception` its message.
     """
     with transaction() as cursor:
         due = unreported_findings(cursor)

@@ -32,10 +32,10 @@ from medallion.tasks.idle import skip_idle_tasks
 class BeginRunOperator(BaseOperator):
     """Waits, deferred, until it is this run's turn to write; then resolves the window and skips tasks without work.
 
-    `kind`: the kind of all runs of the DAG; without it, each run's parameters and Airflow's run type decide. Before
-    the first publication a scheduled run of a DAG with a `kind` is skipped: Airflow creates one as soon as it knows the
-    DAG, and that run would compete with the first load.
-    The XCom `window` shows the window in the UI. Errors that a retry cannot fix, such as a senseless window or a
+    `kind`: the kind of all runs of the DAG; without it, each run's parameters and Airflow's run type decide. A DAG with
+    a `kind` skips its scheduled runs before the first publication: Airflow creates such a run as soon as it knows the
+    DAG, and the first load would have to wait for it.
+    The XCom `window` shows the window in the UI. Errors that a retry cannot fix, such as an invalid window or a
     missing column of the source, fail at once.
     """
 
@@ -118,12 +118,12 @@ class BeginRunOperator(BaseOperator):
 
 def is_scheduled(context: Context) -> bool:
     """Return whether Airflow created the run on the DAG's schedule."""
-    # str() of Airflow's enumeration is not its value.
+    # Use the enumeration's value, because Airflow's str() of it is another text.
     return bool(cast("Any", context["dag_run"]).run_type.value == "scheduled")
 
 
 def has_publication() -> bool:
-    """Return whether gold is published. Creates nothing."""
+    """Return whether gold was ever published. Works without the tables of the store, and does not create them."""
     _, has_gold = read_version()
     if not has_gold:
         return False

@@ -1,6 +1,7 @@
-"""Hooks before a task: limit its time, claim the run, hand its context to the engine, end what an attempt left.
+"""Hooks before and after a task.
 
-And the hook after a task.
+Before: limit its time, claim the run, pass the run's context to the engine, end what an earlier attempt left. After:
+check that the code is unchanged, and close the attempt.
 """
 
 import logging

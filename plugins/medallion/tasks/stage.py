@@ -32,7 +32,10 @@ def staging_statement(file: str, table: GoldTable, audited_by: str) -> str:
 
 
 def as_jinja(value: Any) -> str:
-    """Return names and lists of them as Jinja's literal, which is JSON without the escape of two halves of a letter."""
+    """Return a value as a literal of Jinja.
+
+    It is JSON without escapes for characters: Jinja would not join the two escapes of a character beyond U+FFFF.
+    """
     return json.dumps(value, ensure_ascii=False)
 
 

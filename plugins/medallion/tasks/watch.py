@@ -1,4 +1,4 @@
-"""States of the pipeline that nobody would notice while all runs are green: findings, looked for as a run ends."""
+"""Find states of the pipeline that nobody would notice while all runs succeed. The end of each run looks for them."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ SCHEDULED_DAGS = (HOURLY_DAG, RECONCILE_DAG, MAINTENANCE_DAG)
 
 
 def record_states(ti: Any) -> None:
-    """Record the states that somebody should know of, and clear those that are over."""
+    """Record the states of the pipeline that people are notified of, and clear those that are over."""
     paused = paused_dags(ti)
     with transaction() as cursor:
         findings = [*publishing_states(cursor), *reconciliation_states(cursor), *paused]
@@ -33,14 +33,14 @@ def record_states(ti: Any) -> None:
 
 
 def publishing_states(cursor: Cursor) -> list[Finding]:
-    """Return whether publishing is held, and whether gold is old."""
+    """Return a finding if publishing is held, and one if gold is too old."""
     findings, held_by, end = [], read_pipeline(cursor).held_by, read_gold_end(cursor)
     if held_by:
         findings.append(
             Finding(
                 FindingKind.PUBLISHING_HELD,
                 GOLD,
-                f"Publishing is held since gold was rolled back by {held_by}: BI sees the gold of that time. Resume it"
+                f"Publishing is held since gold was rolled back by {held_by}, and BI sees that earlier gold. Resume it"
                 f" by a run of {ROLLBACK_DAG} without `to_batch` (make resume).",
             )
         )
@@ -57,7 +57,7 @@ def publishing_states(cursor: Cursor) -> list[Finding]:
 
 
 def reconciliation_states(cursor: Cursor) -> list[Finding]:
-    """Return the tables that no reconciliation has compared for too long."""
+    """Return a finding for each table that no reconciliation has compared for too long."""
     limit = settings().max_reconciliation_age
     declared = {table.model for table in source_tables()}
     return [
@@ -73,7 +73,7 @@ def reconciliation_states(cursor: Cursor) -> list[Finding]:
 
 
 def paused_dags(ti: Any) -> list[Finding]:
-    """Return the scheduled DAGs that are paused. A DAG that Airflow does not know was taken out on purpose."""
+    """Return a finding for each scheduled DAG that is paused. A DAG that Airflow does not know is left out."""
     findings = []
     for dag_id in SCHEDULED_DAGS:
         try:
@@ -85,7 +85,7 @@ def paused_dags(ti: Any) -> list[Finding]:
                 Finding(
                     FindingKind.PAUSED_DAG,
                     dag_id,
-                    f"The DAG {dag_id} is paused: it makes no runs until somebody switches it on.",
+                    f"The DAG {dag_id} is paused: it does not run until somebody unpauses it.",
                 )
             )
     return findings

@@ -1,7 +1,7 @@
 {#-
-  A cursor in PostgreSQL's words; its table is called `source`. A `cursor` has name, kind and zone (see cursor.sql). The
-  tasks of Airflow use these macros, too (include/sql/source): they hold nothing of dbt, and call only macros whose
-  names `render_sql` knows, too.
+  SQL of PostgreSQL for a cursor, whose table is called `source`. A `cursor` has name, kind and zone (see cursor.sql).
+  Airflow's tasks render these macros, too (include/sql/source). So the macros use nothing of dbt, and call only macros
+  for which `render_sql` has a function of the same name.
 -#}
 
 {% macro cursor_column(cursor) -%}

@@ -18,12 +18,15 @@
     {{ return("'" ~ escape_single_quotes(text) ~ "'") }}
 {%- endmacro %}
 
-{#- A name as PostgreSQL reads it; for Airflow the function `quote` has this name (plugins/medallion/engines/postgres.py). -#}
+{#- A name as PostgreSQL's quoted identifier. In Airflow's templates the function `quote` of engines/postgres.py has this name. -#}
 {% macro postgres_name(name) -%}
     {{ return('"' ~ name | replace('"', '""') ~ '"') }}
 {%- endmacro %}
 
-{#- A text as PostgreSQL's literal, whatever the server takes a backslash for; for Airflow it is the function `literal`. -#}
+{#-
+  A text as PostgreSQL's literal, which means the same whether or not the server treats a backslash as an escape. In
+  Airflow's templates the function `literal` of engines/postgres.py has this name.
+-#}
 {% macro postgres_literal(text) -%}
     {%- set escaped = text | replace('\\', '\\\\') | replace("'", "''") -%}
     {{ return(('E' if '\\' in text else '') ~ "'" ~ escaped ~ "'") }}

@@ -235,7 +235,7 @@ final as (
                 ('extra_float_digits', '1', '^[1-3]$')
             ) as names (name, value, pattern)
             inner join pg_settings on pg_settings.name = names.name
-            -- Behind a pooler the session that reads may be another one, which has the values of the role.
+            -- Behind a pooler another session may run the query, with the role's own values (`reset_val`).
             where pg_settings.setting !~ names.pattern or pg_settings.reset_val !~ names.pattern
         ) as session
     from described

@@ -196,8 +196,9 @@
 {%- endmacro %}
 
 {#-
-  Let the comments of bronze say how its versions are captured now. A window leaves the comment of a column that no model
-  names, because older versions may be spelled differently: the comment stops the first model that names the column.
+  Let the comments of bronze say how its versions are captured now. A run that captures only a window keeps the comment
+  of a column that no model names, because older versions may be spelled differently. Because of the old comment the run
+  stops as soon as a model names the column.
 -#}
 {% macro update_comments(columns, compares) -%}
     {%- for column in columns if lake_comments().get(column.name, column.description) != column.description -%}
