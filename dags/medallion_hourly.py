@@ -67,7 +67,7 @@ with DAG(
 
     marts = dbt_models(Group.SILVER_MARTS)
 
-    # Each task takes two pool slots, so that half as many run at once: a long history takes much memory.
+    # Each task takes two pool slots, so that fewer run at once: over a long history each needs much memory.
     gold = dbt_models(Group.GOLD, pool_slots=2)
 
     # Without new rows everything above bronze is skipped; the run still publishes, to move the watermark.
@@ -87,5 +87,5 @@ with DAG(
     end = task(end_run, task_id=names.END)().as_teardown(setups=begin)
 
     chain(begin, bronze, built, tested, marts, gold, audited, stage, published)
-    # The lease is released after everything that writes.
+    # `end` releases the lease, so it follows all tasks that write.
     [bronze, built, tested, *marts, gold, audited, stage, published] >> end

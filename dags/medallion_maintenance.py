@@ -45,5 +45,5 @@ with DAG(
 
     chain(begin, measured, compacted, expired)
     begin >> pruned
-    # The lease is released after everything that writes.
+    # `end` releases the lease, so it follows all tasks that write.
     [measured, compacted, expired, pruned] >> end

@@ -259,7 +259,7 @@ def resume(settings: Settings) -> None:
     help="Columns that identify a row, separated by commas; default: the table's own key.",
 )
 @click.option("--cursor", help="Column that says when a row last changed; default: one with a usual name.")
-@click.option("--force", is_flag=True, help="Overwrite the files that are there.")
+@click.option("--force", is_flag=True, help="Overwrite existing files.")
 @click.pass_obj
 def table(settings: Settings, table: str, key: str, cursor: str | None, force: bool) -> None:
     """Write the models of a source table, bronze and silver, from the source's catalog."""
@@ -270,7 +270,7 @@ def table(settings: Settings, table: str, key: str, cursor: str | None, force: b
 
 @cli.command()
 @click.argument("schema")
-@click.option("--force", is_flag=True, help="Overwrite the files that are there.")
+@click.option("--force", is_flag=True, help="Overwrite existing files.")
 @click.pass_obj
 def tables(settings: Settings, schema: str, force: bool) -> None:
     """Write the models of all tables of a SCHEMA of the source."""

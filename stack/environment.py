@@ -186,7 +186,7 @@ def environment(settings: Settings) -> dict[str, str]:
         for name, value in settings
         if value is not None and name != "source_url"
     }
-    warehouse = f"file://{home / 'warehouse'}"  # unescaped, because Trino and pyiceberg decode nothing
+    warehouse = f"file://{home / 'warehouse'}"  # no escapes: Trino and pyiceberg decode none
     spark_tmp = home / "spark" / "tmp"
     spark_options = [
         # The Thrift server leaves a folder behind at each start; keep it out of the machine's temporary folder.

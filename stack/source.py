@@ -66,7 +66,7 @@ class Source:
         fields = connections(settings, credentials(settings.home / "secrets.env"))["medallion_source"]
         extra = cast("dict[str, str]", fields.get("extra") or {"options": READ_ONLY})
         login: dict[str, Any] = {name: fields[name] for name in ("host", "port", "password")}
-        # An address of several servers has its ports in the extra arguments.
+        # If the address names several servers, `extra` has all their ports and overrides the first port.
         login |= {"user": fields["login"], "dbname": fields["schema"]}
         self.dsn: str = make_dsn(**(login | extra))
         self.role = str(fields["login"])
@@ -76,7 +76,7 @@ class Source:
         self._connection: Any = None
 
     def query(self, statement: str | Composed, parameters: Any = None) -> list[tuple[Any, ...]]:
-        """Return the rows of one statement. Raises StackError with the reason if the database admits nobody."""
+        """Return the rows of one statement. Raises StackError with the reason if the connection fails."""
         if self._connection is None:
             try:
                 self._connection = psycopg2.connect(self.dsn, connect_timeout=10)

@@ -32,7 +32,7 @@ SMALL_MANIFEST_BYTES = 4 * 1024 * 1024  # half of Iceberg's target
 MIN_INPUT_FILES = 5
 MIN_SMALL_MANIFESTS = 10  # a table with this many small manifests is compacted
 DAGS = (HOURLY_DAG, RECONCILE_DAG, MAINTENANCE_DAG, ROLLBACK_DAG)
-LONGEST_RUN = timedelta(days=1)  # no run takes longer, so no run uses a temporary folder that is older
+LONGEST_RUN = timedelta(days=1)  # no run takes longer, so older temporary folders are unused
 CLOCK_MARGIN = timedelta(hours=1)  # the engines' clocks may differ from ours
 
 

@@ -21,7 +21,7 @@ GOLD_SCHEMA, STAGING_SCHEMA, STATE_SCHEMA = "gold", "staging", "audit"
 
 CHANGED_AT = "_changed_at"  # column of every bronze table: when the source changed the row, UTC
 STAGING_PREFIX = "stg_"  # silver tables that Spark builds: stg_<bronze table>
-ENTITY_ACCOUNTS = f"{SILVER}.entity_accounts"  # the Spark job writes it if a run read anything
+ENTITY_ACCOUNTS = f"{SILVER}.entity_accounts"  # the Spark job writes it if it read a version
 QUARANTINE = f"{SILVER}.quarantine"  # the Spark job writes it if a version broke a rule
 
 NO_REBUILD = "none"  # value of the parameter `rebuild`; the others are layers

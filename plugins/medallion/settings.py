@@ -100,7 +100,7 @@ class Settings(BaseSettings):
     max_rejected_from: int = Field(
         100,
         ge=1,
-        description="Number of rows to compute the share from. An entity with fewer rows adds those of earlier runs.",
+        description="Minimum number of rows for the rejected share. If a run has fewer, earlier runs are added.",
     )
     max_deleted_share: float = Field(
         0.2,

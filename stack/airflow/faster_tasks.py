@@ -63,7 +63,7 @@ def compile_templates(manifest: Any) -> None:
 
 
 def compile_argument(value: Any) -> None:
-    """Compile an argument of a test, and keep its value if it has no expression."""
+    """Compile the template of an argument of a dbt test. If it has no expression, compute its value, too."""
     if isinstance(value, str):
         with suppress(CompilationError):  # the test itself reports it
             get_template(value, {}, native=True)

@@ -14,7 +14,7 @@ where not exists (select from pg_roles where rolname = name)
 \set publisher_password `echo "$PUBLISHER_PASSWORD"`
 \set bi_reader_password `echo "$BI_READER_PASSWORD"`
 set log_min_error_statement = panic;
--- Long random passwords need no slow hash, and Trino logs in again whenever it reads the catalog.
+-- Long random passwords need no slow hash. A fast one saves time, because Trino logs in whenever it reads the catalog.
 set scram_iterations = 1;
 alter role airflow password :'airflow_password';
 alter role lake password :'lake_password';

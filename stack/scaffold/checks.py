@@ -96,7 +96,7 @@ class Translator:
         return term
 
     def literal(self, node: exp.Expression, family: str) -> str:
-        """Return a literal of a family of types."""
+        """Return a literal, of a family of types, as Spark SQL."""
         inner = unwrap(node)
         sign = ""
         if isinstance(inner, exp.Neg):

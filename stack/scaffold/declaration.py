@@ -169,7 +169,7 @@ def declare(
 ) -> Declaration:
     """Return the declaration of a table.
 
-    empty: columns in which some text is empty, which is null in silver. Raises Refused.
+    empty: columns that hold an empty text, which becomes null in silver. Raises Refused.
     """
     check_rights(relation, role)
     if has_template(relation.full_name):

@@ -126,6 +126,6 @@ def make_project(folder: Path) -> None:
         raise StackError(f"{folder} can't be made: {error}. Nothing was left there.") from None
     console.print(f"Made the project {folder}", markup=False)
     if not has_git:
-        console.print("git is not installed, so that the project is no repository yet.")
+        console.print("git is not installed, so the project is no git repository yet.")
     if (folder / ".env").exists():
         console.print("Its .env is a copy of the one here.")

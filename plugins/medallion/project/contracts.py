@@ -40,7 +40,7 @@ PUBLICATION_TABLE = "publication"
 # The unique index of a gold table has the table's name with this suffix. include/sql/publish uses the same suffix.
 INDEX_SUFFIX = "_key"
 MAX_NAME = 63  # bytes of a name in PostgreSQL
-# Shorter than MAX_NAME, because the names of staging tables append the batch and an attempt.
+# The name of a gold table is shorter than MAX_NAME, because its staging tables append the batch and an attempt to it.
 TABLE_NAME = re.compile(r"[a-z_][a-z0-9_]{0,44}")
 
 

@@ -56,7 +56,7 @@ log = logging.getLogger(__name__)
 class Audited(Staged):
     """XCom: what a run stages and publishes.
 
-    batch: the run's. base_publication: batch of the publication with which the staged tables are compared.
+    batch: the batch of the run. base_publication: batch of the publication with which the staged tables are compared.
     """
 
     batch: int
@@ -226,7 +226,7 @@ def check_rejected_share(
     A row whose value of an optional column can't be converted has lost it: the column is null, and the row flagged.
     `accounts` are ordered by batch. Only the newest account of an entity counts: its job has also read the rows of
     runs that did not publish. If that account is of few rows, its share is computed together with `earlier` accounts
-    (entity -> accounts, newest first). An entity whose newest account has no such row always passes.
+    (entity -> accounts, newest first). An entity passes if its newest account has neither rejections nor lost values.
     `broken`: entity -> the rules that its rows broke, for the message. `allowed`: log a warning instead of raising.
     Returns the accounts that would have stopped the run without `allowed`.
     """

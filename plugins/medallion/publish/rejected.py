@@ -81,7 +81,7 @@ def broken_rules(catalog: Catalog, run: RunState, names: Collection[str]) -> dic
 def rejected_shares(
     catalog: Catalog, names: Collection[str], total_records: dict[str, int], limit: float, rows_from: int
 ) -> list[Finding]:
-    """Return a finding for each entity of `names` of whose rows a larger share than `limit` is rejected now.
+    """Return a finding for each entity in `names` whose share of rejected rows is above `limit` now.
 
     `total_records`: table of the lake -> its number of rows. `rows_from`: entities with fewer rows are left out.
     """

@@ -187,5 +187,5 @@ def log_transactions(row: Any, lookback: timedelta) -> None:
         )
     elif row.hidden:
         log.info(
-            "How long transactions at the source are open can't be seen: grant pg_read_all_stats to see it."
+            "The role can't see how long transactions at the source are open: grant pg_read_all_stats to see it."
         )

@@ -203,7 +203,7 @@ def test_older_batch_is_refused_although_the_published_batch_was_held_back(gold:
     forget_lease(gold)
     older = begin("older", {(B, JANUARY): 3})  # batch 3, which is only audited
     forget_lease(gold)
-    # One task of batch 4 had read earlier, so that the published batch stays 2.
+    # One task of this run had already run under batch 1, so batch 4 does not become the published batch.
     publish(Task("cut off", "publish"), begin("cut off", {(B, JANUARY): 4}, without=(early,)))
     assert gold("select published_batch from audit.pipeline") == [(2,)]
     forget_lease(gold)

@@ -23,7 +23,7 @@ from support.task_instance import Task
 from ..conftest import Query, connection, create_staging, publish, record_success
 
 VERSION_0_1_0 = Path(__file__).with_name("version_0_1_0.sql")
-# Version 0.1.0 -> the task's id since then; all other ids are unchanged.
+# Id of a task in version 0.1.0 -> its id in later versions. All other ids are unchanged.
 RENAMED = {
     "entities.spark": "silver_staging.spark",
     "entities.test": "silver_staging.test",

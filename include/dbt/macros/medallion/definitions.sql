@@ -50,7 +50,7 @@
     {{ return(names | sort) }}
 {%- endmacro %}
 
-{#- Looks up the columns once and keeps them in `graph`, by invocation: the next one may get the same `graph`. -#}
+{#- Looks up the columns once per invocation of dbt, and keeps them in `graph`, which a later invocation may get, too. -#}
 {% macro describe_lake_table() -%}
     {%- set known, table = graph.setdefault('_lake_columns', {}), invocation_id ~ model.unique_id -%}
     {%- if table not in known -%}

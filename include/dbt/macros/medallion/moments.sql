@@ -37,7 +37,7 @@
     {%- elif cursor.kind == 'timestamp' and cursor.zone == 'UTC' -%}
         {{ column }} >= '{{ start }}' and {{ column }} < '{{ end }}'
     {%- elif cursor.kind == 'timestamp' -%}
-        {#- Only the last line decides. The others let an index serve: clocks go back by less than three hours. -#}
+        {#- The last line decides. The two others only let PostgreSQL use an index: no clock goes back by three hours. -#}
         {{ column }} >= timestamptz '{{ start }}+00' at time zone {{ postgres_literal(cursor.zone) }} - interval '3 hours'
         and {{ column }} < timestamptz '{{ end }}+00' at time zone {{ postgres_literal(cursor.zone) }} + interval '3 hours'
         and {{ cursor_moment(cursor) }} >= '{{ start }}+00' and {{ cursor_moment(cursor) }} < '{{ end }}+00'
