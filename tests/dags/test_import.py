@@ -28,7 +28,7 @@ print(json.dumps({"dags": sorted(bag.dags), "errors": bag.import_errors, "events
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Load only the DAG files, in a new process; returns the DAGs, errors, events and modules."""
+    """The DAGs, errors, events and modules after only the DAG files were loaded."""
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")},
         "AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow")),

@@ -45,7 +45,7 @@ COLUMNS = {
 
 
 def entry(name: str, bronze_type: str, **changes: Any) -> dict[str, Any]:
-    """Return a row of the source's catalog for a column. Its expressions are words that tests recognize in the SQL."""
+    """Return an answer of the source's catalog about a column; its expressions are words that tests find again."""
     defaults = {
         "name": name, "data_type": "its type", "bronze_type": bronze_type, "as_value": f"value of {name}",
         "as_text": f"text of {name}", "spelling": "its spelling", "fits": None, "is_readable": True,

@@ -20,7 +20,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 NBSP, ZERO_WIDTH, BOM, VERTICAL_TAB, NEL, IDEOGRAPHIC = "\u00a0", "\u200b", "\ufeff", "\x0b", "\x85", "\u3000"
 LINE_SEPARATOR, ARABIC_THREE, FULL_WIDTH_ONE = "\u2028", "\u0663", "\uff11"
-NEWER_EMOJI, UNASSIGNED = "\U0001faf6", "\u0378"  # Java knows this emoji of Unicode 14 from version 19 on
+NEWER_EMOJI, UNASSIGNED = "\U0001faf6", "\u0378"  # the emoji of Unicode 14 is assigned from Java 19 on
 
 # Text of a source, by the data type that it is declared as.
 CASES: dict[str, dict[str | None, Any]] = {

@@ -1,4 +1,4 @@
-"""Two schemas other than the shop's, declared by `make tables`, from the source to a gold table.
+"""Tables of two schemas that are no shop, declared by `make tables`, from the source to a gold table of their own.
 
 Silver equals the source column by column, and gold in PostgreSQL equals a query on the source.
 """
@@ -121,7 +121,7 @@ class ForeignTables:
         return declarations()
 
     def run(self, run_id: str) -> None:
-        """Run the pipeline for the changes of the last hour."""
+        """Do a run of all that changed until now."""
         now = datetime.now(UTC)
         self.pipeline.run(run_id, RunKind.SCHEDULED, Window(now - timedelta(hours=1), now))
 
