@@ -59,7 +59,7 @@ def remove_stale_lock(settings: Settings) -> None:
 
 
 def prepare_databases(settings: Settings, env: dict[str, str]) -> None:
-    """Create or update roles, databases, schemas and the lake's catalog by the SQL files; safe to repeat."""
+    """Create or update roles, databases, schemas and the lake's catalog with the SQL files; safe to repeat."""
     own = {
         **service_environment("postgres", env),
         "PGHOST": HOST,

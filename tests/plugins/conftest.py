@@ -38,7 +38,7 @@ from support.task_instance import HOURLY, Task
 
 @pytest.fixture(autouse=True)
 def defaults(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Ignore the settings of the machine that runs the tests, and forget after each test the settings that it made."""
+    """Ignore the settings of the machine that runs the tests; after each test forget the settings that it read."""
     for name in type(settings()).model_fields:
         monkeypatch.delenv(f"MEDALLION_{name.upper()}", raising=False)
     settings.cache_clear()

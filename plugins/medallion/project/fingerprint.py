@@ -43,7 +43,7 @@ def spark_code() -> str:
 def project_code() -> str:
     """Return a digest of all files that decide the rows of tables.
 
-    It takes milliseconds, because every task compares it with the digest that its run began with.
+    It must take only milliseconds, because every task compares it with the digest that its run began with.
     """
     return _digest([dbt_code(), spark_code()])
 

@@ -34,7 +34,7 @@ class SourceTable:
 
     model: name of the bronze model. cursor: the column that says when a row last changed, None if there is none.
     key: the natural key, by the columns' names in bronze. left_out: columns that bronze does not take. hashed: columns
-    that bronze takes as a hash. zone: the time zone of a cursor without time zone. capture: how bronze finds changes.
+    that bronze takes as a hash. zone: the zone of cursor values whose type has none. capture: how bronze finds changes.
     """
 
     model: str

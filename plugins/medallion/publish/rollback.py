@@ -94,8 +94,8 @@ def choose_publication(ti: Any, params: dict[str, Any]) -> Chosen:
 def restore(ti: Any, chosen: Chosen) -> dict[str, int]:
     """Turn PostgreSQL's gold into the `chosen` publication and hold publishing; return each table's number of rows.
 
-    Raises BlockedError if another session holds a lock that it needs for most of a minute, and AirflowFailException if
-    rows of that publication break a key or a constraint that the model got later.
+    Raises BlockedError if a lock of another session is not released within most of a minute, and AirflowFailException
+    if rows of that publication break a key or a constraint that the model got later.
     """
     counts = apply_roll_back(ti, chosen)
     drop_staging()

@@ -39,12 +39,12 @@ class SourceCursor:
 
     @property
     def name(self) -> str | None:
-        """Return the cursor's column, for the macros of moments.sql."""
+        """Return the name of the cursor's column, for the macros of moments.sql."""
         return self.table.cursor
 
     @property
     def zone(self) -> str:
-        """Return the time zone of a cursor without time zone, for the macros of moments.sql."""
+        """Return the time zone of the cursor's values, if their type has none, for the macros of moments.sql."""
         return self.table.zone
 
     def bounds(self, start: str, end: str) -> tuple[str, str]:

@@ -91,7 +91,7 @@ def test_gold_that_another_run_published_since_is_not_late(
 
 
 def end(run_type: str = "scheduled", paused: bool = False, run: str = "a") -> None:
-    """End a run of a type."""
+    """Run the task `end` of a run of this type."""
     dag_run = SimpleNamespace(run_type=DagRunType(run_type))
     end_run(ti=Task(run, "end", paused=paused), run_id=run, dag_run=dag_run)
 

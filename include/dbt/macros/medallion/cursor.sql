@@ -11,7 +11,7 @@
   none         no cursor                                  none: the table is compared whole
 -#}
 
-{#- The cursor of the model's source table; and `capture`: window, full or daily. -#}
+{#- The cursor of the model's source table, with `capture`, how bronze finds its changes: window, full or daily. -#}
 {% macro source_cursor(source_table) -%}
     {%- set node = graph.sources.values() | selectattr('source_name', 'equalto', model.sources[0][0])
         | selectattr('name', 'equalto', model.sources[0][1]) | first -%}

@@ -94,7 +94,7 @@
 {% macro spark__get_columns_in_relation_raw(relation) -%}
     {%- set rows, comments = run_query('describe extended ' ~ relation), {} -%}
     {%- for row in rows -%}
-        {#- Keep the first row of a name: after the columns, Spark describes the table in rows of the same form. -#}
+        {#- Keep the first row of each name: it is the column's. Later rows of the same form describe the table. -#}
         {%- do comments.setdefault(row.col_name, row.comment) -%}
     {%- endfor -%}
     {%- do graph.update({'_described_comments': comments}) -%}
