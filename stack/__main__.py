@@ -144,7 +144,9 @@ def execute(settings: Settings, command: tuple[str, ...]) -> None:
 
 @cli.command()
 @click.option(
-    "--olist", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder of the nine CSVs."
+    "--olist",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of the nine CSV files.",
 )
 @click.option(
     "--orders",

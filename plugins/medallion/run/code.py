@@ -75,7 +75,7 @@ def check_size(outdated: list[str]) -> None:
         layer = SILVER if any(name.startswith(f"{SILVER}.") for name in outdated) else GOLD
         raise RebuildError(
             f"The code has changed since it made the rows of {describe(outdated)}. Rebuilding them reads {rows:,} rows"
-            f" of bronze, more than MEDALLION_REBUILD_ROWS ({limit:,}), so no run does it of its own accord. Nothing"
+            f" of bronze, more than MEDALLION_REBUILD_ROWS ({limit:,}), so no run does it without a request. Nothing"
             f" was written. Run `make rebuild{'' if layer == SILVER else ' LAYER=gold'}` (trigger {HOURLY_DAG} with"
             f" `rebuild` = {layer}), raise the setting, or deploy the earlier code again."
         )

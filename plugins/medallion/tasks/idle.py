@@ -49,7 +49,7 @@ def skip_idle_tasks(ti: Any, publishes: bool = True) -> list[str]:
 def is_lake_published(run: RunState, attempted: set[str]) -> bool:
     """Return whether the lake holds nothing but what is published, and gold has the shapes of its contracts.
 
-    `attempted`: the tasks that were attempted since.
+    `attempted`: the tasks that were attempted since the last publication.
     """
     if has_written(attempted):
         return False

@@ -93,7 +93,10 @@
     {{ return(entries) }}
 {%- endmacro %}
 
-{#- The name in lower case, with a number if an earlier column or bronze itself has it; like `bronze_names` in Python. -#}
+{#-
+  A column's name in bronze: in lower case, with a number at its end if an earlier column, or bronze itself, has that
+  name. The function `bronze_names` in medallion/names.py does the same.
+-#}
 {% macro bronze_name(entry, taken) -%}
     {%- set name = entry.name | lower -%}
     {%- set names = [] if entry.is_reserved else [name] -%}
