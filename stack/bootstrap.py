@@ -120,7 +120,7 @@ def run(command: list[str], what: str) -> None:
 
 
 def bootstrap() -> None:
-    """Install the packages of the lock file in `.stack/venv`, unless that was done. Raises BootstrapError."""
+    """Install the packages of the lock file in `.stack/venv`, unless they are installed. Raises BootstrapError."""
     if not (3, 11) <= sys.version_info < (3, 14):
         raise BootstrapError(
             f"Python 3.11 to 3.13 is needed; {sys.executable} is {sys.version.split()[0]}. "

@@ -71,7 +71,7 @@ def no_proxy_variables() -> dict[str, str]:
 
 
 def socket_path(settings: Settings) -> Path:
-    """Return the supervisor's socket; its path is short for any clone, because 107 characters are the limit."""
+    """Return the supervisor's socket. Its path is short for any clone, because it may have 107 characters at most."""
     digest = hashlib.sha256(str(settings.home).encode()).hexdigest()[:12]
     return Path(f"/tmp/medallion-{os.getuid()}/{digest}.sock")  # noqa: S108, the owner of the folder is checked
 

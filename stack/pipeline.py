@@ -31,7 +31,7 @@ def query(dsn: str, statement: str | sql.Composed) -> list[tuple[Any, ...]]:
 
 
 def source_dsn(settings: Settings) -> str:
-    """Return the address of the source for the login that the pipeline reads it with."""
+    """Return libpq's connection string for the source, with the pipeline's login."""
     return Source(settings).dsn
 
 

@@ -36,7 +36,7 @@ def sample_files(root: Path) -> set[Path]:
 
 
 def project_files(root: Path) -> list[Path]:
-    """Return the files of a project that git tracks; without git, those that no command made."""
+    """Return the files of a project that git tracks; without git, all files but those that commands create."""
     if (root / ".git").exists() and shutil.which("git"):
         listed = git(root, "ls-files", "-z").split("\0")
         return [root / name for name in listed if name and (root / name).is_file()]

@@ -83,7 +83,7 @@ def test_lock_of_the_pipelines_row_is_named(
 ) -> None:
     hold_lease(Task("a"))
     bystander.execute("select from audit.pipeline for update")
-    # The limits are arguments, so that this test need not wait for half a minute.
+    # Shorten the lock limit, which is a default argument, so that this test does not wait for half a minute.
     defaults = transaction.__wrapped__.__defaults__
     monkeypatch.setattr(transaction.__wrapped__, "__defaults__", (defaults[0] / 100, defaults[1]))
     with pytest.raises(BlockedError, match=r"process \d+ of role postgres, dump.*pipeline"):

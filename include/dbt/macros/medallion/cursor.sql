@@ -118,7 +118,7 @@
     {{ return((start, end)) }}
 {%- endmacro %}
 
-{#- The end of the moments that windows have read and will not read again, as text; none if there is none. -#}
+{#- A moment as text: windows have read everything before it and will not read that again. None if they read nothing yet. -#}
 {% macro covered_to(cursor) -%}
     {%- set end = run_context().extract_to -%}
     {%- if cursor.kind == 'number' -%}
