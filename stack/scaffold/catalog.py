@@ -79,7 +79,7 @@ class Relation(BaseModel):
 
 
 def read_relations(source: Source, schema: str, name: str | None = None) -> list[Relation]:
-    """Return the tables of a schema, or the one of this name, from two queries."""
+    """Return all tables of a schema, or only the one called `name`. Sends two queries."""
     relations = [Relation(**row) for (row,) in source.query(CATALOG, {"schema": schema, "name": name})]
     reserved = reserved_columns(source, relations)
     for relation in relations:

@@ -170,7 +170,7 @@ class Translator:
         raise Untranslatable(node.sql("postgres"))
 
     def grouped(self, node: exp.Expression, parent: type[exp.Expression]) -> str:
-        """Return an operand of `and` or `or`, in parentheses if it is a condition with the other of the two."""
+        """Return an operand of `and` or `or`. An operand that is joined by the other word is in parentheses."""
         inner = unwrap_parentheses(node)
         text = self.condition(inner)
         return f"({text})" if type(inner) in CONNECTORS and type(inner) is not parent else text

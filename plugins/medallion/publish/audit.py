@@ -221,9 +221,10 @@ def check_rejected_share(
     broken: Mapping[str, list[BrokenRule]],
     allowed: bool,
 ) -> list[dict[str, Any]]:
-    """Raise AirflowFailException if an entity rejected, or lost values of, more than MEDALLION_MAX_REJECTED_SHARE.
+    """Raise AirflowFailException if too many rows of an entity were rejected, or lost a value.
 
-    A row whose value of an optional column can't be converted has lost it: the column is null, and the row flagged.
+    The limit is MEDALLION_MAX_REJECTED_SHARE. A row whose value of an optional column can't be converted has lost it:
+    the column is null, and the row flagged.
     `accounts` are ordered by batch. Only the newest account of an entity counts: its job has also read the rows of
     runs that did not publish. If that account is of few rows, its share is computed together with `earlier` accounts
     (entity -> accounts, newest first). An entity passes if its newest account has neither rejections nor lost values.
