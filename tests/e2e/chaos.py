@@ -1,6 +1,7 @@
 """Kill each component in each layer of a run. The run must finish by its retries and publish the right gold.
 
-make chaos        48 kills over 8 runs, on a stack of its own; prints one table, and logs to .stack/test/log/chaos.log
+`make chaos` starts a stack of its own, kills 48 times during 8 runs, and prints a table with a row for each kill. It
+logs to .stack/test/log/chaos.log.
 """
 
 import argparse
@@ -31,7 +32,7 @@ from .conftest import Stack, fill_shop, start_stack
 log = logging.getLogger("chaos")
 
 LAYERS = ("bronze", "silver_staging", "silver_marts", "gold", "stage", "publish")
-# Component -> a part of its command line.
+# Component -> a part of the command line of its processes.
 COMPONENTS = {
     "trino": "io.trino.server.TrinoServer",
     "spark driver": "build_entities.py --run",
@@ -42,7 +43,7 @@ COMPONENTS = {
     "dag-processor": "/airflow dag-processor",
     "api-server": "airflow api_server",
 }
-# The parent of these components is a launcher, the scheduler or a task, instead of the supervisor.
+# The supervisor does not start these processes itself: a launcher, the scheduler or a task starts them.
 NOT_SUPERVISED = ("trino", "spark driver", "task")
 DONE = ("success", "skipped")
 POLL_SECONDS = 0.1
@@ -67,8 +68,8 @@ class Kill:
     """A kill of a component while a layer runs, and its outcome.
 
     task: the task that was running. processes: number of killed processes; 0 if the component did not run.
-    killed_at: on the monotonic clock. attempts: the most that a task of the layer took. seconds: from the kill until
-    the layer was done.
+    killed_at: time of the kill, by the monotonic clock. attempts: the largest number of attempts of a task of the
+    layer. seconds: time from the kill until the layer was done.
     """
 
     component: str
@@ -96,17 +97,18 @@ class Run:
 
     @property
     def has_recovered(self) -> bool:
-        """Return whether the run ended as it does without kills."""
+        """Return whether the run succeeded, published the right gold and left nothing running on the engines."""
         return self.state == "success" and not self.differences and not self.leftovers
 
 
 def find_processes(stack: Stack, component: str, task_instance: str) -> list[psutil.Process]:
-    """Return the processes of a component to kill; none if it is not running now."""
+    """Return the processes of a component that a kill must end; an empty list if the component is not running."""
     pattern = COMPONENTS[component].format(task_instance=task_instance)
     processes = []
     for process in supervisor.stack_processes(stack.settings):
         with suppress(psutil.Error):
-            # A supervised service loses only its first process; its children must cope with that.
+            # If supervisord starts the component, kill only the process that it started. The children of this process
+            # must cope with the loss.
             if pattern in " ".join(process.cmdline()) and (
                 component in NOT_SUPERVISED or "supervisord" in " ".join(process.parent().cmdline())
             ):
@@ -147,7 +149,7 @@ def is_done(instances: Sequence[TaskInstance]) -> bool:
 def wait_for(stack: Stack, run: Run, check: Callable[[list[TaskInstance]], Any]) -> Any:
     """Pass the run's task instances to `check` until its result is true, and return that result.
 
-    Raises StuckError if a task failed, tenacity.RetryError after half an hour.
+    Raises StuckError if a task failed, and tenacity.RetryError after half an hour.
     """
 
     def poll() -> Any:
@@ -186,7 +188,7 @@ def strike(stack: Stack, run: Run, kill: Kill) -> None:
 
 
 def await_recovery(stack: Stack, run: Run, kills: Sequence[Kill]) -> None:
-    """Wait until the layer that all of `kills` struck is done, and record how long it took."""
+    """Wait until the layer of the kills is done, and record how long that took. All `kills` have the same layer."""
     layer = kills[0].layer
 
     def select_done(instances: list[TaskInstance]) -> list[TaskInstance]:
@@ -257,7 +259,7 @@ def await_end(stack: Stack, run_id: str) -> str:
 
 
 def plan_kills() -> Iterator[list[Kill]]:
-    """Yield the kills of eight runs, which strike each component in each layer."""
+    """Yield the kills of eight runs. Together the runs kill each component once in each layer."""
     for shift in range(len(COMPONENTS)):
         yield [
             Kill(list(COMPONENTS)[(shift + position) % len(COMPONENTS)], layer)
@@ -286,7 +288,10 @@ def show_kills(runs: Sequence[Run]) -> None:
 
 
 def main() -> int:
-    """Do the runs; return 0 if every kill struck, and every run recovered and published the right gold."""
+    """Do the runs with kills, then rebuild silver and gold.
+
+    Returns 0 if every kill ended a process, every run recovered, and the rebuilt gold equals the published one.
+    """
     parser = argparse.ArgumentParser(description="Kill each component in each layer of a run.")
     parser.add_argument("--first", type=int, default=0, help="how many of the eight runs to leave out")
     parser.add_argument("--runs", type=int, default=len(COMPONENTS), help="how many runs, of six kills each")
@@ -312,7 +317,7 @@ def main() -> int:
         rebuilt = stack.read_published()
     show_kills(runs)
     print("gold equals the rebuild from bronze" if rebuilt == before else "GOLD DIFFERS FROM THE REBUILD")
-    # A Spark driver runs in one layer only; each other component must have been killed in all.
+    # A Spark driver runs only in silver staging. Every other component must have been killed in each layer.
     missed = [
         kill for run in runs for kill in run.kills if not kill.processes and kill.component != "spark driver"
     ]

@@ -1,6 +1,6 @@
-"""The stack of these tests, in a folder and on ports of its own: a stack that you run meanwhile is left in peace.
+"""The stack of the end-to-end tests. It has its own folder and ports, so that it does not disturb a running stack.
 
-The tests in `in_process` have another one, without Airflow, so that both halves can run side by side.
+The tests in `in_process` have another stack, without Airflow, so that both groups of tests can run side by side.
 """
 
 import json
@@ -37,7 +37,7 @@ NOTIFICATIONS = "notifications.txt"
 
 @dataclass(frozen=True)
 class Stack:
-    """A running stack. Its commands run in `environment`, which names its folder and ports."""
+    """A running stack. Its commands run with the variables in `environment`, which contain its folder and ports."""
 
     settings: Settings
     environment: dict[str, str]
@@ -63,13 +63,13 @@ class Stack:
 
     @cached_property
     def dbt(self) -> Dbt:
-        """Return dbt in this process, on the stack's engines."""
+        """Return a dbt that runs in this process and uses the stack's engines."""
         return Dbt(environment(self.settings), self.settings.home / "dbt-of-tests")
 
     def run_bronze(self, *tables: str, batch: int, fails: bool = False, **run: Any) -> str:
         """Run the bronze models of tables as a run's tasks do; return dbt's output.
 
-        `run`: the run's context, as far as it differs from that of a first run.
+        `fails`: whether dbt must fail. `run`: values of the run's context that differ from those of a first run.
         """
         context = run_context(batch, **run)
         success, output = self.dbt.run("trino", [f"bronze.{table}" for table in tables], context)
@@ -77,7 +77,7 @@ class Stack:
         return output
 
     def draw_batch(self) -> int:
-        """Return the number of a new batch, which no run has."""
+        """Return a new batch number, which no run has used."""
         self.query_trino(
             "call postgres_gold.system.execute('update audit.pipeline set last_batch = last_batch + 1')"
         )
@@ -94,7 +94,7 @@ class Stack:
         return query(self.urls["SOURCE_URL"], statement)
 
     def query_gold(self, statement: str) -> list[tuple[Any, ...]]:
-        """Return the rows of a statement on PostgreSQL, read by the role of BI tools, in UTC."""
+        """Run a statement on gold in PostgreSQL as the role of BI tools, and return its rows, in UTC."""
         return query(self.urls["GOLD_URL"], statement)
 
     def query_trino(self, statement: str) -> list[tuple[Any, ...]]:
@@ -113,7 +113,7 @@ class Stack:
 
     @cached_property
     def catalog(self) -> SqlCatalog:
-        """Return the lake's catalog in pyiceberg."""
+        """Return pyiceberg's client of the lake's catalog."""
         variables = environment(self.settings)
         os.environ["PGSERVICEFILE"] = variables["PGSERVICEFILE"]
         return SqlCatalog(
@@ -121,17 +121,17 @@ class Stack:
             uri=variables["PYICEBERG_CATALOG__LAKE__URI"],
             warehouse=variables["PYICEBERG_CATALOG__LAKE__WAREHOUSE"],
             init_catalog_tables="false",
-            pool_pre_ping="true",  # tests kill PostgreSQL
+            pool_pre_ping="true",  # replaces connections that are lost when a test kills PostgreSQL
         )
 
     def compute_expected(self) -> Expected:
-        """Return the tables that the pipeline must produce from the source's present rows."""
+        """Return the tables that the pipeline must produce from the current rows of the source."""
         return expected_from_source(self.urls["SOURCE_URL"])
 
     def find_differences(self, *silver: str, expected: Expected | None = None) -> dict[str, str]:
-        """Return the differences of each table that is not as `expected`: gold, as BI reads it, and the given silver.
+        """Compare gold in PostgreSQL and the given silver tables with `expected`; return table -> its differences.
 
-        Without `expected` the tables are compared with the source's present rows.
+        Without `expected`, compare them with what the oracle computes from the current rows of the source.
         """
         expected = expected or self.compute_expected()
 
@@ -144,7 +144,7 @@ class Stack:
         return {table: difference for table, difference in differences.items() if difference}
 
     def read_published(self, *tables: str) -> dict[str, list[tuple[Any, ...]]]:
-        """Return the sorted rows of published tables as BI reads them, of all gold tables if none is given."""
+        """Return the sorted rows of published tables in PostgreSQL; of all gold tables if none is given."""
         return {
             table: sorted(self.query_gold(f"select * from gold.{table}"), key=repr)
             for table in tables or GOLD
@@ -155,12 +155,15 @@ class Stack:
         self.run("exec", "--", "python", "-m", "sample", *arguments)
 
     def query_audit(self, statement: str) -> list[tuple[Any, ...]]:
-        """Return the rows of a statement on the schema `audit`. Trino reads it, as the role of BI tools may not."""
+        """Run a statement on the schema `audit` through Trino, and return its rows.
+
+        The role of BI tools, which `query_gold` uses, may not read this schema.
+        """
         return self.query_trino(f"select * from table(postgres_gold.system.query(query => '{statement}'))")
 
 
 def find_free_ports(count: int) -> list[int]:
-    """Return different ports that no process listens on."""
+    """Return this many ports that no process listens on."""
     with ExitStack() as open_sockets:
         servers = [open_sockets.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
         return [server.getsockname()[1] for server in servers]
@@ -168,7 +171,7 @@ def find_free_ports(count: int) -> list[int]:
 
 @contextmanager
 def start_stack(folder: str = "test", with_airflow: bool = True, quiet: bool = False) -> Iterator[Stack]:
-    """Start an empty stack, yield it, and stop all its processes; its logs stay until the next start."""
+    """Start an empty stack, yield it, and stop all its processes. Its logs are kept until its next start."""
     home = HOME / folder
     names = list(Settings().ports)
     settings = Settings(home=home, shop="off", **dict(zip(names, find_free_ports(len(names)), strict=True)))
@@ -178,15 +181,15 @@ def start_stack(folder: str = "test", with_airflow: bool = True, quiet: bool = F
     chosen |= {
         "MEDALLION_NOTIFIER": "tests.e2e.notifier.FileNotifier",
         "MEDALLION_NOTIFIER_ARGUMENTS": json.dumps(notifier),
-        "MEDALLION_MAX_GOLD_AGE": "PT30S",  # the first scheduled run is older than this when it starts
-        # The last interval of each schedule has just ended: its run starts with Airflow, and no other within an hour,
-        # or a day. The daily ones have nothing to do before the first publication.
+        "MEDALLION_MAX_GOLD_AGE": "PT30S",  # so short that the first scheduled run misses its deadline
+        # The last interval of each schedule ended a minute ago. So each DAG has one scheduled run when Airflow starts,
+        # and the next one an hour or a day later. The runs of the daily DAGs do nothing before the first publication.
         "MEDALLION_SCHEDULE": f"{just_now.minute} * * * *",
         "MEDALLION_RECONCILE_SCHEDULE": f"{just_now.minute} {just_now.hour} * * *",
         "MEDALLION_MAINTENANCE_SCHEDULE": f"{just_now.minute} {just_now.hour} * * *",
     }
     stack = Stack(settings, {**os.environ, **chosen}, quiet)
-    stack.run("down")  # tests that were killed may have left processes
+    stack.run("down")  # stop processes that a killed test process left
     shutil.rmtree(home, ignore_errors=True)
     if with_airflow:
         stack.run("up")
@@ -224,5 +227,5 @@ def history(stack: Stack) -> Expected:
 
 @pytest.fixture(scope="session")
 def first_run(stack: Stack, history: Expected) -> str:
-    """Publish the shop's history in one run and a burst of changes in another; return the output of `make run`."""
+    """Do what `make run` does: publish the shop's history, then a burst of changes. Return the command's output."""
     return stack.run("run")

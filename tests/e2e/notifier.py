@@ -1,4 +1,4 @@
-"""A notifier like those that users write. The tests' stack is configured with it."""
+"""An example of a notifier of users. The stack of the end-to-end tests uses it."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from airflow.sdk import BaseNotifier, Context
 
 
 class FileNotifier(BaseNotifier):
-    """Appends a line to a file."""
+    """A notifier that appends a line to a file."""
 
     template_fields = ("text",)
 
@@ -15,6 +15,6 @@ class FileNotifier(BaseNotifier):
         self.path, self.text = path, text
 
     def notify(self, context: Context) -> None:
-        """Write the text, rendered for the failed task or the missed deadline."""
+        """Write the text. Airflow has rendered it for the failed task or the missed deadline."""
         with Path(self.path).open("a") as file:
             print(self.text, file=file)

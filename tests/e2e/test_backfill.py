@@ -1,4 +1,4 @@
-"""Backfills hour by hour, in either direction and beside the schedule, lead to the tables that the source demands."""
+"""Hourly backfills, forward or backwards and beside scheduled runs, lead to the tables that the oracle computes."""
 
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -14,7 +14,7 @@ from .conftest import NOTIFICATIONS, Stack
 
 
 def find_past_hours(stack: Stack, count: int) -> list[datetime]:
-    """Return the bounds of `count` scheduled hours, of which the first is in the middle of the source's changes."""
+    """Return the bounds of `count` scheduled hours in a row. The first is the median hour of the orders' changes."""
     [(hour,)] = stack.query_source(
         "select date_trunc('hour', percentile_disc(0.5) within group (order by updated_at)) from sales.orders",
     )
@@ -23,7 +23,7 @@ def find_past_hours(stack: Stack, count: int) -> list[datetime]:
 
 
 def change_orders(stack: Stack, moments: list[datetime], **values: str) -> None:
-    """Change an older, delivered order at each of the moments."""
+    """For each of the moments, update a delivered order, and set its `updated_at` to the moment."""
     assignments = ", ".join(f"\"{name}\" = '{value}'" for name, value in values.items())
     stack.query_source(
         "alter table sales.orders disable trigger user;"
@@ -39,12 +39,12 @@ def change_orders(stack: Stack, moments: list[datetime], **values: str) -> None:
 
 
 def range_options(hours: list[datetime]) -> list[str]:
-    """Return the options for the whole range of the hours."""
+    """Return the options `--from` and `--to` for the range of the hours."""
     return ["--from", f"{hours[0]:%Y-%m-%dT%H:%M:%S}", "--to", f"{hours[-1]:%Y-%m-%dT%H:%M:%S}"]
 
 
 def test_backfill_beside_the_schedule_equals_one_run_over_its_range(stack: Stack, first_run: str) -> None:
-    """The source also gets columns with difficult types and names: bronze captures them, and no later layer fails."""
+    """The source also gets columns with unusual types and names. Bronze captures them, and no later layer fails."""
     stack.query_source(
         'alter table sales.orders add column channel text, add column "order" jsonb, add column "A Blob" bytea,'
         " add column copy text, add column _deleted text, add column _batch text",
@@ -71,9 +71,10 @@ def test_backfill_beside_the_schedule_equals_one_run_over_its_range(stack: Stack
     change_orders(stack, [moment], order_status="canceled", **values)
     with AirflowApi(stack.settings) as airflow:
         runs = f"/api/v2/dags/{HOURLY_DAG}/dagRuns"
-        # Airflow skips the tasks of a run that is cleared while its first task skips them. Wait until no run is active.
+        # If a run is cleared while its first task is skipping others, Airflow leaves those tasks skipped. Therefore
+        # wait until no run is active.
         wait_until(lambda: not airflow.active(HOURLY_DAG))
-        # Change a row in the hour of the last scheduled run, and repeat that run.
+        # Change a row in the hour of the last scheduled run, and clear that run.
         [scheduled] = airflow.call("GET", f"{runs}?run_type=scheduled&order_by=-logical_date&limit=1")[
             "dag_runs"
         ]
@@ -84,11 +85,11 @@ def test_backfill_beside_the_schedule_equals_one_run_over_its_range(stack: Stack
         stack.run("backfill", *range_options(hours))
         wait_until(lambda: airflow.call("GET", run)["state"] == "success")
         backfilled = airflow.call("GET", f"{runs}?run_type=backfill&order_by=start_date")["dag_runs"]
-        # The runs took turns: the scheduled run waited for one backfilled hour at most.
+        # The cleared run ended before the third backfilled run started: it waited for one or two of them at most.
         scheduled_end = airflow.call("GET", run)["end_date"]
         assert backfilled[0]["start_date"] < scheduled_end < backfilled[2]["start_date"]
     assert stack.find_differences(*MODELS) == {}
-    # The cleared run leaves no rows that the next run must read again.
+    # The cleared run published its own batch, so that the next run need not read its rows again.
     [(batch, read_batch)] = stack.query_audit(
         "select batch, published_batch from audit.publications"
         f" where run_id = ''{scheduled['dag_run_id']}'' order by batch desc limit 1"
@@ -108,11 +109,11 @@ def test_backfill_beside_the_schedule_equals_one_run_over_its_range(stack: Stack
     [(published,)] = stack.query_gold(window_end)
     stack.run("trigger", *range_options(hours))
     assert stack.read_published() == before
-    # A run over a past window does not make the publication look older.
+    # After a run over a past window, the publication's `window_end` has not gone back.
     [(published_after,)] = stack.query_gold(window_end)
     assert published_after >= published
 
-    # Backfilled runs wait for a long time, but no notification about them is sent.
+    # Backfilled runs wait long for the lease, but send no notification of a missed deadline.
     notifications = stack.settings.home / NOTIFICATIONS
     assert "of backfill" not in (notifications.read_text() if notifications.exists() else "")
 
@@ -120,7 +121,7 @@ def test_backfill_beside_the_schedule_equals_one_run_over_its_range(stack: Stack
 @pytest.mark.long
 @pytest.mark.parametrize("direction", [[], ["--run-backwards"]], ids=["forward", "backwards"])
 def test_two_days_backfilled_by_airflow_itself(stack: Stack, first_run: str, direction: list[str]) -> None:
-    """Something changed in every fourth hour. The other hours have only rows of the lookback, as at night."""
+    """Orders change in every fourth hour. The windows of the other hours have no new rows, as at night."""
     hours = find_past_hours(stack, 48)
     change_orders(stack, [hour + timedelta(minutes=5) for hour in hours[:-1:4]], order_status="canceled")
     stack.run(

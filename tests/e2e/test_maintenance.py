@@ -1,4 +1,4 @@
-"""The daily maintenance: it changes neither rows nor the publication, and keeps files and metadata bounded."""
+"""The daily maintenance: it changes neither rows nor the publication, and limits the number of files."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,8 @@ def test_small_commits_leave_files_and_metadata_bounded(stack: Stack, tmp_path: 
         (when, layer) for when in ("before", "after") for layer in ("bronze", "silver", "gold")
     ]
     for result in results:
-        # Maintenance leaves fewer than five small files unchanged, and until the next one up to 24 commits add files.
+        # Maintenance compacts five or more small files, so at most four remain. Until the next maintenance, up to 24
+        # commits add files.
         is_maintained = result["maintenance"] == "after"
         assert result["most_small_files"] < (5 if is_maintained else 24 + 5)
         assert result["manifests"] < (10 if is_maintained else 10 + 2 * 24)

@@ -1,6 +1,6 @@
-"""From an empty stack to published gold, and on. Every table is compared with what DuckDB computes from the source.
+"""The whole pipeline, from an empty stack. Its tables must equal the tables that DuckDB computes from the source.
 
-The tests build on one another, in the order of this file.
+The tests depend on one another, in the order of this file.
 """
 
 import json
@@ -20,7 +20,7 @@ from .conftest import NOTIFICATIONS, Stack
 
 
 def pin_to_first_publication(stack: Stack, table: str) -> str:
-    """Return the name of a table of the lake, pinned to its version in the first publication."""
+    """Return a table of the lake for a `from` clause, at its snapshot in the first publication."""
     [(snapshot,)] = stack.query_audit(
         "select snapshot_id from audit.snapshots"
         f" where table_name = ''{table}'' and batch = (select min(batch) from audit.snapshots)"
@@ -165,7 +165,7 @@ def test_long_window_is_captured_in_chunks_that_cover_it(stack: Stack, first_run
 
 
 def test_hour_with_very_many_rows_is_captured_in_buckets(stack: Stack, first_run: str) -> None:
-    """All sellers have the same `updated_at`."""
+    """The sellers of an hour may all have the same `updated_at`, so that no shorter window divides them."""
     [(hour, rows)] = stack.query_source(
         "select date_trunc('hour', updated_at at time zone 'UTC') as hour, count(*) from sales.sellers"
         " group by 1 order by 2 desc, 1 limit 1",
@@ -224,7 +224,7 @@ def test_changed_type_of_a_column_that_no_model_names_stops_nothing(stack: Stack
     assert stack.query_trino("select stars, rank, since from bronze.products where stars is not null") == [
         (Decimal("12345.6"), 3_000_000_000, "2018-01-05 22:00:00")
     ]
-    # The third decimal place would be lost, and bronze has texts in `since`.
+    # Bronze's `stars` cannot hold a third decimal place, and its `since` is text instead of a timestamp.
     output = change_and_capture(
         "alter table sales.products alter column stars type numeric(8,3),"
         " alter column since type timestamp using since::timestamp;"
@@ -257,7 +257,7 @@ def test_lost_column_fails_the_run_by_its_name_and_is_notified(stack: Stack, fir
     finally:
         stack.query_source("alter table sales.orders rename column status to order_status")
     assert "sales.orders: the source has no column order_status" in " ".join(output.split())
-    # The run ended in `begin`, which has no attempts in the audit.
+    # The run failed in `begin`, whose attempts are not recorded.
     attempts = f"select count(*) from audit.data_pipeline_runs where run_id = ''{read_run_id(output)}''"
     assert stack.query_audit(attempts) == [(0,)]
     notifications = (stack.settings.home / NOTIFICATIONS).read_text().splitlines()

@@ -1,4 +1,4 @@
-"""Publication: gold changes as a whole after every test passed, and goes back to an earlier publication on request."""
+"""Publication: all gold tables change together, after every test has passed, and a rollback restores earlier ones."""
 
 import re
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ from .conftest import Stack
 
 @dataclass(frozen=True)
 class Fault:
-    """A row that no run writes and that fails a test of a task.
+    """A wrong row that no run writes, and that fails a data test.
 
-    inject, fix: statements that write the row and remove it. test: the start of the failing test's name. logged: a
-    part of the row that the task's log shows. cleared: the start of the names of the tasks to clear after the fix, if
-    it is not only the failed task.
+    task: the task whose test fails. inject, fix: statements that write and remove the row. test: start of the failing
+    test's name. logged: a part of the row in the task's log. cleared: start of the names of the tasks to clear after
+    the fix; if empty, only the failed task is cleared.
     """
 
     task: str
@@ -34,8 +34,8 @@ SELLER = "seller_id, seller_zip_code_prefix, seller_city, seller_state, updated_
 FAULTS = (
     Fault(
         "silver_staging.test",
-        # A second copy of a version, which changes nothing in silver. It has the batch of the next run, because a row
-        # of a later batch would stop that run.
+        # Insert a second copy of a version. It changes nothing in silver. Its batch is that of the next run, because
+        # a row of a later batch would stop that run.
         f"insert into bronze.sellers ({SELLER}, _extracted_at, _batch)"
         f" select {SELLER}, timestamp '2999-01-01 00:00:00 UTC', last_batch + 1"
         " from bronze.sellers cross join postgres_gold.audit.pipeline limit 1",
@@ -45,7 +45,7 @@ FAULTS = (
     ),
     Fault(
         "silver_staging.test",
-        # The next run changes customers and so tests this table. Its Spark job leaves this row unchanged.
+        # The next run changes customers and therefore tests this table. Its Spark job does not change the injected row.
         "insert into silver.stg_customers (customer_id, _raw_key, _state, _batch)"
         " values ('spoiled', '[spoiled]', 'no state', 1000000)",
         "delete from silver.stg_customers where _state = 'no state'",
@@ -60,20 +60,20 @@ FAULTS = (
     ),
     Fault(
         "gold.sales_by_day",
-        # The tests of silver leave the row out, because its batch is published. The next run recomputes its day in
-        # gold, and there the row fails the test.
+        # The tests of silver check only rows of unpublished batches, so not this row of batch 0. The next run
+        # recomputes the row's day in gold, and there a test fails.
         "insert into silver.fact_sales (order_id, order_item_id, order_status, order_purchase_timestamp, price,"
         " freight_value, payment_value, _batch)"
         " select 'spoiled', 1, 'created', max(order_purchase_timestamp), -987654321, 0, 0, 0 from silver.fact_sales",
         "delete from silver.fact_sales where order_id = 'spoiled'",
         "valid_rows_sales_by_day",
         logged="| item_revenue < 0 |",
-        cleared="gold.",  # the other tables were built from the row, too
+        cleared="gold.",  # other gold tables may contain the row, too
     ),
 )
 
 
-# The templates of tasks use these names, which anyone who may trigger a run could set in its conf.
+# Tasks' templates use variables of these names. Whoever triggers a run with such a conf must not be able to set them.
 SQL = "x; drop table lake.bronze.orders; --"
 HOSTILE_CONF = {
     name: {"name": SQL, "key": [SQL], "contract": {SQL: SQL}, "staging": SQL, "batch": SQL}
@@ -82,7 +82,7 @@ HOSTILE_CONF = {
 
 
 def test_failing_test_in_any_layer_stops_the_publication(stack: Stack, first_run: str) -> None:
-    """The run is triggered with a conf that tries to change statements, too."""
+    """The run is also triggered with a conf that tries to inject SQL into the tasks' statements."""
     before = stack.read_published(*GOLD, "publication")
     stack.run_sample("live")
     for fault in FAULTS:
@@ -120,7 +120,7 @@ def test_failing_test_in_any_layer_stops_the_publication(stack: Stack, first_run
 
 
 def count_hostile_statements(stack: Stack) -> int:
-    """Return how many of Trino's last statements have the SQL of the conf."""
+    """Return how many of Trino's latest statements contain the SQL of the conf."""
     [(count,)] = stack.query_trino(
         "select count(*) from system.runtime.queries where regexp_like(query, 'drop table lake.bronze.orders')"
         " and query not like '%runtime.queries%'"
@@ -129,7 +129,7 @@ def count_hostile_statements(stack: Stack) -> int:
 
 
 def read_failed_tests(stack: Stack, run: str, task: str) -> list[str]:
-    """Return the tests that failed in a task's last attempt, as the audit has them."""
+    """Return the names of the tests that failed in a task's last attempt, from `audit.test_results`."""
     rows = stack.query_audit(
         "select test_name from audit.test_results where status = ''fail''"
         f" and run_id = ''{run}'' and task_id = ''{task}'' and try_number = (select max(try_number)"

@@ -1,7 +1,7 @@
-"""Reconciliation: it finds rows that are gone at the source, and versions with a time that windows have passed.
+"""Reconciliation: it finds rows that were deleted at the source, and changes whose `updated_at` no window covers.
 
-The tests build on one another, in the order of this file. The first ones run the bronze models without Airflow, one
-dbt command for each step; the others run the DAG, while the shop keeps trading.
+The tests depend on one another, in the order of this file. The first ones run the bronze models without Airflow, by a
+dbt command for each step. The others run the DAG while the shop's rows keep changing.
 """
 
 import re
@@ -24,14 +24,14 @@ from .conftest import Stack
 
 # Tables that the tests without Airflow change and compare.
 COMPARED = ("sellers", "order_items", "product_category_name_translation")
-# A well-formed key. The generated shop has others, too.
+# A regular expression for a well-formed key. The generated shop has malformed keys, too.
 ID = "^[0-9a-f]{32}$"
 IS_DELETED = "max_by(_op, row(_changed_at, _batch, _op = 'delete', _hash)) = 'delete'"
 
 
 @pytest.fixture(scope="module")
 def paused(stack: Stack, first_run: str) -> None:
-    """Pause the hourly DAG, so that no run of it comes between; the next `trigger` unpauses it."""
+    """Pause the hourly DAG, so that no run of it disturbs the tests. The next `trigger` unpauses it."""
     with AirflowApi(stack.settings) as airflow:
         wait_until(lambda: not airflow.active(HOURLY_DAG))
         pause_hourly(airflow)
@@ -44,7 +44,10 @@ def pause_hourly(airflow: AirflowApi) -> None:
 def reconcile(
     stack: Stack, *tables: str, max_deleted_share: float = 0.2, fails: bool = False
 ) -> tuple[int, str]:
-    """Reconcile tables as a run's tasks do, in several buckets and a new batch; return the batch and dbt's output."""
+    """Reconcile tables as a run's tasks do, in several buckets and with a new batch.
+
+    Returns the batch and dbt's output. `fails`: whether dbt must fail.
+    """
     batch = stack.draw_batch()
     output = stack.run_bronze(
         *tables, kind="reconcile", batch=batch, chunk_rows=2_000,
@@ -55,7 +58,7 @@ def reconcile(
 
 
 def read_findings(stack: Stack, batch: int) -> dict[str, tuple[int, ...]]:
-    """Return a reconciliation's record: table -> rows that were missed, were deleted, went back, did not move."""
+    """Return the counts that a reconciliation has recorded: table -> (missed, deleted, went_back, unmoved)."""
     rows = stack.query_audit(
         f"select table_name, missed, deleted, went_back, unmoved from audit.reconciliations where batch = {batch}"
     )
@@ -63,7 +66,7 @@ def read_findings(stack: Stack, batch: int) -> dict[str, tuple[int, ...]]:
 
 
 def read_versions(stack: Stack, table: str, condition: str) -> list[tuple[Any, ...]]:
-    """Return (_op, _batch) of versions in bronze; the last one decides."""
+    """Return (_op, _batch) of versions in bronze, the oldest first; the last one decides."""
     return stack.query_trino(
         f"select _op, _batch from bronze.{table} where {condition} order by _changed_at, _batch"
     )
@@ -79,13 +82,13 @@ def test_each_kind_of_difference_is_found_and_fixed_once(stack: Stack, paused: N
         f"with deleted as (delete from sales.sellers where seller_id = '{seller}' returning *)"
         " insert into sales.backup select * from deleted",
     )
-    # Rows without a key, two rows of one key, and keys that differ only by null and the text `null`.
+    # Insert a row without a key, two rows with the same key, and keys in which null or the text `null` differ.
     stack.query_source(
         "insert into sales.order_items (order_id, order_item_id, price, updated_at) values"
         " (null, null, '1', '2017-01-01Z'), (null, '99', '1', '2017-01-01Z'), (null, '99', '2', '2017-01-02Z'),"
         " ('null', '99', '1', '2017-01-01Z'), ('null', null, '1', '2017-01-01Z')",
     )
-    # Two rows change and keep their time, as in a database whose trigger is off. The time of three rows goes back.
+    # Change two rows but not their `updated_at`, as if the database had no trigger. Set that of three rows back.
     categories = (
         "select distinct product_category_name from sales.product_category_name_translation"
         " where product_category_name ~ '^[a-z_]+$' order by 1"
@@ -110,7 +113,7 @@ def test_each_kind_of_difference_is_found_and_fixed_once(stack: Stack, paused: N
         f"select count(distinct _changed_at) from bronze.sellers where seller_id = '{seller}'"
     )
     assert times == 1
-    # If two rows have one key, only the newer one is compared.
+    # If two rows have the same key, only the newer one is compared and captured.
     assert stack.query_trino(
         "select price from bronze.order_items where order_id is null and order_item_id = '99'"
     ) == [("2",)]
@@ -131,7 +134,7 @@ def test_each_kind_of_difference_is_found_and_fixed_once(stack: Stack, paused: N
     for table in COMPARED:
         assert stack.query_trino(f"select count(*) from bronze.{table} where _batch = {again}") == [(0,)]
 
-    # Rows that come back with their old time decide again: their versions in bronze get the new batch.
+    # Restore rows with their old `updated_at`. Their versions in bronze get the new batch, so that they decide again.
     stack.query_source("insert into sales.sellers select * from sales.backup; drop table sales.backup")
     stack.query_source(
         "delete from sales.order_items where order_item_id = '99'"
@@ -197,7 +200,7 @@ def test_time_that_no_window_reaches_is_captured_and_counted(stack: Stack, pause
 
 @contextmanager
 def keep_trading(stack: Stack) -> Iterator[None]:
-    """Let the shop trade and delete meanwhile, and rewrite rows under their old time, as a reload does."""
+    """Meanwhile change and delete rows of the shop, and reinsert rows with their old `updated_at`, as a reload does."""
     stop = Event()
 
     def trade() -> None:
@@ -221,7 +224,10 @@ def keep_trading(stack: Stack) -> Iterator[None]:
 
 
 def test_no_live_row_is_deleted_while_the_shop_trades(stack: Stack, paused: None) -> None:
-    """Nobody unpauses the DAG. Its scheduled run had ended before the first publication, without touching the lake."""
+    """A triggered reconciliation deletes no row that is still at the source.
+
+    The DAG's scheduled run started before the first publication, so it has skipped all tasks.
+    """
     with keep_trading(stack), AirflowApi(stack.settings) as airflow:
         path = f"/api/v2/dags/{RECONCILE_DAG}/dagRuns?run_type=scheduled"
         [scheduled] = airflow.call("GET", path)["dag_runs"]
@@ -237,16 +243,17 @@ def test_no_live_row_is_deleted_while_the_shop_trades(stack: Stack, paused: None
         )
     [(batch,)] = stack.query_audit("select max(batch) from audit.reconciliations")
     assert sum(deleted for _, deleted, *_ in read_findings(stack, batch).values()) > 0
-    # Find the rows that were deleted after the run had read them: later tests compare gold with the source.
+    # Rows may have been deleted after the run had read them. Find them, because later tests compare gold with the
+    # source.
     reconcile(stack, *TABLES)
 
 
 @pytest.mark.long
 def test_hourly_run_paused_during_a_reconciliation_publishes_its_findings(stack: Stack, paused: None) -> None:
-    """Windows see neither deletes nor changes that keep an old time. The time of some rows goes back, too.
+    """Rows are deleted, rows change at an old time, and the `updated_at` of rows goes back: no window finds these.
 
-    The hourly run is paused while it holds the lease. It blocks no other run, and publishes the rows of the
-    reconciliation that ran meanwhile.
+    The hourly run is paused while it holds the lease. Meanwhile a reconciliation can still run. After it, the hourly
+    run publishes the reconciliation's rows, too.
     """
     stack.run_sample("live", "--deletes", "--orders", "50")
     delivered = (

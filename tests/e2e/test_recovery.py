@@ -1,4 +1,4 @@
-"""A run in which each component is killed once, over its layers. `make chaos` kills each component in every layer."""
+"""A run in which each component is killed once, in some layer. `make chaos` kills each component in every layer."""
 
 from .chaos import COMPONENTS, Kill, run_with_kills, show_kills
 from .conftest import Stack

@@ -1,4 +1,7 @@
-"""Our own writers on tables whose columns, types and partitions changed; `in_process` has the engines' part."""
+"""The hourly run still writes to tables after their columns, types and partitions changed.
+
+`in_process/test_schema_evolution.py` tests this for the engines.
+"""
 
 import pytest
 
@@ -7,7 +10,7 @@ from .conftest import Stack
 
 @pytest.mark.long
 def test_our_writers_merge_into_evolved_tables(stack: Stack, first_run: str) -> None:
-    """The hourly run merges into the changelog, an entity, the facts and a gold table, which have all evolved."""
+    """Change a bronze, two staging, a fact and a gold table, then run the hourly DAG, which merges into all of them."""
     stack.query_trino("alter table bronze.orders add column evolved varchar")
     stack.query_trino("alter table bronze.orders set properties partitioning = array['day(_changed_at)']")
     stack.query_spark("alter table silver.stg_orders add column evolved string")

@@ -1,4 +1,4 @@
-"""The tasks of the hourly DAG in one process: the same models, jobs and SQL, without the time that Airflow takes."""
+"""The tasks of the hourly DAG in one process: the same models, jobs and SQL, but faster, because without Airflow."""
 
 import itertools
 import json
@@ -47,7 +47,7 @@ SKIPPED_WITH_STAGING = (Group.SILVER_MARTS, Group.GOLD)
 
 @cached_per_manifest("trino")
 def task_graph() -> DAG:
-    """Return a DAG of the tasks whose attempts are recorded here: one per bronze table, and one per later group."""
+    """Return a DAG of the tasks whose attempts are recorded here: one per bronze table, and one per later layer."""
     bronze = [task_id(Group.BRONZE, node["name"]) for node in model_nodes() if node["schema"] == BRONZE]
     groups = {group_of(task) for task in build_tasks().values()}
     models = (group for group in SKIPPED_WITH_STAGING if group in groups)
@@ -56,7 +56,7 @@ def task_graph() -> DAG:
 
 
 def entity_halves() -> dict[str, list[str]]:
-    """Return the entities in two halves. Each half is a task here, because a killed Spark job builds only some."""
+    """Return the entities in two halves. Each half is a task here, because a killed Spark job may build only some."""
     orders = [name for name in entities() if name.startswith("order")]
     return {"orders": orders, "reference": [name for name in entities() if name not in orders]}
 
@@ -65,11 +65,11 @@ class InProcessPipeline:
     """Runs of the pipeline, one after the other.
 
     audits: run -> result of its task `audit`. attempts: run -> how often it was started or cleared. idle: run -> the
-    halves of the entities that it skipped.
+    halves of the entities that the run skipped.
     """
 
     def __init__(self, stack: Stack, log: Path) -> None:
-        """Start a client of the stack's Spark; it writes into `log`."""
+        """Start a client of the stack's Spark, which writes its log into the file `log`."""
         self.dbt, self.log = stack.dbt, log
         self.environment = environment(stack.settings) | {
             "SPARK_REMOTE": f"sc://127.0.0.1:{stack.settings.connect_port}"
@@ -80,7 +80,7 @@ class InProcessPipeline:
         self.spark = self.start_spark(SPARK_JOBS)
 
     def start_spark(self, jobs: Path) -> subprocess.Popen[str]:
-        """Start a client of Spark with the jobs of a folder."""
+        """Start a client of Spark that uses the code in the folder `jobs`."""
         return subprocess.Popen(
             [sys.executable, Path(__file__).with_name("spark_server.py")],
             env=self.environment | {"PYTHONPATH": str(jobs)},
@@ -124,16 +124,16 @@ class InProcessPipeline:
         tasks: Sequence[str] | None = None,
         rebuild: str = "none",
     ) -> None:
-        """Do a run, or only `tasks` of it: the first ones, as if the run was killed after them, or cleared ones.
+        """Do all tasks of a run, or only `tasks`: its first ones, as if the run was killed then, or cleared ones.
 
-        The first attempt of a run that is no reconciliation skips tasks without work.
+        Tasks without work are skipped, except in a reconciliation and in a run that was started before.
 
-        Raises AssertionError if a task fails, AirflowFailException if the run cannot publish what it audited.
+        Raises AssertionError if a task fails, and AirflowFailException if the run cannot publish what it audited.
         """
         self.attempts[run_id] += 1
         chosen = self.draw_tasks(random.Random(0)) if tasks is None else tasks
         ti = Task(run_id, dag=task_graph(), try_number=self.attempts[run_id])
-        # All other runs have ended, so that the lease is free.
+        # The lease is free, because runs here are one after the other.
         assert lease.try_lease(ti) is None
         if rebuild != "none":
             with transaction() as cursor:
@@ -151,7 +151,7 @@ class InProcessPipeline:
                 self.do_tasks(ti, Group(group), [task.partition(".")[2] for task in task_ids])
 
     def do_tasks(self, ti: Task, group: Group, names: list[str]) -> None:
-        """Do the tasks of a group that have these names."""
+        """Do the tasks of a group that have the given names."""
         state = claim_run(ti)
         match group:
             case Group.BRONZE | Group.SILVER_MARTS | Group.GOLD:
@@ -169,7 +169,7 @@ class InProcessPipeline:
 
     @contextmanager
     def record_attempts(self, ti: Task, task_ids: Sequence[str]) -> Iterator[None]:
-        """Record the start and the end of attempts, skipped or succeeded, as in Airflow: `publish` reads them."""
+        """Record each attempt's start, and whether it was skipped or succeeded, as in Airflow: `publish` reads this."""
         for ti.task_id in task_ids:
             AttemptListener().on_task_instance_running(None, ti)
         is_skipped = False
@@ -184,9 +184,9 @@ class InProcessPipeline:
                 close_attempt({"ti": ti})
 
     def build_entities(self, run_id: str, state: RunState, halves: Sequence[str]) -> None:
-        """Have Spark build those entities of the halves whose bronze tables have new rows.
+        """Let Spark build the entities of `halves` whose bronze tables have new rows.
 
-        Raises AirflowSkipException if no table of the halves has any.
+        Raises AirflowSkipException if none of these tables has new rows.
         """
         changed = {half: tables_with_new_rows(state, entity_halves()[half]) for half in sorted(halves)}
         idle = {half for half, tables in changed.items() if not tables}
@@ -197,7 +197,7 @@ class InProcessPipeline:
         self.build([declared[name] for name in itertools.chain(*changed.values())], state.json())
 
     def build(self, entities: Sequence[Declaration], run: str) -> None:
-        """Have Spark build entities in a run, whose context is JSON."""
+        """Let Spark build entities; `run` is the run's context as JSON."""
         assert self.spark.stdin and self.spark.stdout
         request = {"entities": [entity.json() for entity in entities], "run": run}
         self.spark.stdin.write(json.dumps(request) + "\n")
@@ -206,9 +206,9 @@ class InProcessPipeline:
         assert outcome == '"done"\n', outcome or self.log.read_text()[-3000:]
 
     def stage(self, ti: Task, names: Sequence[str]) -> None:
-        """Stage the changes of gold tables by the statements of the DAG, several tables at a time."""
+        """Stage the changes of gold tables with the DAG's statements, several tables at a time."""
         ti.xcoms = {Group.AUDIT: self.audits[ti.run_id]}
-        # Nothing is escaped, because SQL is not HTML.
+        # The linter wants Jinja to escape values for HTML, but these templates are SQL.
         templates = Environment(loader=FileSystemLoader(SQL), undefined=StrictUndefined)  # noqa: S701
 
         def stage_table(table: GoldTable) -> None:
@@ -224,7 +224,7 @@ class InProcessPipeline:
             list(pool.map(stage_table, [table for table in gold_tables() if table.name in names]))
 
     def forget(self, *layers: str) -> None:
-        """Forget all runs: drop the published tables, the state and the lake's tables of the layers."""
+        """Delete all traces of runs: the published tables, the state tables, and the lake's tables of the layers."""
         for record in (self.audits, self.idle, self.attempts):
             record.clear()
         trino: Any = TrinoHook(TRINO_CONNECTION)  # type: ignore[no-untyped-call]
@@ -242,11 +242,11 @@ class InProcessPipeline:
                 cursor.execute(row.statement)
         upgrade_store()
         with transaction() as cursor:
-            # Bronze may still have rows of earlier batches. New batches must have higher numbers.
+            # If bronze stays, it has rows of earlier batches. New batches must have higher numbers.
             cursor.execute("update audit.pipeline set last_batch = %s", (last_batch,))
 
 
 def client_variables(environment: dict[str, str]) -> dict[str, str]:
-    """Return the variables by which Airflow's hooks and pyiceberg find the stack's engines."""
+    """Return the environment variables with the addresses of the engines, for Airflow's hooks and pyiceberg."""
     prefixes = ("AIRFLOW_CONN_", "PYICEBERG_", "PGSERVICEFILE")
     return {name: value for name, value in environment.items() if name.startswith(prefixes)}

@@ -1,7 +1,7 @@
-"""Build silver staging again and again in one session of the stack's Spark.
+"""Build silver staging on request, always in the same Spark session, so that no test waits for a new one.
 
-`pipeline.InProcessPipeline` starts it. Each line of its input is JSON, {"entities", "run"}: declarations and the run's
-context, each as JSON. For each line it prints a line of JSON: "done", or the error.
+`pipeline.InProcessPipeline` starts this script. Each line of its input is a request in JSON, with the keys `entities`,
+a list of declarations, and `run`, the run's context. The script answers with a line of JSON: "done", or the error.
 """
 
 import json

@@ -1,7 +1,7 @@
-"""Events at a small shop, story by story. After each case that they hold, the layers must converge.
+"""Stories: sequences of changes in a small shop. Whatever happens in them, the layers must converge.
 
-A story is a generator. Between two of its steps other stories go on, and runs read the rows that are there by then.
-A test moves the shop's clock, which gives every row its time, so that a sequence is the same each time.
+A story is a generator. Between two of its steps, a test takes steps of other stories, and runs the pipeline. Every row
+gets its time from the shop's clock, which the test moves, so that a test does the same each time.
 """
 
 import random
@@ -23,7 +23,7 @@ SELLERS = ("north", "south")
 
 
 class Shop:
-    """The tables of `sales`, and the clock (UTC) that gives their rows the time."""
+    """The tables of the schema `sales`, and the clock (UTC) that gives their rows their `updated_at`."""
 
     def __init__(self, url: str, rng: random.Random) -> None:
         """Empty the shop at `url` and fill it with customers, sellers and products."""
@@ -56,14 +56,18 @@ class Shop:
             cursor.execute(statement, values)
 
     def tick(self) -> None:
-        """Let some time pass: minutes, or more than an hour."""
+        """Move the clock by some minutes, or by more than an hour."""
         self.clock += timedelta(minutes=self.rng.choice([1, 7, 20, 50, 130]))
 
     def put(self, table: str, *key: str | None, at: datetime | None = None, **values: str | None) -> None:
-        """Write the row with the natural key, at the clock's time or `at`; old values that are not given stay."""
+        """Insert or update the row with the natural key. Its `updated_at` is the clock's time, or `at`.
+
+        Columns that are not given keep their values.
+        """
         names = dict(zip(TABLES[table], key, strict=True))
         has_key = " and ".join(f"{name} is not distinct from %({name})s" for name in names)
-        # The row is deleted and inserted, because an update to the same time would fire the trigger that changes it.
+        # Delete and insert the row instead of updating it: after an update that does not change `updated_at`, a
+        # trigger of the shop would set the current time.
         self.execute(
             f"""
             create temporary table written on commit drop as select * from sales.{table} where {has_key};
@@ -77,7 +81,7 @@ class Shop:
         )
 
     def add(self, table: str, **values: str | None) -> None:
-        """Write one more row, even if its key exists."""
+        """Insert a row, even if a row with its key exists."""
         columns = ", ".join([*values, "updated_at"])
         self.execute(
             f"insert into sales.{table} ({columns}) values ({', '.join(['%s'] * (len(values) + 1))})",
@@ -94,7 +98,7 @@ class Shop:
     def put_order(
         self, name: str, customer: str = "anna", at: datetime | None = None, **values: str | None
     ) -> None:
-        """Write an order; it was delivered in time unless `values` differ."""
+        """Write an order that was delivered in time; `values` replace columns of it."""
         delivered = {
             "customer_id": customer, "order_status": "delivered", "order_purchase_timestamp": PURCHASED,
             "order_delivered_customer_date": "2026-01-05 22:00:00",
@@ -215,8 +219,8 @@ def order_is_committed_late(shop: Shop) -> Iterator[None]:
     shop.sell("late")
     sold = shop.clock
     yield
-    # The time is within the lookback of the next run, and not before the sale, because no window finds a version whose
-    # `updated_at` goes back.
+    # This time is within the lookback of the next run. It is not before the sale either, because windows do not
+    # find a version with an earlier `updated_at` than its predecessor.
     at = max(sold, shop.covered - timedelta(minutes=10))
     shop.put("orders", "late", order_status="unavailable", at=at)
     yield
@@ -275,7 +279,7 @@ def order_is_deleted_and_restored(shop: Shop) -> Iterator[None]:
     yield
     shop.delete("orders", "restored")
     yield
-    shop.put_order("restored", at=at)  # restored as from a backup
+    shop.put_order("restored", at=at)  # with its old time, as if restored from a backup
     yield
 
 
@@ -283,7 +287,7 @@ def payment_is_committed_very_late(shop: Shop) -> Iterator[None]:
     shop.sell("slow")
     sold = shop.clock
     yield
-    # No later window reaches back this far, unless the order was sold since.
+    # No later window reaches back by three hours. The time is not before the sale, however.
     shop.put_payment("slow", "3.00", at=max(sold, shop.covered - timedelta(hours=3)))
     yield
 

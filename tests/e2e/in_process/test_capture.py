@@ -1,6 +1,7 @@
-"""Tables of every type, name and kind on the real engines: bronze has what PostgreSQL holds, or refuses by name.
+"""Capture of tables with every column type, unusual names, and every kind of relation, on the real engines.
 
-Expected values are read from the source itself: as values, and as the text in its own JSON of the row.
+Bronze has the values of the source, or the run fails and names the column. Expected values are read from the source
+itself: as values, or as text from PostgreSQL's `to_jsonb`.
 """
 
 import json
@@ -30,7 +31,8 @@ FOREIGN_TABLE = """
     options (format 'csv', program $$printf '1,one,2024-01-01 00:00Z\\n2,two,2024-01-02 00:00Z\\n'$$);
     grant select on kinds.foreign_table to source_reader
 """
-# The embedded PostgreSQL has no parser of XML, but it stores it. A cast to xml is of no other use.
+# The embedded PostgreSQL is built without an XML parser, so it cannot convert text to xml, but it can store xml. This
+# cast from bytes to xml does not need the parser.
 XML = """
     create cast (bytea as xml) without function;
     update "Typed Things"."all types" set an_xml = convert_to(text, 'UTF8')::xml
@@ -74,7 +76,10 @@ def as_superuser(stack: Stack, statement: str) -> None:
 
 @pytest.fixture(scope="module")
 def capture(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Capture]:
-    """Create the source tables; called, it runs the bronze models as a run of a kind does and returns dbt's output."""
+    """Create the source tables, and yield a function that runs bronze models on them and returns dbt's output.
+
+    `kind`: the run's kind. `fails`: whether dbt must fail.
+    """
     folder = tmp_path_factory.mktemp("sources")
     copy_project(folder / "project", SOURCES / "models")
     dbt = Dbt(environment(stack.settings), folder / "target", folder / "project")
@@ -102,7 +107,11 @@ def capture(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture(scope="module")
 def captured(stack: Stack, capture: Capture) -> str:
-    """Capture all tables once, for a reader whose session writes values in other words than PostgreSQL's defaults."""
+    """Capture all tables once and return dbt's output.
+
+    The source role has session settings that change how PostgreSQL writes values as text. Bronze must not depend on
+    them.
+    """
     stack.query_source(
         'insert into "Typed Things"."Ünïque ""100%"".t?" values ('
         + ", ".join("'" + str(value).replace("'", "''") + "'" for value in ODD_ROW)
@@ -120,12 +129,13 @@ def captured(stack: Stack, capture: Capture) -> str:
             as_superuser(stack, f"alter role source_reader reset {name}")
 
 
-# Columns that bronze has as text, grouped by how the source's JSON of a row writes their values.
+# Columns that bronze stores as text. PostgreSQL's `to_jsonb` writes their values as plain text.
 TEXT = [
     "a_numeric", "a_wider", "a_rounded", "a_tiny", "a_time", "a_timetz", "an_interval", "a_bit", "a_varbit", "an_inet",
     "a_cidr", "a_macaddr", "a_point", "a_polygon", "an_int4range", "a_tstzrange", "an_int4multirange", "an_xml",
     "a_tsvector", "a_citext", "a_mood", "a_varchar", "a_text", "a_name", "an_oid",
 ]  # fmt: skip
+# Columns that bronze stores as JSON text. `to_jsonb` writes their values as JSON objects or arrays.
 NESTED = [
     "a_json",
     "a_jsonb",
@@ -136,6 +146,7 @@ NESTED = [
     "some_numbers",
     "some_tags",
 ]
+# Columns that keep their type -> the type in bronze.
 TYPED = {
     "id": "integer", "updated_at": "timestamp(6) with time zone", "an_int2": "integer", "an_int8": "bigint",
     "a_double": "double", "a_bool": "boolean", "a_uuid": "uuid", "doubled": "integer",
@@ -143,12 +154,13 @@ TYPED = {
     "a_small_share": "decimal(5,4)", "a_date": "date", "a_timestamp": "timestamp(6)", "a_coarse": "timestamp(6)",
     "a_timestamptz": "timestamp(6) with time zone",
 }  # fmt: skip
+# Columns that bronze stores as text of another form than `to_jsonb` -> the values, by id.
 OTHER = {
     "a_money": ("1234.50", "-0.01", "0.00", None),
     "a_bytea": ("00ff10", "", None, None),
     "a_char": ("ab", "", "", None),
 }
-# By id, the values that no type of bronze holds: they are null in bronze.
+# Id -> the values that the column's type in bronze cannot represent. The column is null; `_unkept` has the value.
 UNKEPT = {
     1: None,
     2: {"a_decimal": "NaN", "a_wide": "NaN", "a_share": "NaN", "a_date": "infinity", "a_timestamp": "-infinity",
@@ -161,7 +173,7 @@ UNKEPT = {
 
 @pytest.fixture(scope="module")
 def typed(stack: Stack, captured: str) -> Columns:
-    """Return the values of each column of bronze.typed, by id."""
+    """Return bronze.typed: column -> its values, ordered by id."""
     names = [name for name, *_ in stack.query_trino("show columns from bronze.typed")]
     rows = stack.query_trino("select * from bronze.typed order by id")
     return dict(zip(names, zip(*rows, strict=True), strict=True))
@@ -176,12 +188,12 @@ def test_column_has_its_type(stack: Stack, captured: str) -> None:
     )
     expected = TYPED | {"a_real": "real"} | dict.fromkeys([*TEXT, *NESTED, *OTHER, "_unkept"], "varchar")
     assert {name: kind for name, kind in types.items() if name in expected} == expected
-    assert len(types) == len(expected) + 5  # the bookkeeping
+    assert len(types) == len(expected) + 5  # and _changed_at, _op, _hash, _extracted_at, _batch
 
 
 @pytest.mark.parametrize("name", TYPED)
 def test_value_of_a_type_of_bronze_is_kept(stack: Stack, typed: Columns, name: str) -> None:
-    # Python has no type for the values that bronze cannot hold: both sides are null there.
+    # Compare values that bronze cannot hold as null on both sides, because Python's client cannot read all of them.
     unkept = [identity for identity, values in UNKEPT.items() if name in (values or {})]
     source = stack.query_source(
         f"select case when id <> all(array{unkept}::integer[]) then {name} end"
@@ -192,7 +204,7 @@ def test_value_of_a_type_of_bronze_is_kept(stack: Stack, typed: Columns, name: s
 
 
 def as_text(value: Any) -> str:
-    """Return a text in which equal values of both clients are equal."""
+    """Return a value as text, the same text for both database clients."""
     if isinstance(value, datetime) and value.tzinfo:
         return value.astimezone(UTC).isoformat()
     return str(value)
@@ -212,7 +224,7 @@ def test_nested_value_is_json(stack: Stack, typed: Columns, name: str) -> None:
     source = stack.query_source(
         f"""select (to_jsonb(t) -> '{name}')::text from "Typed Things"."all types" as t order by id"""
     )
-    # In the JSON of the row an SQL null is a null of JSON.
+    # `to_jsonb` writes an SQL null as the JSON `null`.
     assert [json.loads(value or "null") for value in typed[name]] == [
         json.loads(value) for (value,) in source
     ]

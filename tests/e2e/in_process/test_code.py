@@ -1,4 +1,4 @@
-"""Rules that change between two runs, and in the middle of one: every row is by the new rules, as in a rebuild."""
+"""Changes of code between two runs, and during a run. Afterwards all rows are built by the new code, as in a rebuild."""
 
 import random
 import shutil
@@ -23,7 +23,7 @@ from .pipeline import InProcessPipeline, task_graph
 from .stories import CUSTOMERS, OPENING, Shop
 from .test_windows import count_rows
 
-# File -> a rule of it, and the rule that replaces it.
+# File -> an expression in it, and the expression that replaces it.
 NEW_RULES = {
     "dbt/models/gold/customer_analytics.sql": ("'one-time'", "'single'"),
     "dbt/models/silver/staging/stg_customers.sql": (
@@ -35,7 +35,7 @@ NEW_RULES = {
 
 @contextmanager
 def deploy(pipeline: InProcessPipeline, folder: Path) -> Iterator[None]:
-    """Copy the project with other rules, and let the pipeline use the copy."""
+    """Copy the project, replace expressions by `NEW_RULES`, and let the pipeline use the copy."""
     generated = shutil.ignore_patterns("target", "logs", "__pycache__")
     shutil.copytree(DBT_PROJECT, folder / "dbt", ignore=generated)
     shutil.copytree(SPARK_JOBS, folder / "spark_jobs", ignore=generated)
@@ -59,7 +59,7 @@ def deploy(pipeline: InProcessPipeline, folder: Path) -> Iterator[None]:
 
 
 def read_rules(stack: Stack) -> tuple[set[str], set[str]]:
-    """Return what the two rules have made: the segments that BI reads, and the cities of silver."""
+    """Return the values that depend on the two expressions: the segments in PostgreSQL, and the cities in silver."""
     return (
         {segment for (segment,) in stack.query_gold("select segment from gold.customer_analytics")},
         {city for (city,) in stack.query_trino("select customer_city from silver.stg_customers")},
@@ -94,7 +94,7 @@ def test_rows_by_two_versions_of_a_rule_are_never_published_together(
         assert stack.query_gold("select count(*) from gold.customer_analytics") == [(3,)]
 
         published = count_rows(stack)
-        # The next run finds no other code, and nothing new.
+        # For the next run neither the code nor the rows have changed.
         pipeline.run("third", RunKind.RANGED, window)
         assert pipeline.idle["third"] and count_rows(stack) == published
         pipeline.forget("silver", "gold")

@@ -1,4 +1,4 @@
-"""A shop that is still empty, then gets its first order, then an outage of the pipeline for three days."""
+"""Runs over an empty shop, then over its first order, then after the pipeline was down for three days."""
 
 import random
 from datetime import timedelta

@@ -1,6 +1,6 @@
-"""Tables of two schemas that are no shop, declared by `make tables`, from the source to a gold table of their own.
+"""Tables of two schemas other than the sample shop's. `make tables` writes their models; a gold model is added.
 
-Silver equals the source column by column, and gold in PostgreSQL equals a query on the source.
+Silver must equal the source column by column, and gold in PostgreSQL must equal a query on the source.
 """
 
 import json
@@ -26,9 +26,9 @@ from .pipeline import InProcessPipeline
 SOURCES = Path(__file__).parents[2] / "support" / "sources"
 SCHEMAS = {"clinic": ["country", "patient", "visit"], "ledger": ["account", "entry"]}
 MODELS = [model for models in SCHEMAS.values() for model in models]
-# Names at the source that differ from those in bronze.
+# Name of a table or column in the lake -> its name at the source, if that differs.
 NAMES = {"patient": "Patient", "full name": "Full Name", "order_2": "Order"}
-# Silver columns whose text differs from PostgreSQL's `::text`, with the expression for it.
+# Columns that silver has as text, but not the text of PostgreSQL's `::text` -> the expression for silver's text.
 AS_TEXT = {
     "home": "to_json({})::text",
     "tags": "to_json({})::text",
@@ -38,7 +38,7 @@ AS_TEXT = {
     "ip": "to_jsonb({}) #>> '{{}}'",
     "code": "rtrim({}::text)",
 }
-# Which values a type of silver holds; of the types that are not here it holds all.
+# Type of a silver column -> the condition for the values that it can hold. Other types can hold all values.
 KEPT = {
     "date": "{} between '0001-01-01' and '9999-12-31'",
     "timestamp": "{} between '0001-01-01' and '9999-12-31 23:59:59.999999'",
@@ -93,7 +93,7 @@ CHANGES = """
 
 
 class ForeignTables:
-    """The tables and a plain gold model in a dbt project of their own, which the pipeline runs."""
+    """A dbt project with the models of the two schemas and a gold model, which the pipeline runs."""
 
     def __init__(self, stack: Stack, pipeline: InProcessPipeline, folder: Path) -> None:
         """Write the project, and let the pipeline use it."""
@@ -121,12 +121,12 @@ class ForeignTables:
         return declarations()
 
     def run(self, run_id: str) -> None:
-        """Do a run of all that changed until now."""
+        """Run the pipeline over all changes until now."""
         now = datetime.now(UTC)
         self.pipeline.run(run_id, RunKind.SCHEDULED, Window(now - timedelta(hours=1), now))
 
     def compare(self) -> dict[str, Any]:
-        """Return, by column and for the gold table, our values beside those of the source, if they differ."""
+        """Return the columns of silver, and the gold table, that differ from the source: name -> both sides' values."""
         differences = {}
         gold = [
             self.stack.query_gold(f"select {', '.join(GOLD_TYPES)} from gold.{GOLD} order by 1"),
@@ -157,24 +157,24 @@ class ForeignTables:
 
 
 def is_kept(name: str, data_type: str) -> str | None:
-    """Return a condition on the source: silver holds the column's value; None if it holds each."""
+    """Return an SQL condition for the source's values that silver can hold, or None if it can hold all of them."""
     condition = KEPT.get(data_type.partition("(")[0])
     return condition and condition.format(f'"{NAMES.get(name, name)}"')
 
 
 def in_source(name: str, data_type: str) -> str:
-    """Return a column of silver as an expression on the source."""
+    """Return an SQL expression on the source for the value that silver must have in a column."""
     column = f'"{NAMES.get(name, name)}"'
     if condition := is_kept(name, data_type):
         return f"case when {condition} then {column} end"
     if data_type != "text":
         return column
-    # Silver strips text, and takes empty text for null.
+    # Silver removes blanks around text, and makes empty text null.
     return f"nullif(btrim({AS_TEXT.get(name, '{}::text').format(column)}), '')"
 
 
 def lost(declaration: Declaration) -> str:
-    """Return an expression on the source for the flags of the values that silver does not hold."""
+    """Return an SQL expression on the source for the flags `unparsable_…` of the values that silver cannot hold."""
     flags = [
         f"case when not ({condition}) then 'unparsable_{name}' end"
         for name, data_type in sorted(declaration.columns.items())
@@ -184,7 +184,7 @@ def lost(declaration: Declaration) -> str:
 
 
 def comparable(value: Any) -> Any:
-    """Return a value in a form that is equal for both clients."""
+    """Return a value in a form that is the same for both database clients."""
     if isinstance(value, datetime) and value.tzinfo:
         return value.astimezone(UTC).isoformat()
     if isinstance(value, str) and value.startswith(("{", "[")) and '"' in value:
@@ -196,7 +196,7 @@ def comparable(value: Any) -> Any:
 def foreign(
     stack: Stack, pipeline: InProcessPipeline, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ForeignTables]:
-    """Create the schemas at the source, and the project in an empty lake; remove all of it afterwards."""
+    """Create the schemas at the source, empty the lake and write the project; drop schemas and tables afterwards."""
     for schema in SCHEMAS:
         stack.query_source((SOURCES / f"{schema}.sql").read_text())
         stack.query_source(
@@ -223,13 +223,13 @@ def test_silver_and_gold_equal_the_source(
     assert foreign.compare() == {}
     stack.query_source(CHANGES)
     foreign.run("changes")
-    # Only the daily comparison finds the deletes and changed keys of a table with a cursor.
+    # Only a reconciliation finds deleted rows and changed keys in a table that is read by its cursor.
     assert {name.partition(".")[0] for name in foreign.compare()} == {"visit", GOLD}
     pipeline.run("compared", RunKind.RECONCILE, tasks=[f"bronze.{model}" for model in MODELS])
     foreign.run("deletes")
     assert foreign.compare() == {}
     assert stack.query_trino("select sum(quarantined) from silver.entity_accounts") == [(0,)]
-    # One patient whose values are not all held, then two.
+    # At first one patient has values that silver cannot hold, after the changes two have.
     counts = stack.query_trino(
         "select unparsable_latest from silver.entity_accounts where entity = 'patient' order by batch limit 2"
     )

@@ -1,4 +1,4 @@
-"""Plain gold models on the real engines: from a select to PostgreSQL's gold, with every type and any column name."""
+"""Gold models that are plain selects, on the real engines, up to PostgreSQL, with every type and any column name."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ from support.task_instance import Task
 from ..conftest import Stack
 
 MODEL = "order"  # a keyword of every engine
-# Column -> type of the contract, the model's expression, and the value that a reader gets.
+# Column -> its type in the contract, its expression in the model, and its value in PostgreSQL.
 COLUMNS: dict[str, tuple[str, str, Any]] = {
     "select": ("varchar", "'k1'", "k1"),
     "a b": ("varchar(9)", "'nine char'", "nine char"),
@@ -64,21 +64,21 @@ COLUMNS: dict[str, tuple[str, str, Any]] = {
     "json": ("json", """json '{"b": [1, 2.5], "a": null}'""", {"a": None, "b": [1, 2.5]}),
 }
 KEY = [name for name in COLUMNS if name != "json"]
-# Values that the type of a column would change.
+# Column -> an expression whose value the column's type cannot hold unchanged.
 UNFIT = {
     "a b": "'ten chars!'",
     "100%": "40000",
     "ts0": "timestamp '2018-01-01 00:00:01.5'",
     "json": "'{'",
 }
-# Types that would change values of the contract's types; the error names all of them at once.
+# Column -> an expression of another type than the contract's. The error must name all of these columns at once.
 OTHER_TYPES = {
     "semi;colon": "decimal '0.01234567891'",
     "x }}": "0.1e0",
     "back\\slash": "timestamp '2018-01-01 00:00:00'",
 }
 
-# Folder of the models that an engine builds.
+# Engine -> the folder of the models that it builds.
 FOLDERS = {"trino": "gold", "spark": "silver/marts"}
 
 Run = Callable[..., str]
@@ -86,9 +86,9 @@ Run = Callable[..., str]
 
 @pytest.fixture
 def run(stack: Stack, tmp_path: Path) -> Iterator[Run]:
-    """Write a gold model and run it under a batch of its own; returns dbt's output if it fails, as `fails` says.
+    """Yield a function that writes a model, runs it with a new batch, and returns dbt's output.
 
-    On the engine `spark` it is a silver mart.
+    `fails`: whether dbt must fail. `engine`: `trino` builds the model as a gold table, `spark` as a silver mart.
     """
     project = tmp_path / "project"
     copy_project(project, None)
@@ -117,12 +117,12 @@ def run(stack: Stack, tmp_path: Path) -> Iterator[Run]:
 
 
 def rows(stack: Stack, schema: str = "gold") -> list[tuple[Any, ...]]:
-    """The model's table in the lake, without the batch."""
+    """Return the rows of the model's table in the lake, without `_batch`."""
     return [tuple(row[:-1]) for row in stack.query_trino(f'select * from {schema}."{MODEL}" order by 1, 2')]
 
 
 def snapshot(stack: Stack) -> int:
-    """The id of the table's current snapshot."""
+    """Return the id of the table's current snapshot."""
     [(current,)] = stack.query_trino(
         f'select snapshot_id from gold."{MODEL}$snapshots" order by committed_at desc limit 1'
     )
@@ -133,7 +133,7 @@ VISITS = {"site": "varchar", "visits": "bigint"}
 
 
 def visits(*values: str) -> str:
-    """A model that counts visits, each a literal of its site and day."""
+    """Return the SQL of a model that counts visits by site. Each value is the SQL of a visit: its site and day."""
     return f"select site, count(*) as visits from (values {', '.join(values)}) as visits (site, day) group by site"
 
 
@@ -157,7 +157,7 @@ def test_plain_select_is_merged_by_its_key(stack: Stack, run: Run) -> None:
     assert "gold.order: 2 rows have the same key (site)" in run(twice, VISITS, ["site"], fails=True)
     assert rows(stack) == [("a", 2), ("c", 1)]
 
-    # The definition changes: no row keeps an earlier value, which only the earlier snapshot still has.
+    # The model's columns change. All rows get the new columns; the earlier snapshot can still be read.
     changed = visits("('a', 2)", "('a', 1)", "('c', 3)").replace(
         "site, count(*)", "site, max(day) as day, count(*)"
     )
@@ -185,12 +185,12 @@ def test_changed_key_replaces_the_table(stack: Stack, run: Run, engine: str, sch
         return rows(stack, schema)
 
     assert run_days("null", key=("site",)) == [("a", None)]
-    # The row with the null equals no row by the new key, and would stay.
+    # A merge by the new key would leave the row whose `day` is null, because null equals no value.
     assert run_days("1", "2", key=("site", "day")) == [("a", 1), ("a", 2)]
-    # Two rows of the table have the same new key.
+    # Both rows of the table have the same value of the new key, so that a merge would fail.
     assert run_days("3", key=("site",)) == [("a", 3)]
     batches = stack.query_trino(f'select _batch from {schema}."{MODEL}"')
-    # An earlier version has made the table, and did not record the key.
+    # Earlier versions of this project did not record the key in the column's comment.
     stack.query_trino(f"comment on column {schema}.\"{MODEL}\".site is 'It is the site'")
     assert run_days("3", key=("site",)) == [("a", 3)]
     assert stack.query_trino(f'select _batch from {schema}."{MODEL}"') == batches
@@ -205,13 +205,16 @@ def test_changed_key_replaces_the_table(stack: Stack, run: Run, engine: str, sch
 
 
 def stage(stack: Stack, table: GoldTable, base_snapshots: dict[str, int], current: int | None) -> None:
-    """Stage the table by the statements of the DAG; without a snapshot for a roll-back to before it."""
+    """Stage the table with the DAG's statements.
+
+    `current`: the snapshot to publish; None if the table must become empty, as in a roll-back to before it existed.
+    """
     audited = {
         "staging": "1_1", "snapshots": {f"gold.{MODEL}": current} if current else {}, "columns": {},
         "base_snapshots": base_snapshots, "base_batch": 0,
     }  # fmt: skip
     ti = Task("any", f"stage.{MODEL}", xcoms={"audit": audited})
-    # Nothing is escaped, because SQL is not HTML.
+    # The linter wants Jinja to escape values for HTML, but these templates are SQL.
     templates = Environment(loader=FileSystemLoader(SQL), undefined=StrictUndefined)  # noqa: S701
     for file in STATEMENTS:
         stack.query_trino(
@@ -221,7 +224,7 @@ def stage(stack: Stack, table: GoldTable, base_snapshots: dict[str, int], curren
 
 @contextmanager
 def postgres(stack: Stack) -> Iterator[Any]:
-    """A transaction on the gold database as the role that publishes."""
+    """Yield a cursor in a transaction on the gold database, as the role `publisher`."""
     secret = environment(stack.settings)["PUBLISHER_PASSWORD"]
     port = stack.settings.postgres_port
     with (
@@ -235,7 +238,7 @@ def postgres(stack: Stack) -> Iterator[Any]:
 
 
 def apply(table: GoldTable, is_new: bool) -> str:
-    """The statements that turn PostgreSQL's table into what is staged."""
+    """Return the SQL that applies the staged rows to the table in PostgreSQL."""
     published = (
         None if is_new else PublishedTable(table.columns, {*KEY}, is_own=True, comment="", comments={})
     )
@@ -246,7 +249,7 @@ def apply(table: GoldTable, is_new: bool) -> str:
 
 
 def read(cursor: Any) -> list[tuple[Any, ...]]:
-    """The published rows."""
+    """Return the rows of the table in PostgreSQL."""
     cursor.execute(f"select * from gold.{quote(MODEL)}")
     return [
         tuple(bytes(value) if isinstance(value, memoryview) else value for value in row)
@@ -266,7 +269,7 @@ def test_every_type_and_any_name_reaches_postgres(stack: Stack, run: Run) -> Non
             f"{expression} as {quote(name)}" for name, expression in (expressions | changed).items()
         )
 
-    # A roll-back to before the model, which no run has built yet.
+    # Stage for a roll-back to before the model existed: no run has built its table yet.
     stage(stack, table, {}, None)
     assert stack.query_trino(f'select * from postgres_gold.staging."{MODEL}_1_1"') == []
     run(select(), types, KEY)
@@ -277,7 +280,7 @@ def test_every_type_and_any_name_reaches_postgres(stack: Stack, run: Run) -> Non
         for statement in (f"drop table if exists gold.{quote(MODEL)}", apply(table, is_new=True)):
             cursor.execute(statement)
         assert read(cursor) == [tuple(value for _, _, value in COLUMNS.values())]
-    # Stage after the transaction has ended, because staging drops the table that the transaction read.
+    # Stage only after the transaction, because staging drops the staging table that the transaction has locked.
     stage(stack, table, {f"gold.{MODEL}": first}, snapshot(stack))
     with postgres(stack) as cursor:
         cursor.execute(apply(table, is_new=False))

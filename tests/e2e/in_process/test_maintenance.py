@@ -1,4 +1,4 @@
-"""Maintenance of a table on the real engines: it removes old snapshots and stray files, and changes no row."""
+"""Maintenance of a table on the real engines: it removes old snapshots and unused files, and changes no row."""
 
 import json
 import os

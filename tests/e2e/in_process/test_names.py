@@ -1,4 +1,4 @@
-"""Source tables of any schema and any name on the real engines: captured, captured again, and reconciled."""
+"""Source tables with any schema and any name, on the real engines: two captures, and a reconciliation."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,7 +35,10 @@ RunBronze = Callable[..., list[tuple[Any, ...]]]
 
 @pytest.fixture
 def run_bronze(stack: Stack, tmp_path: Path) -> Iterator[RunBronze]:
-    """Run the three bronze models over tables whose names must be quoted, and return the versions of all of them."""
+    """Create source tables whose names must be quoted, and yield a function that runs their bronze models.
+
+    The function returns the versions in all three bronze tables. `kind`: the run's kind.
+    """
     copy_project(tmp_path / "project", NAMES)
     dbt = Dbt(environment(stack.settings), tmp_path / "target", tmp_path / "project")
     stack.query_source(SOURCE)
@@ -72,6 +75,6 @@ def test_tables_of_any_name_and_schema_are_captured_and_reconciled(
         ("office", 2, "upsert"),
     ]
     assert run_bronze("ranged") == first
-    assert run_bronze("ranged") == first  # a version that bronze has is not captured again
+    assert run_bronze("ranged") == first  # a second run adds no copies
     stack.query_source('delete from "Main Office"."Readings" where id = 1')
     assert run_bronze("reconcile") == [*first[:2], ("office", 1, "delete"), *first[2:]]

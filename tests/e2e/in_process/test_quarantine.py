@@ -1,4 +1,4 @@
-"""Every injected anomaly is reported under its rule, kind by kind, and every row version is accounted for."""
+"""Each injected anomaly is reported with the rule that it breaks, and the counts of row versions add up."""
 
 import json
 from collections import Counter
@@ -21,7 +21,7 @@ Injected = list[dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def injected(stack: Stack, pipeline: InProcessPipeline, tmp_path_factory: pytest.TempPathFactory) -> Injected:
-    """Fill the shop with every kind of anomaly, run its history, and return the generator's record of each anomaly."""
+    """Generate a shop with every kind of anomaly and run the pipeline; return the generator's list of the anomalies."""
     manifest = tmp_path_factory.mktemp("manifest") / "bad.jsonl"
     pipeline.forget("bronze", "silver", "gold")
     stack.run(
@@ -33,7 +33,7 @@ def injected(stack: Stack, pipeline: InProcessPipeline, tmp_path_factory: pytest
 
 
 def count_injected(injected: Injected, outcome: str) -> Counter[tuple[str, str, str]]:
-    """Return how often each (entity, key, rule) was injected with the outcome."""
+    """Return how often each (entity, key, rule) was injected with the given outcome, such as `quarantined`."""
     return Counter(
         (row["entity"], format_key(row["key"]), row["rule"]) for row in injected if row["outcome"] == outcome
     )
@@ -45,7 +45,7 @@ def format_key(key: list[str | int | None]) -> str:
 
 
 def count_reported(stack: Stack, statement: str) -> Counter[tuple[str, str, str]]:
-    """Return how often a statement on the lake returns each (entity, key, rule)."""
+    """Run a statement on Trino that returns (entity, key, rule), and count equal rows."""
     return Counter((entity, canonical_key(key), rule) for entity, key, rule in stack.query_trino(statement))
 
 
@@ -79,7 +79,7 @@ def test_accounts_add_up_to_the_injected_rows(stack: Stack, injected: Injected) 
         "select entity, read, current, deleted, superseded, quarantined from audit.entity_accounts"
     ):
         [(rows,)] = stack.query_source(f"select count(*) from sales.{entity}")
-        # Identical copies of a row are one version.
+        # Bronze has one version of identical copies of a row.
         assert read == rows - copies[entity], entity
         assert (deleted, superseded) == (0, outcomes[entity, "superseded"]), entity
         assert quarantined == outcomes[entity, "quarantined"], entity
@@ -122,7 +122,10 @@ def test_corrected_row_leaves_quarantine(
 def test_new_and_lost_tables_are_published_whole(
     stack: Stack, pipeline: InProcessPipeline, injected: Injected
 ) -> None:
-    """Two tables look new, and two of BI's tables were dropped; the run itself has one changed row."""
+    """Two lake tables are dropped and no longer listed as published; two gold tables of PostgreSQL are dropped.
+
+    The run has only one changed row, but must publish all rows of these tables.
+    """
     stack.query_trino("drop table gold.sales_by_day")
     stack.query_trino("drop table silver.dim_sellers")
     with transaction() as cursor:

@@ -1,4 +1,7 @@
-"""Every engine reads and writes tables correctly after their columns, types and partitions changed."""
+"""Trino, Spark and pyiceberg read a table correctly after its columns, types and partitions changed.
+
+Trino and Spark also write to it correctly.
+"""
 
 from datetime import datetime
 from decimal import Decimal
@@ -7,9 +10,9 @@ import pytest
 
 from ..conftest import Stack
 
-# Layer -> the engine that creates its tables, the first partitions, and the later ones in Trino's and in Spark's words.
-# Trino never changes a number of buckets here: it would reuse the name of the old field, and Spark would refuse the
-# table.
+# Layer -> the engine that creates its tables, the first partitioning, and the later one in Trino's and in Spark's
+# syntax. Trino must not change the number of buckets: its new partition field would have the name of the old one, and
+# Spark refuses such a table.
 LAYERS = {
     "bronze": ("trino", "month(at)", "day(at)", "months(at) with days(at)"),
     "silver": ("spark", "bucket(16, id)", "bucket(id, 16)', 'month(at)", "bucket(16, id) with bucket(4, id)"),
@@ -17,7 +20,7 @@ LAYERS = {
 }
 AT = (datetime(2018, 1, 15, 10), datetime(2018, 2, 1, 11), datetime(2018, 2, 10, 12))
 BEFORE = [(1, AT[0], Decimal("1.50")), (2, AT[1], Decimal("-2.25"))]
-# The third row does not fit the old types, integer and decimal.
+# The values of the third row do not fit the old types, integer and decimal(9, 2).
 AFTER = [
     (1, AT[0], Decimal("1.50"), "one"),
     (2, AT[1], Decimal("-2.25"), None),
@@ -26,7 +29,7 @@ AFTER = [
 
 
 def create_table(stack: Stack, layer: str, table: str) -> None:
-    """Create the table as the layer's writer does, with the rows of `BEFORE`."""
+    """Create a table with the layer's engine and partitions, and insert the rows of `BEFORE`."""
     engine, partitions, *_ = LAYERS[layer]
     values = "(1, timestamp '2018-01-15 10:00:00', 1.50), (2, timestamp '2018-02-01 11:00:00', -2.25)"
     if engine == "trino":
@@ -47,7 +50,7 @@ def create_table(stack: Stack, layer: str, table: str) -> None:
 
 
 def evolve_table(stack: Stack, engine: str, layer: str, table: str) -> None:
-    """Add a column, widen two types and change the partitions by an engine."""
+    """Let an engine add a column, widen two types and change the partitions."""
     *_, trino_partitions, spark_partitions = LAYERS[layer]
     if engine == "trino":
         stack.query_trino(f"alter table {table} add column note varchar")
@@ -62,7 +65,7 @@ def evolve_table(stack: Stack, engine: str, layer: str, table: str) -> None:
 
 
 def merge_rows(stack: Stack, engine: str, table: str) -> None:
-    """Add the third row and change the first, which is in a file with the old schema and partitions."""
+    """Insert the third row and update the first, which is in a file with the old schema and partitions."""
     merge = f"""
         merge into {table} as target
         using (

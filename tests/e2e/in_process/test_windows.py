@@ -1,4 +1,7 @@
-"""Windows in any order, repeated, overlapping or cut off anywhere lead to the same tables as a rebuild from bronze."""
+"""Runs over windows in any order lead to the same tables as a rebuild from bronze.
+
+The windows may overlap, and runs may be repeated or cut off at any task.
+"""
 
 import itertools
 import random
@@ -18,15 +21,15 @@ from ..conftest import Stack
 from .pipeline import InProcessPipeline
 from .stories import OPENING, STORIES, Shop, Story
 
-# Columns that depend on the runs, too, and not only on the source.
+# Columns whose values depend on the runs, so that they differ after a rebuild.
 BOOKKEEPING = ("_batch",)
-# Table -> keys whose changes no window can see: their time is behind the windows by more than the lookback.
+# Table -> keys with changes that windows may miss: the `updated_at` is older than the lookback of any later window.
 BEHIND_WINDOWS = {"orders": {"restored"}, "order_payments": {"slow", "twice"}}
-# Each sequence has a seed, its stories, and the share of story steps that are followed by a run. The three default
-# sequences share the stories out; the fifty long ones play all stories. The three seeds were chosen out of 2,500 each,
-# so that a run publishes between the steps of every story, and that the runs include: one of a past hour and one of a
-# rebuild that are cut off in bronze, one that is cut off in silver, a single model that is cleared, a range, and a
-# reconciliation between deletes.
+# Each sequence has a seed, its stories, and the share of story steps after which a run is done. Each of the three
+# default sequences plays a third of the stories; each of the fifty long ones plays all. The three seeds were chosen
+# from 2,500 each, so that some run publishes between the steps of every story, and these cases occur: a run of a past
+# hour and a rebuild, both cut off in bronze; a run cut off in silver; a single model that is cleared; a run over a
+# range; and a reconciliation between deletes.
 SEQUENCES = [
     *(
         pytest.param(seed, STORIES[first::3], 0.15, id=f"seed_{seed}")
@@ -42,7 +45,7 @@ HOUR = timedelta(hours=1)
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A run, by its kind and its requested window."""
+    """The parameters of a run."""
 
     run_id: str
     kind: RunKind
@@ -53,8 +56,8 @@ class PlannedRun:
 class RunSequence:
     """Runs of all kinds while stories go on at the shop. A seed decides their order.
 
-    run_share: the share of story steps that are followed by a run. unfinished: run -> the tasks that it was cut off
-    before.
+    run_share: the share of story steps after which a run is done. unfinished: a run that was cut off -> the tasks that
+    it has not done.
     """
 
     def __init__(
@@ -80,7 +83,7 @@ class RunSequence:
                 self.rng.choice([self.run_whole, self.run_whole, self.cut_off, self.clear, self.reconcile])()
 
     def plan_run(self) -> PlannedRun:
-        """Draw a run of the last hour, of a past hour, of any range of the shop's past, or of a rebuild."""
+        """Plan a random run: over the last hour, over a past hour, over a range of past hours, or a rebuild."""
         past = int((self.shop.clock - OPENING) / HOUR)
         first, last = sorted(self.rng.choices(range(past + 1), k=2))
         start, end = OPENING + first * HOUR, min(OPENING + (last + 1) * HOUR, self.shop.clock)
@@ -99,8 +102,8 @@ class RunSequence:
     def do_tasks(self, run: PlannedRun, tasks: list[str], mode: str = "whole") -> None:
         """Do tasks of a run; `mode`: whole, cut off or cleared.
 
-        If `publish` refuses an audit that is too old, repeat the run from its task `audit`. If it refuses a cleared
-        run because its models have not read the rows of another run, leave the rows to that run or to the next one.
+        If `publish` fails because the run's audit is too old, repeat the run from its task `audit`. If it fails for a
+        cleared run because the run's models have not read rows of another run, give up: a later run publishes them.
         """
         window = run.window and f"{run.window.start:%d %H:%M} to {run.window.end:%d %H:%M}"
         print(f"{run.run_id} {mode}, {window}, {run.rebuild}: {len(tasks)} tasks, {tasks[0]} to {tasks[-1]}")
@@ -119,7 +122,7 @@ class RunSequence:
             self.shop.covered = max(self.shop.covered, run.window.end)
 
     def run_whole(self) -> None:
-        """Do a new run from its beginning to its end."""
+        """Do all tasks of a new run."""
         self.do_tasks(self.plan_run(), self.pipeline.draw_tasks(self.rng))
 
     def cut_off(self) -> None:
@@ -131,7 +134,10 @@ class RunSequence:
         self.do_tasks(run, tasks[:cut], "cut off")
 
     def clear(self) -> None:
-        """Do the missing tasks of a run that was cut off, or repeat tasks of a done run: all, the last ones, or one."""
+        """Do the remaining tasks of a run that was cut off, or repeat tasks of a finished run.
+
+        The repeated tasks are all tasks, those from a random task on, or a single one.
+        """
         if self.unfinished and self.rng.random() < 0.5:
             run = self.rng.choice(list(self.unfinished))
             self.do_tasks(run, self.unfinished.pop(run), "cleared")
@@ -144,7 +150,10 @@ class RunSequence:
             self.run_whole()
 
     def reconcile(self) -> None:
-        """Reconcile bronze. It may lack only changes that windows cannot see; the next run publishes them."""
+        """Reconcile bronze, and check that it lacked only changes that windows cannot see.
+
+        The next run publishes these changes.
+        """
         run = PlannedRun(f"reconcile_{next(self.numbers)}", RunKind.RECONCILE, None)
         bronze = [task for task in self.pipeline.draw_tasks(self.rng) if task.startswith("bronze.")]
         self.do_tasks(run, bronze)
@@ -152,7 +161,7 @@ class RunSequence:
             assert keys <= BEHIND_WINDOWS.get(table, set()), f"no window captured {table} {keys}"
 
     def read_missed(self) -> dict[str, set[str]]:
-        """Return the rows that the last reconciliation reported as missed: table -> first columns of their keys."""
+        """Return the rows that the last reconciliation reported as missed: table -> first column of each key."""
         tables = self.stack.query_audit(
             "select table_name from audit.reconciliations"
             " where missed + unmoved > 0 and batch = (select max(batch) from audit.reconciliations)"
@@ -169,19 +178,19 @@ class RunSequence:
 
 
 def count_rows(stack: Stack) -> dict[str, Counter[str]]:
-    """Return rows and their numbers of all tables that are built from bronze: silver, gold, and PostgreSQL's gold."""
+    """Count equal rows in all tables that are built from bronze: silver, gold, and gold in PostgreSQL."""
     lake = stack.query_trino(
         "select table_schema || '.' || table_name, array_agg(column_name order by column_name)"
         " from information_schema.columns where table_schema in ('silver', 'gold')"
         f" and column_name not in ({', '.join(map(repr, BOOKKEEPING))}) group by 1"
     )
-    # Leave out the accounts: they count per run.
+    # Leave out the accounts, which have rows for each run.
     columns_of = {table: columns for table, columns in lake if table != "silver.entity_accounts"}
     statements = [f"select {', '.join(columns)} from {table}" for table, columns in columns_of.items()]
     with ThreadPoolExecutor(4) as pool:
         tables = dict(zip(columns_of, pool.map(stack.query_trino, statements), strict=True))
     tables |= {f"published {table}": rows for table, rows in stack.read_published().items()}
-    # Leave out empty tables: a quarantine without rows may not exist.
+    # Leave out empty tables, because the table `quarantine` does not exist until it has a row.
     return {table: Counter(map(repr, rows)) for table, rows in tables.items() if rows}
 
 

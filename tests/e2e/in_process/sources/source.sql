@@ -1,4 +1,5 @@
--- Tables of every type, name and kind. The reader has no rights but those that are granted here.
+-- Source tables of every column type, with unusual names, and of every kind of relation. The role `source_reader` has
+-- only the rights that are granted at the end of this file.
 create extension if not exists hstore with schema public;
 create extension if not exists citext with schema public;
 create schema "Typed Things";
