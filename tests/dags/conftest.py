@@ -1,4 +1,4 @@
-"""The DAGs as Airflow's dag-processor loads them: no engine, no network, no database."""
+"""The DAGs, loaded as Airflow's dag-processor loads them, without an engine, a network or a database."""
 
 import subprocess
 from pathlib import Path
@@ -13,9 +13,9 @@ DAGS = Path(__file__).parents[2] / "dags"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Drop the placeholder that pytest makes for a test whose parameter has no value.
+    """Remove the skipped test that pytest creates for a test whose parameter has no value.
 
-    A project may have no table at all: a test over its tables then has no case.
+    A project may have no tables. A test that is parametrized by its tables then has no cases.
     """
     items[:] = [
         item
@@ -32,7 +32,7 @@ def forbid(*arguments: object, **options: object) -> None:
 
 @pytest.fixture(scope="session")
 def dag_bag() -> DagBag:
-    """All DAGs, loaded while every connection and every new process is an error."""
+    """All DAGs. If loading them opens a connection or starts a process, the test fails."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("socket.socket.connect", forbid)
         patch.setattr(subprocess, "Popen", forbid)
@@ -41,10 +41,10 @@ def dag_bag() -> DagBag:
 
 @pytest.fixture
 def isolated(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every connection, every new process and every claim is an error."""
+    """Let the test fail if it opens a connection, starts a process or asks for the lease."""
     monkeypatch.setattr("socket.socket.connect", forbid)
     monkeypatch.setattr(subprocess, "Popen", forbid)
-    # PostgreSQL's library opens sockets of its own.
+    # PostgreSQL's C library does not use Python's sockets.
     monkeypatch.setattr("airflow.providers.postgres.hooks.postgres.PostgresHook.get_conn", forbid)
     monkeypatch.setattr("medallion.run.lease.try_lease", forbid)
 

@@ -1,4 +1,4 @@
-"""The models of the project on disk, which the DAGs are compared with: any number of them, also none."""
+"""The models in the project's folders, with which the tests compare the DAGs. A project may also have no models."""
 
 from pathlib import Path
 
@@ -10,11 +10,11 @@ INCLUDE = Path(__file__).parents[2] / "include"
 
 
 def models_in(folder: str) -> list[str]:
-    """Return the models of a folder below `models`, by name."""
+    """Return the names of the models in a folder below `models`, sorted."""
     return sorted(path.stem for path in (MODELS / folder).rglob("*.sql"))
 
 
-# The groups with a task per model, and those models.
+# Task group -> its models, for the groups with one task per model.
 LAYERS = {
     Group.BRONZE: models_in("bronze"),
     Group.SILVER_MARTS: models_in("silver/marts"),
@@ -24,5 +24,5 @@ ENTITY_TABLES = models_in("silver/staging")
 
 
 def tasks_of(group: Group) -> set[str]:
-    """Return the ids of the tasks that a group of models should have."""
+    """Return the task ids that a task group should have: one per model."""
     return {task_id(group, model) for model in LAYERS[group]}

@@ -1,4 +1,4 @@
-"""Tasks on their way to a worker: templates rendered, hooks run, without Airflow and without an engine."""
+"""Render a task's templates and run its hooks, as a worker does before it executes the task, but without Airflow."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -21,13 +21,13 @@ AUDITED: dict[str, Any] = {
     "batch": 7, "staging": "7_2", "snapshots": {}, "columns": {}, "base_batch": 5, "base_snapshots": {}
 }  # fmt: skip
 MEASURED = [{"name": "bronze.some", "sorted_by": [], "sort": False, "compact": True}]
-# Results of tasks that others read.
+# Task -> its result, for the tasks whose results other tasks read.
 XCOMS = {names.Group.AUDIT: AUDITED, names.CHOOSE: AUDITED, names.MEASURE: MEASURED}
 HOSTS = {"medallion_trino": ("trino.example", 8080), "medallion_thrift": ("thrift.example", 10000)}
 
 
 def task_instance(task: Any, xcoms: dict[str, Any]) -> Any:
-    """Return an instance of a task in its second attempt, as far as templates and hooks use it."""
+    """Return a task instance in its second attempt, with the attributes that templates and hooks use."""
     return SimpleNamespace(
         dag_id=task.dag_id, task_id=task.task_id, run_id="run", try_number=2, task=task,
         xcom_pull=lambda task_ids, **_: xcoms.get(task_ids),
@@ -37,7 +37,7 @@ def task_instance(task: Any, xcoms: dict[str, Any]) -> Any:
 def context_of(
     task: Any, conf: dict[str, Any] | None = None, xcoms: dict[str, Any] = XCOMS
 ) -> dict[str, Any]:
-    """Return the context of a task in a run with this conf."""
+    """Return the context of a task in a run that is triggered with `conf`."""
     return {
         "ti": task_instance(task, xcoms),
         "params": process_params(task.dag, task, conf or {}, suppress_exception=False),
@@ -52,7 +52,7 @@ def context_of(
 
 
 def render(dag: DAG, task_id: str, **context: Any) -> Any:
-    """Return a task with its templates rendered; a variable that its context lacks is an error."""
+    """Return a task with rendered templates. A template variable that the context lacks is an error."""
     task: Any = dag.get_task(task_id).prepare_for_execution()
     environment = dag.get_template_env()
     environment.undefined = StrictUndefined
@@ -61,7 +61,7 @@ def render(dag: DAG, task_id: str, **context: Any) -> Any:
 
 
 def start(task: Any, **context: Any) -> None:
-    """Run what precedes the execution of a task, as Airflow does."""
+    """Run the hooks that Airflow runs before it executes a task."""
     given = context_of(task, **context)
     if task._pre_execute_hook:
         task._pre_execute_hook(given)

@@ -1,4 +1,4 @@
-"""A task claims its run in a hook, before it does anything, and never while its templates are rendered."""
+"""A task claims its run, which takes the lease, in a hook before all other work. Rendering templates claims nothing."""
 
 from typing import Any
 
@@ -14,12 +14,12 @@ from medallion.tasks import hooks
 
 from .runs import STATE, render, start
 
-# These tasks write nothing; `begin` takes the lease once it is the run's turn.
+# Tasks without a claim. `begin` takes the lease itself, when it is the run's turn; the others do not need it.
 WITHOUT_CLAIM = {names.BEGIN, names.END, names.FRESHNESS, names.MEASURE}
 
 
 def is_stopped_by_lease(task: Any) -> bool:
-    """Return whether a task does not get to its execution while another run holds the lease."""
+    """Return whether a task's hooks stop the task because another run holds the lease."""
     try:
         start(task)
     except LeaseHeldError:
@@ -30,7 +30,10 @@ def is_stopped_by_lease(task: Any) -> bool:
 def test_task_that_writes_or_tests_does_nothing_before_it_claims(
     dag_bag: DagBag, isolated: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The fixture `isolated` forbids what a task would do before: also that it ends what its first attempt left."""
+    """Before the claim, a task opens no connection and starts no process, for example to end its first attempt.
+
+    The fixture `isolated` checks this.
+    """
     monkeypatch.setattr("medallion.run.lease.try_lease", lambda ti: Run("other_dag", "other_run"))
     monkeypatch.setattr("medallion.engines.leftovers.psutil.process_iter", lambda *_: [])
     for dag in dag_bag.dags.values():

@@ -1,4 +1,4 @@
-"""The conf that a run is triggered with reaches no statement and no command, except as a declared param."""
+"""The conf of a triggered run cannot change statements or commands, except through the DAG's declared params."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -17,13 +17,13 @@ from medallion.tasks.stage import STATEMENTS, staging_statement
 from .runs import render
 
 SQL = "x; drop table lake.bronze.some; --"
-# A value as the templates expect it, with the caller's SQL in every part.
+# A value with the fields that templates read. Each field contains the caller's SQL.
 INJECTED = {"name": SQL, "key": [SQL], "contract": {SQL: SQL}, "columns": {SQL: SQL}, "staging": SQL}
 DAG_IDS = (names.HOURLY_DAG, names.RECONCILE_DAG, names.ROLLBACK_DAG, names.MAINTENANCE_DAG)
 
 
 def texts(value: Any) -> Iterator[str]:
-    """Yield every text in a template field."""
+    """Yield every string in the value of a template field, also in nested lists and dictionaries."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
@@ -35,7 +35,7 @@ def texts(value: Any) -> Iterator[str]:
 
 
 def names_in(environment: Environment, text: str) -> set[str]:
-    """Return every name that a template uses, with those of the files that it includes."""
+    """Return every name that a template and the files that it includes use."""
     tree = environment.parse(text)
     used = jinja2.meta.find_undeclared_variables(tree)
     used |= {node.name for node in tree.find_all(nodes.Name)}
@@ -59,7 +59,7 @@ def template_names(dag: DAG) -> set[str]:
 
 
 def rendered_fields(dag: DAG, task_id: str, conf: dict[str, Any]) -> dict[str, str]:
-    """Return the template fields of a task as a run with this conf has them."""
+    """Return the rendered template fields of a task in a run that is triggered with `conf`."""
     task = render(dag, task_id, conf=conf)
     return {field: repr(getattr(task, field, None)) for field in task.template_fields}
 
@@ -82,7 +82,7 @@ def test_names_of_templates_are_found_in_included_files(hourly: DAG) -> None:
 
 @pytest.mark.parametrize("dag_id", DAG_IDS)
 def test_declared_params_take_no_sql(dag_bag: DagBag, dag_id: str) -> None:
-    """Airflow checks all params except the start and end of a window, which `window_from_params` checks."""
+    """Airflow rejects the SQL in every param but a window's start and end, which `window_from_params` checks."""
     dag = dag_bag.dags[dag_id]
     for name in set(dag.params) - {"window_start", "window_end"}:
         with pytest.raises(ValueError, match=name):

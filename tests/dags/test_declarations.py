@@ -1,4 +1,4 @@
-"""The declarations of a table agree with each other: its source entry and its two models."""
+"""Each entity's declaration can be read by Spark and agrees with its staging model."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ def file_of(node: dict[str, Any]) -> str:
 
 
 def listed(columns: Any) -> str:
-    """Return columns as a message lists them."""
+    """Return the columns' names, sorted and separated by commas."""
     return ", ".join(sorted(columns))
 
 

@@ -1,4 +1,4 @@
-"""The engine of each task, and what its templates and its hook send to that engine."""
+"""The engine of each task, and the values that its templates and its hook pass to that engine."""
 
 import json
 from pathlib import Path
@@ -34,13 +34,13 @@ ENGINES = {
 
 
 def engine_of(task: Any) -> str:
-    """Return the engine that a dbt task should use: tests run on Trino."""
+    """Return the engine that a dbt task should use. Test tasks always use Trino."""
     return "trino" if place_of(task.task_id).role is Role.TEST else ENGINES[group_of(task.task_id)]
 
 
 @pytest.fixture
 def dbt_tasks(dag_bag: DagBag) -> list[tuple[DAG, Any]]:
-    """The tasks of all DAGs that run dbt, each with its DAG."""
+    """All tasks that run dbt, each with its DAG."""
     return [
         (dag, task)
         for dag in dag_bag.dags.values()
@@ -51,7 +51,7 @@ def dbt_tasks(dag_bag: DagBag) -> list[tuple[DAG, Any]]:
 
 @pytest.fixture
 def claims(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The tasks that have claimed their run; each gets `STATE`."""
+    """Ids of the tasks that have claimed their run. Each claim returns `STATE`."""
     tasks: list[str] = []
 
     def claim_run(ti: Any, allow_deletes: bool) -> RunState:
@@ -97,7 +97,10 @@ def test_dbt_gets_the_run_only_by_its_hook(dbt_tasks: list[tuple[DAG, Any]], cla
 
 @pytest.mark.parametrize("engine", ["trino", "spark"])
 def test_new_run_makes_dbt_parse_nothing_again(engine: str) -> None:
-    """dbt parses a file again if a variable that it read while parsing it has changed; catalogs do not change."""
+    """dbt parses a file again if an environment variable that the file reads has changed since the last parse.
+
+    So no file may read a variable that differs between runs. The catalog's name stays the same.
+    """
     parsed = msgpack.unpackb((MANIFESTS / engine / "partial_parse.msgpack").read_bytes())
     assert parsed["env_vars"].keys() <= {"MEDALLION_SOURCE_CATALOG"}
 
@@ -145,7 +148,7 @@ def test_spark_starts_only_for_new_rows(
 def test_entities_that_were_built_are_tested(
     hourly: DAG, built: list[str] | None, selected: str, tested: str
 ) -> None:
-    """All entities are tested if somebody marked the Spark job as done."""
+    """If somebody marked the Spark job as done, it has no result (None), and all entities are tested."""
     task = render(hourly, names.TEST_ENTITIES, xcoms={names.BUILD_ENTITIES: built})
     assert task.select == f"path:tests/medallion {selected}"
     assert task.env["MEDALLION_TESTED"] == tested
@@ -164,7 +167,7 @@ def test_spark_gets_the_tables_to_compact(maintenance: DAG, claims: list[str]) -
 
 
 def contract_of(table: str) -> list[str]:
-    """Return the columns of a gold table's YAML, in its order, without the bookkeeping."""
+    """Return the columns of a gold table in the order of its YAML, without `_batch`."""
     for path in (MODELS / "gold").rglob("*.yml"):
         for model in yaml.safe_load(path.read_text()).get("models", []):
             if model["name"] == table:

@@ -1,4 +1,4 @@
-"""The graph of medallion_hourly, compared with the models on disk."""
+"""The tasks of medallion_hourly and their order, compared with the models in the project's folders."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ from medallion.tasks import dbt
 from .project import ENTITY_TABLES, LAYERS, tasks_of
 
 STAGED = {task_id(Group.STAGE, table) for table in LAYERS[Group.GOLD]}
-# The steps between `begin` and `end`; each waits for all tasks of those before it.
+# The steps between `begin` and `end`. Each step waits for all tasks of the steps before it.
 STEPS = [
     tasks_of(Group.BRONZE),
     {names.BUILD_ENTITIES},
@@ -34,7 +34,7 @@ WRITING = {task for step in STEPS for task in step}
 
 
 def following(dag: DAG, task: str) -> set[str]:
-    """Return all tasks that follow a task, also indirectly."""
+    """Return all direct and indirect downstream tasks of a task."""
     return set(dag.get_task(task).get_flat_relative_ids(upstream=False))
 
 
@@ -54,7 +54,7 @@ def test_one_task_per_model(hourly: DAG, group: Group) -> None:
 
 
 def test_tables_that_spark_builds_are_tested_on_trino_before_gold(hourly: DAG) -> None:
-    """A test that reads a model of a later step runs in that step."""
+    """dbt's selection `buildable` leaves out tests that also read a model of a later step; they run in that step."""
     for name in tasks_of(Group.SILVER_MARTS):
         task: Any = hourly.get_task(name)
         assert {"unit_test", "test"} <= {*task.dbt_cmd_flags}
@@ -94,7 +94,7 @@ def test_entities_are_built_by_one_submit(hourly: DAG) -> None:
 
 
 def test_run_without_new_rows_is_published(hourly: DAG) -> None:
-    """Bronze, what follows it up to the audit, and all tasks before `publish` may be skipped."""
+    """The audit, `publish` and the Spark job also run if tasks before them were skipped."""
     proceeding = {Group.AUDIT, Group.PUBLISH, *([names.BUILD_ENTITIES] if LAYERS[Group.BRONZE] else [])}
     for name in WRITING:
         expected = "none_failed" if name in proceeding else "all_success"
@@ -123,7 +123,7 @@ def test_old_source_blocks_nothing(hourly: DAG) -> None:
 @pytest.mark.parametrize(
     ("output", "error"),
     [
-        # Cosmos reports dbt's result for a stale source and for a database that is down like this.
+        # The texts of Cosmos for a stale source, and for a database that is down.
         ("meters: None", AirflowFailException),
         ("meters: Database Error in source meters\n  Connection refused", CosmosDbtRunError),
     ],

@@ -1,4 +1,7 @@
-"""The effects of loading the DAG files on a machine, seen from a fresh interpreter: nothing is loaded there already."""
+"""Loading the DAG files connects to nothing, starts nothing and imports no large library.
+
+The files are loaded in a new interpreter, because here other tests have already imported libraries.
+"""
 
 import json
 import os
@@ -11,7 +14,7 @@ import pytest
 
 from .conftest import DAGS
 
-# The interpreter itself reports every connection and process, whichever function was called for it.
+# Python's audit hooks report every connection and process, whichever function opens or starts it.
 LOAD = """
 import json, sys
 events, watched = [], {"socket.connect", "subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork"}
@@ -28,7 +31,7 @@ print(json.dumps({"dags": sorted(bag.dags), "errors": bag.import_errors, "events
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The DAGs, errors, events and modules after only the DAG files were loaded."""
+    """The DAGs, errors, audit events and imported modules after a new interpreter has loaded the DAG files."""
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")},
         "AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow")),

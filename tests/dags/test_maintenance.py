@@ -1,4 +1,4 @@
-"""The graph of medallion_maintenance."""
+"""The tasks of medallion_maintenance and their order."""
 
 from itertools import pairwise
 from typing import Any

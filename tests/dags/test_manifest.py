@@ -1,4 +1,4 @@
-"""The manifests that Airflow's tasks are built from: of the current files, with every table and column described."""
+"""The dbt manifests, from which the DAGs' tasks are built, are up to date and describe every table and column."""
 
 from typing import Any
 
@@ -17,14 +17,14 @@ def test_manifest_is_of_the_current_files(engine: str) -> None:
 
 
 def described() -> list[Any]:
-    """Return all sources and models, as pytest shows them by name."""
+    """Return all sources and models as parameters of a test, with their ids for pytest's output."""
     return [
         pytest.param(node, id=node["unique_id"]) for node in (*manifest()["sources"].values(), *model_nodes())
     ]
 
 
 def test_bronze_and_its_sources_list_no_columns() -> None:
-    """Bronze takes what the catalog of the source shows."""
+    """Bronze takes its columns from the catalog of the source database."""
     bronze = [node for node in model_nodes() if node["schema"] == BRONZE]
     assert [node["name"] for node in (*manifest()["sources"].values(), *bronze) if node["columns"]] == []
 

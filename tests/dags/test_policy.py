@@ -1,4 +1,4 @@
-"""The rules that hold for every task of every DAG."""
+"""Rules for every DAG and every task."""
 
 import ast
 from collections.abc import Iterator
@@ -78,7 +78,7 @@ def test_tasks_have_an_owner(dag_bag: DagBag) -> None:
 
 
 def test_a_later_attempt_ends_what_the_earlier_one_left(dag_bag: DagBag) -> None:
-    """The claiming hooks end earlier attempts, too; a Spark job claims in a method of its operator."""
+    """The hook before each task ends the task's earlier attempts. A Spark job's operator does this in a method."""
     for task in tasks(dag_bag):
         if isinstance(task, SparkJobOperator):
             assert task._pre_execute_hook is None, task.task_id
@@ -91,7 +91,10 @@ def test_success_is_recorded_within_the_task(dag_bag: DagBag) -> None:
 
 
 def test_a_killed_task_ends_what_it_runs_on_an_engine(dag_bag: DagBag) -> None:
-    """The tasks `without` a hook use only metadata and PostgreSQL, whose statements end with the connection."""
+    """Tasks `without` an `on_kill` need none: they run no statement on Trino or Spark.
+
+    Their statements on PostgreSQL end with the connection of the killed process.
+    """
     without = {
         task.task_id
         for task in tasks(dag_bag)

@@ -1,4 +1,4 @@
-"""The graph of medallion_reconcile, and the engine of each of its tasks."""
+"""The tasks of medallion_reconcile, their order and their parameters."""
 
 from typing import Any
 

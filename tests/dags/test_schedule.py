@@ -1,4 +1,4 @@
-"""The window of each kind of run, with the intervals of the DAG's own schedule and the run that a worker gets."""
+"""The window of each kind of run, computed from the intervals of the DAG's schedule and from the run's parameters."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -37,12 +37,12 @@ def at(hour: int) -> datetime:
 
 @pytest.fixture
 def timetable(hourly: DAG) -> Any:
-    """The schedule as the scheduler has it."""
+    """The DAG's timetable, serialized and deserialized as for the scheduler."""
     return DagSerialization.from_dict(DagSerialization.to_dict(hourly)).timetable
 
 
 def next_run(timetable: Any, last: datetime | None, catchup: bool, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Return the run that follows the one whose interval ended at `last`, at 12:03."""
+    """Return the next scheduled run, at 12:03, if the last run's interval ended at `last` (None: no run yet)."""
     monkeypatch.setattr("airflow.timetables.interval.utcnow", lambda: pendulum.instance(NOW))
     before = last and DataInterval(pendulum.instance(last - HOUR), pendulum.instance(last))
     earliest = pendulum.datetime(2016, 1, 1)
@@ -52,7 +52,7 @@ def next_run(timetable: Any, last: datetime | None, catchup: bool, monkeypatch: 
 
 
 def context(run_type: str, interval: tuple[datetime, datetime] | None, **params: str) -> Any:
-    """Return the context of a task, with the run in the very class that a worker parses from Airflow's answer."""
+    """Return the context of a task. Its run has the class that a worker parses from the answer of Airflow's API."""
     start, end = interval or (None, None)
     run = DagRun.model_validate(
         {

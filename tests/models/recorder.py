@@ -1,4 +1,4 @@
-"""Runs dbt without an engine: every statement is recorded, and answered from a list."""
+"""Run dbt without an engine: record every statement, and answer it from prepared rows."""
 
 import json
 import os
@@ -22,17 +22,17 @@ from dbt_common.clients.agate_helper import table_from_data
 Row = Mapping[str, Any]
 # Trino's statement for the columns of a relation.
 COLUMN_LISTING = re.compile(r"table_schema = '(.*)'\s+and table_name = '(.*)'")
-# The answer to the statement of a test.
+# Part of the statement of a dbt data test -> the answer of a test that passes.
 PASSED = {"as should_error": [{"failures": 0, "should_warn": False, "should_error": False}]}
 
 
 @dataclass
 class Recorder:
-    """A dbt project whose statements go nowhere.
+    """A dbt project whose statements are recorded instead of executed.
 
-    `columns` maps `schema.table`, in lower case, to its columns, name and type; `comments` a column's name to its
-    comment in any of these tables; `answers` a part of a statement to the
-    rows that it returns. Any other statement returns no row. Statements that list columns are not recorded.
+    columns: `schema.table` in lower case -> its columns, name -> type. comments: a column's name -> its comment in all
+    of these tables. answers: a part of a statement -> the rows that the statement returns; any other statement returns
+    no rows. statements: the recorded statements, without those that list columns.
     """
 
     project: Path
@@ -58,7 +58,7 @@ class Recorder:
             return dbtRunner().invoke(["--no-version-check", "--quiet", *map(str, [*arguments, *options])])
 
     def replacements(self) -> dict[str, Any]:
-        """Methods of an adapter, without the engine."""
+        """Return replacements for methods of dbt's adapters that need an engine, by name."""
 
         def execute(_: Any, sql: str, *_arguments: Any, **_options: Any) -> tuple[AdapterResponse, Any]:
             if listing := COLUMN_LISTING.search(sql):
@@ -90,6 +90,6 @@ class Recorder:
 
 
 def open_nothing(connection: Any) -> Any:
-    """Open a connection to no engine."""
+    """Mark a connection as open, without an engine."""
     connection.state, connection.handle = ConnectionState.OPEN, MagicMock()
     return connection

@@ -1,6 +1,9 @@
-"""Keys, cursors and spellings of text that change, on the real engines: windows stop, and a comparison takes it over.
+"""Changes of a table's key, of its cursor, and of how its values are written as text, on the real engines.
 
-The tests build on one another, in the order of this file.
+After such a change, runs over windows fail, because new versions would not match older ones. A reconciliation compares
+the whole table and brings bronze to the new state.
+
+The tests depend on one another, in the order of this file.
 """
 
 import re
@@ -14,9 +17,9 @@ from support.engines import BronzeProject, Engines, bronze_project
 
 SOURCE = "loaded_at_field: changed"
 MODEL = "natural_key: [id]"
-# A table whose changed columns no model names at first.
+# A table whose changed columns are used by no model at first.
 UNNAMED = "unnamed"
-# Table -> the entries of its source and of the meta of its model; before a change, and after it.
+# Table -> its declarations before the change, and after it. Each is an entry of the source and one of the model's meta.
 TABLES = {
     "keyed": ((SOURCE, "natural_key: [value]"), (SOURCE, "natural_key: [value]")),
     **{
@@ -30,7 +33,7 @@ TABLES = {
     "renamed": ((SOURCE, MODEL), ("loaded_at_field: later", MODEL)),
     "numbered": ((SOURCE, MODEL), ("loaded_at_field: n", MODEL)),
 }
-# Tables whose windows stop, with the message.
+# Tables whose runs over windows fail after the change -> the message.
 STOPPED = {
     "keyed": 'moves.keyed.value was captured as text, and is numeric now',
     "lasting": "moves.lasting.value was captured as text, and is interval now",
@@ -45,7 +48,11 @@ STOPPED = {
 
 
 def models(number: int, unnamed: Iterable[str] = (UNNAMED,)) -> dict[str, str]:
-    """Write the models: 0 before the change, 1 after it; no model names the column `value` of the tables `unnamed`."""
+    """Return the files of the models: name -> text.
+
+    number: 0 for the declarations before the change, 1 for those after it. unnamed: tables whose column `value` no
+    other model uses.
+    """
     readers = [f"select value from {{{{ ref('{table}') }}}}" for table in TABLES if table not in unnamed]
     files = {"reader.sql": "{{ config(materialized='ephemeral') }}\n" + "\nunion all\n".join(readers)}
     for table, declarations in TABLES.items():
@@ -61,7 +68,7 @@ def models(number: int, unnamed: Iterable[str] = (UNNAMED,)) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def before(engines: Engines, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BronzeProject]:
-    """The project, whose windows have captured two rows of each table."""
+    """Create the source tables, and return the project after it has captured two rows of each table."""
     engines.source("create schema moves; grant usage on schema moves to source_reader")
     types = {"zoned": "time", "placed": "numeric"}
     values = {"lasting": "1 hour", "zoned": "10:00", "placed": "1.5", "billed": "2024-02-01"}
@@ -87,7 +94,7 @@ def before(engines: Engines, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture(scope="module")
 def after(engines: Engines, before: BronzeProject, tmp_path_factory: pytest.TempPathFactory) -> BronzeProject:
-    """Return the project as declared after the change; types and first rows of the source have changed."""
+    """Change types and the first row of each table at the source; return the project with the new declarations."""
     engines.source(
         """
         alter table moves.keyed alter value type numeric using value::numeric;
@@ -103,17 +110,18 @@ def after(engines: Engines, before: BronzeProject, tmp_path_factory: pytest.Temp
         """
     )
     for table in TABLES:
-        # An hour later by the same clock; in Berlin that is an hour before the first version's moment in UTC.
+        # Change the row an hour later by the local clock. Read as time in Berlin, this is an hour earlier than the
+        # first version, which was read as UTC.
         engines.source(
             f"update moves.{table} set n = 5, changed = '2024-06-01 13:00', later = '2024-06-01 13:00' where id = 1"
         )
-    # Bronze of an earlier version says nothing of its cursor.
+    # Earlier versions of this project did not record the cursor in the column's comment.
     engines.lake("comment on column bronze.older._changed_at is 'When the source changed the row.'")
     return bronze_project(engines, tmp_path_factory.mktemp("after"), models(1))
 
 
 def current(engines: Engines, table: str, columns: str = "value") -> list[tuple[Any, ...]]:
-    """The rows that bronze's latest versions show."""
+    """Return the current rows by bronze: the latest version of each key, if it is no delete."""
     key = re.sub(r".*\[(.*)\]", r"\1", TABLES[table][1][1].partition(", hash")[0])
     return engines.lake(
         f"with numbered as (select *, row_number() over (partition by {key}"
@@ -127,7 +135,7 @@ def source_rows(engines: Engines, table: str, value: str = "value::text") -> lis
 
 
 def shows_source(engines: Engines, table: str) -> bool:
-    """Return whether bronze's latest versions are the rows of the source."""
+    """Return whether the current rows by bronze equal the rows of the source."""
     value = "encode(sha256(convert_to(value, 'UTF8')), 'hex')" if table == "hashed" else "value::text"
     return current(engines, table) == source_rows(engines, table, value)
 
@@ -190,7 +198,7 @@ def test_a_column_that_no_model_names_stops_no_table(
 
 
 def test_a_number_needs_a_new_table(engines: Engines, after: BronzeProject) -> None:
-    """Later numbers are moments before those of the earlier cursor."""
+    """Numbers as a cursor become times near 1970, so new versions would look older than those of the old cursor."""
     _, output = after.run("numbered", kind="reconcile", fails=True)
     assert STOPPED["numbered"] in output
     statement = re.search(r"drop table \S+\"", output)

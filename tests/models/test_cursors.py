@@ -1,6 +1,6 @@
-"""Cursors of every kind on the real engines: what windows capture, what comparisons find, and that both end there.
+"""Cursors of every kind on the real engines: the rows that windows capture, and those that a reconciliation finds.
 
-The tests build on one another, in the order of this file.
+A repeated window or reconciliation captures nothing more. The tests depend on one another, in the order of this file.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ import pytest
 from support.engines import BronzeProject, Engines, bronze_project
 
 FRESHNESS = "config: {freshness: {error_after: {count: 2, period: hour}}}"
-# Table -> its cursor's name and type, what its source declares, and what its model declares.
+# Table -> the name and type of its cursor column, the declarations of its source, and those of its model's meta.
 TABLES = {
     "stamped": ("changed", "timestamptz", "loaded_at_field: changed", ""),
     "walled": (
@@ -36,12 +36,12 @@ TABLES = {
 FINDINGS = ("missed", "deleted", "went_back", "unmoved", "null_cursor", "ahead", "ambiguous")
 # The window that the tests capture.
 JUNE = {"extract_from": "2024-06-01 00:00:00", "extract_to": "2024-06-02 00:00:00"}
-# The range that a comparison takes as covered by earlier windows.
+# The range that a reconciliation regards as covered by earlier windows.
 YEARS = {"extract_from": "2000-01-01 00:00:00", "extract_to": "2024-07-01 00:00:00"}
 
 
 def write_models(tables: dict[str, tuple[str, str, str, str]]) -> dict[str, str]:
-    """Write a model and a source per table."""
+    """Return the files of a model and a source for each table: name -> text."""
     files = {}
     for table, (_, _, source, model) in tables.items():
         files[f"{table}.sql"] = f"select * from {{{{ source('{table}s', '{table}') }}}}"
@@ -70,7 +70,7 @@ def insert(engines: Engines, table: str, *rows: tuple[int, str, Any]) -> None:
 
 
 def current(engines: Engines, table: str, columns: str = "note") -> list[tuple[Any, ...]]:
-    """The rows that bronze's latest versions show: key, and columns."""
+    """Return the current rows by bronze, key and columns: the latest version of each key, if it is no delete."""
     return engines.lake(
         f"with numbered as (select *, row_number() over (partition by id"
         f" order by _changed_at desc, _batch desc, _op, _hash desc) as place from bronze.{table})"
@@ -79,7 +79,7 @@ def current(engines: Engines, table: str, columns: str = "note") -> list[tuple[A
 
 
 def versions(engines: Engines, table: str, batch: int | None = None) -> list[tuple[Any, ...]]:
-    """The versions in bronze, of a batch or all: key, operation, note, time in UTC."""
+    """Return the versions in bronze, of one batch or of all: key, operation, note, time in UTC."""
     return engines.lake(
         "select id, _op, note, cast(cast(_changed_at at time zone 'UTC' as timestamp(6)) as varchar)"
         f" from bronze.{table} where _batch = {batch or '_batch'} order by 1, 4, 2"
@@ -91,7 +91,7 @@ def source_rows(engines: Engines, table: str, columns: str = "note") -> list[tup
 
 
 def findings(engines: Engines, batch: int) -> dict[str, dict[str, int]]:
-    """The findings of a comparison that are not zero, by table."""
+    """Return the counts of a reconciliation that are not zero: table -> finding -> count."""
     rows = engines.gold(
         f"select table_name, {', '.join(FINDINGS)} from audit.reconciliations where batch = {batch}"
     )
@@ -111,11 +111,11 @@ def test_a_window_captures_by_each_kind_of_cursor(engines: Engines, project: Bro
     insert(
         engines, "stamped", (1, "in", f"{at}+00"), (2, "late", "2024-06-02 00:00:00+00"), (3, "null", None)
     )
-    # 2024-06-01 in Berlin, by a clock two hours ahead of UTC.
+    # The cursor has times of Berlin, which is two hours ahead of UTC, so the window is from 02:00 to 02:00.
     insert(engines, "walled", (1, "in", "2024-06-01 02:00:00"), (2, "before", "2024-06-01 01:59:59.999999"),
            (3, "in", "2024-06-02 01:59:59.999999"), (4, "after", "2024-06-02 02:00:00"))  # fmt: skip
     insert(engines, "plain", (1, "in", at), (2, "after", "2024-06-02 00:00:00"))
-    # The window begins on 31 May in New York, and ends on 1 June.
+    # In New York, four hours behind UTC, the window begins on 31 May and ends on 1 June.
     insert(engines, "dated", (1, "in", "2024-05-31"), (2, "in", "2024-06-01"), (3, "before", "2024-05-30"),
            (4, "after", "2024-06-02"))  # fmt: skip
     insert(engines, "counted", (1, "in", -5), (2, "in", 7), (3, "null", None))
@@ -141,7 +141,7 @@ def test_a_window_captures_by_each_kind_of_cursor(engines: Engines, project: Bro
 
 
 def test_a_number_is_read_from_the_highest_in_bronze(engines: Engines, project: BronzeProject) -> None:
-    # One row got the same number since, one a higher one, and one a lower one: the comparison finds it.
+    # Add rows with the highest number in bronze, a higher and a lower number. Only a reconciliation finds the last one.
     insert(engines, "counted", (4, "same", 7), (5, "higher", 8), (6, "lower", 3))
     batch, _ = project.run("counted", extract_from="1990-01-01 00:00:00", extract_to="1990-01-02 00:00:00")
     assert [row[0] for row in versions(engines, "counted", batch)] == [4, 5]
@@ -173,7 +173,7 @@ def test_a_comparison_captures_what_windows_cannot_see_and_once(
     for table in TABLES:
         if table != "precise":
             assert current(engines, table) == source_rows(engines, table), table
-    # A null cursor counts as earlier than all others, and one ahead as the time of the comparison.
+    # A null cursor counts as 1970, and one in the future as the time of the reconciliation.
     times = {row[0]: row[3] for row in versions(engines, "stamped")}
     assert times[3] == "1970-01-01 00:00:00.000000"
     assert "2024" < times[4] < "2062"
@@ -205,7 +205,7 @@ def test_a_row_whose_cursor_is_null_changes_and_gets_a_cursor(
 
 
 def test_restored_rows_come_back_and_go_again(engines: Engines, project: BronzeProject) -> None:
-    """One row comes back unchanged, and one from a backup, with an older cursor."""
+    """Two deleted rows are restored: one unchanged, one from a backup with an older cursor."""
     insert(engines, "stamped", (8, "same", "2024-03-01Z"), (9, "new", "2024-03-01Z"))
     project.run("stamped")
     engines.source("delete from works.stamped where id in (8, 9)")
@@ -255,7 +255,7 @@ def test_columns_that_come_and_go_are_captured_once(engines: Engines, project: B
     assert compare(project, "plain") == {"plain": {"unmoved": 2}}
     assert current(engines, "plain", "note, renamed") == source_rows(engines, "plain", "note, null")
     assert compare(project, "plain") == {"plain": {}}
-    # A row without the column is the version that it was before it got it.
+    # Without the column, each row equals an earlier version, which is not added a second time.
     assert len(versions(engines, "plain")) == before + 4
 
 
@@ -281,7 +281,7 @@ def test_rows_of_the_hour_that_a_zone_repeats_are_all_captured(
 
 
 def test_age_of_a_table_is_that_of_its_last_moment(engines: Engines, project: BronzeProject) -> None:
-    """A change an hour ago by the clock in Berlin is fresh, even if a row lies ahead; one of 2024 is not."""
+    """A change an hour ago, as time in Berlin, is fresh, and a row with a future time is ignored. 2024 is too old."""
     insert(engines, "walled", (40, "ahead", "2062-01-01"))
     engines.source(
         "insert into works.walled values (41, 'fresh', (now() - interval '1 hour') at time zone 'Europe/Berlin')"
@@ -313,7 +313,7 @@ def test_bronze_of_an_earlier_version_is_upgraded(
     engines.lake("drop table bronze.plain")
     engines.lake("alter table bronze.plain_old rename to bronze.plain")
     before = engines.lake("select id, _hash, _batch, updated_at from bronze.plain order by 1, 2")
-    # As if a run had been killed while it copied the column.
+    # Set the state that a run leaves if it is killed while it copies the column.
     engines.lake("alter table bronze.plain add column _moving timestamp(6) with time zone")
     engines.lake("update bronze.plain set _moving = updated_at where id = 1")
     batch, _ = project.run("plain")
@@ -332,7 +332,7 @@ def test_bronze_of_an_earlier_version_is_upgraded(
 def test_a_table_may_be_named_like_another_with_a_suffix(
     engines: Engines, project: BronzeProject, tmp_path: Path
 ) -> None:
-    """Comparing `lead` leaves the findings of `lead_source`."""
+    """A comparison of the table `lead` does not overwrite the findings of the table `lead_source`."""
     tables = {name: ("memo", "text", "", "") for name in ("lead", "lead_source")}
     for table in tables:
         engines.source(f"create table works.{table} (id integer, note text)")

@@ -1,4 +1,4 @@
-"""Every macro and generic test is described with the arguments that it has."""
+"""Each macro, generic test and materialization has a description, and each macro describes exactly its arguments."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ DEFINITION = re.compile(r"\{%-? (macro|test|materialization) (\w+)(?:\((.*?)\))?
 
 
 def definitions(folder: str) -> dict[str, list[str]]:
-    """Macros, generic tests and materializations of a folder, by dbt's name -> their arguments."""
+    """Return the macros, generic tests and materializations of a folder: dbt's name -> a macro's arguments."""
     arguments_of: dict[str, list[str]] = {}
     for kind in (f"macros/{folder}", f"tests/generic/{folder}"):
         for path in (DBT / kind).rglob("*.sql"):

@@ -1,4 +1,4 @@
-"""The statements of models, in full: names of any kind are quoted, and the SQL is the engine's."""
+"""The statements that dbt sends for models: any name is quoted correctly, and the SQL is valid for its engine."""
 
 import json
 import re
@@ -36,7 +36,7 @@ LINES = {
     "line id": "integer", "select": "varchar", 'user\'s "note"': "varchar", "e mail": "varchar", "updated_at": MOMENT,
     "_unkept": "varchar",
 }  # fmt: skip
-# Columns of tables of the lake.
+# Table of the lake -> its columns.
 COLUMNS = {
     "bronze.office_readings": READINGS | BOOKKEEPING,
     "bronze.field_readings": READINGS | BOOKKEEPING,
@@ -45,7 +45,10 @@ COLUMNS = {
 
 
 def entry(name: str, bronze_type: str, **changes: Any) -> dict[str, Any]:
-    """Return an answer of the source's catalog about a column; its expressions are words that tests find again."""
+    """Return a row of the query on the source's catalog, for a column.
+
+    Its expressions are placeholders like `value of id`, which tests look for in the statements.
+    """
     defaults = {
         "name": name, "data_type": "its type", "bronze_type": bronze_type, "as_value": f"value of {name}",
         "as_text": f"text of {name}", "spelling": "its spelling", "fits": None, "is_readable": True,
@@ -55,14 +58,14 @@ def entry(name: str, bronze_type: str, **changes: Any) -> dict[str, Any]:
 
 
 def readings(id_type: str = "integer", **changes: Any) -> list[dict[str, Any]]:
-    """Return the answers about a table of readings."""
+    """Return the rows of the query on the source's catalog, for the two columns of a table of readings."""
     return [entry("id", id_type, **changes), entry("updated_at", MOMENT, fits="updated_at is finite")]
 
 
-# A part of each question to the catalog: the table that it asks about.
+# The part of a query on the source's catalog that names the table.
 FIELD_READINGS, OFFICE_READINGS = "(''field'', ''readings'')", "(''Main Office'', ''Readings'')"
 LOG_LINES = "(''Main Office'', ''Log Lines'')"
-# The answer to the tests of every table: only the first table has rows in scope.
+# The answer to the query that tests the rows of all tables: only the first table has rows to test.
 ROWS = {
     "model_number": 0, "row_count": 9, "breaches": json.dumps([0] * 30),
     "first_change": "2018-05-01 10:45:00", "last_change": "2018-06-01 00:00:00",
@@ -95,16 +98,16 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Recorder:
 
 
 def statements(project: Recorder, *arguments: str, target: str = "trino", **run: Any) -> list[str]:
-    """The statements of an invocation that succeeds."""
+    """Invoke dbt, check that it succeeds, and return the statements."""
     result = project.dbt(*arguments, "--threads", "1", run=RUN | run, target=target)
     failures = [node.message for node in result.result.results if node.status not in ("success", "pass")]
     assert result.success and not failures, failures
-    # The recorded tables have no comments yet.
+    # Leave out statements that write the comments, which the recorded tables lack.
     return [statement for statement in project.statements if "comment on column" not in statement]
 
 
 def failure(project: Recorder, *arguments: str, run: dict[str, Any] | None) -> str:
-    """The message of an invocation that fails."""
+    """Invoke dbt, check that one model fails, and return its message."""
     results = project.dbt(*arguments, run=run).result.results
     [message] = [node.message for node in results if node.status == "error"]
     return str(message)
@@ -121,7 +124,7 @@ def reconciled(project: Recorder) -> list[str]:
 
 
 def passed_through(texts: list[str]) -> list[str]:
-    """The queries that statements pass through to PostgreSQL."""
+    """Return the queries that Trino's statements pass to PostgreSQL."""
     queries = [re.search(r"system\.query\(query => '((?:[^']|'')*)'\)", statement) for statement in texts]
     return [query[1].replace("''", "'") for query in queries if query]
 
@@ -143,7 +146,7 @@ def test_every_statement_is_sql_of_its_engine(
 
 @pytest.fixture(scope="module")
 def promises(project: Recorder) -> list[str]:
-    """The queries of the tests that every table gets: rows, then keys, of bronze, and the same of silver staging."""
+    """The queries of the data tests that cover every table: rows and keys of bronze, and the same of silver staging."""
     texts = statements(project, "test", "--select", "path:tests/medallion")
     return [" ".join(statement.split()) for statement in texts if "as should_error" not in statement]
 
@@ -153,7 +156,7 @@ def test_every_table_is_asked_for_its_promises(promises: list[str]) -> None:
     for table in ("log_lines", "office_readings", "field_readings"):
         assert f'from "lake"."bronze"."{table}" where _batch > 5' in rows
     assert """count_if("_hash" is null)""" in rows
-    # Only the table that has rows in scope is asked, and only for the months of these rows.
+    # The second query reads only the table that has rows to test, and only the time range of these rows.
     assert '"office_readings"' not in keys and '"log_lines"' not in keys
     assert (
         "_changed_at between timestamp '2018-05-01 10:45:00 UTC' and timestamp '2018-06-01 00:00:00 UTC'"
@@ -163,7 +166,7 @@ def test_every_table_is_asked_for_its_promises(promises: list[str]) -> None:
 
     assert """count_if(_state = 'current' and "line id" is null)""" in staging_rows
     assert """count_if(_state = 'current' and not ("line id" between 1 and 9))""" in staging_rows
-    # A check with a function of Spark SQL is left out on Trino.
+    # The check with Spark's function `length` is not tested on Trino.
     assert "length" not in staging_rows
     assert (
         'select "line id", "select" from "lake"."silver"."stg_log_lines" where _state = \'current\' and'
@@ -208,7 +211,7 @@ def test_table_is_read_in_one_statement_of_postgres_by_the_expressions_of_its_ca
     [query] = passed_through(captured[-1:])
     selected, _, rest = query.rpartition("from")
     assert "value of line id as c1, value of select as c2" in selected
-    # The third column is left out, and of the fourth a hash of its text is taken.
+    # The column `Photo` is left out, and only a hash of the text in `E Mail` is read.
     assert (
         "encode(sha256(convert_to(text of E Mail, 'UTF8')), 'hex') as c4, value of updated_at as c5"
         in selected
@@ -231,7 +234,7 @@ def test_hour_of_many_rows_is_captured_in_buckets(captured: list[str]) -> None:
 
 @pytest.fixture(scope="module")
 def office(postgres_dsn: str) -> Iterator[Any]:
-    """A source with these names."""
+    """A cursor on a PostgreSQL database with the schema `Main Office` and its table `Log Lines`."""
     with closing(psycopg2.connect(postgres_dsn)) as connection, connection, connection.cursor() as cursor:
         cursor.execute(
             """
@@ -290,7 +293,7 @@ def test_model_outside_of_a_run_says_what_to_do(project: Recorder) -> None:
 
 
 def with_field_readings(project: Recorder, entries: list[dict[str, Any]], **bronze: str) -> Recorder:
-    """The project with another answer of the catalog about field.readings, and other types of its bronze table."""
+    """Return the project with other columns of field.readings at the source, and other types in its bronze table."""
     columns = COLUMNS | {"bronze.field_readings": READINGS | BOOKKEEPING | bronze}
     return Recorder(project.project, columns, ANSWERS | {FIELD_READINGS: entries})
 
@@ -311,7 +314,7 @@ def test_table_or_column_that_the_source_lacks_is_named(
 ) -> None:
     lacking = with_field_readings(project, entries)
     assert message in failure(lacking, "run", "--select", "field_readings", run=RUN)
-    assert len(lacking.statements) == 1  # the question to the catalog
+    assert len(lacking.statements) == 1  # only the query on the source's catalog
 
 
 @pytest.mark.parametrize(

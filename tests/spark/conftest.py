@@ -1,4 +1,4 @@
-"""A Spark session and an empty lake."""
+"""A Spark session, and a lake that is empty at first."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Two small tables, as a project would declare them."""
+"""The declarations of two small entities."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from medallion_spark.sql import quote
 
 
 def entity(name: str, key: Sequence[str], columns: dict[str, str], **others: Any) -> Entity:
-    """Return a declaration whose select names each column."""
+    """Return the declaration of an entity whose select only lists the columns."""
     fields: dict[str, Any] = {
         "natural_key": [*key],
         "descriptions": {column: f"It's the {column}." for column in columns},
@@ -28,7 +28,7 @@ def entity(name: str, key: Sequence[str], columns: dict[str, str], **others: Any
 DEVICES = entity(
     "devices",
     ["device_id"],
-    # Names that need quotes: with a blank and a dot, and a word of SQL.
+    # Two names must be quoted: one has a blank and a dot, the other is an SQL keyword.
     {"device_id": "text", "serial no.": "text", "order": "decimal(18,2)", "status": "text"},
     required=["status"],
     checks={"status_invalid": "status in ('on', 'off')", "order_invalid": "`order` >= 0"},

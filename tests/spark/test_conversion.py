@@ -1,4 +1,4 @@
-"""Conversion, value by value, and of any value: the same one comes out, or none."""
+"""Conversion of bronze values to declared types: the result is the same value, or null. Listed and random values."""
 
 import math
 from datetime import UTC, date, datetime, timedelta
@@ -20,9 +20,10 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 NBSP, ZERO_WIDTH, BOM, VERTICAL_TAB, NEL, IDEOGRAPHIC = "\u00a0", "\u200b", "\ufeff", "\x0b", "\x85", "\u3000"
 LINE_SEPARATOR, ARABIC_THREE, FULL_WIDTH_ONE = "\u2028", "\u0663", "\uff11"
-NEWER_EMOJI, UNASSIGNED = "\U0001faf6", "\u0378"  # the emoji of Unicode 14 is assigned from Java 19 on
+# Two characters that Java before 19 regards as unassigned: an emoji of Unicode 14, and one that no Unicode assigns.
+NEWER_EMOJI, UNASSIGNED = "\U0001faf6", "\u0378"
 
-# Text of a source, by the data type that it is declared as.
+# Declared type -> text of the source -> the converted value.
 CASES: dict[str, dict[str | None, Any]] = {
     "text": {
         None: None,
@@ -177,14 +178,14 @@ def test_text(spark: SparkSession, data_type: str) -> None:
 
 
 def converted(spark: SparkSession, source: str, data_type: str, values: list[Any]) -> list[Any]:
-    """Return values of a Spark type, converted to a declared one."""
+    """Convert values of the Spark type `source` to the declared type `data_type`, and return them."""
     frame = spark.createDataFrame(list(enumerate(values)), f"id int, value {source}")
     kind = frame.schema["value"].dataType
     result = frame.select("id", given(F.col("value"), kind).alias("given")).select(
         "id", convert(F.col("given"), kind, data_type).alias("value")
     )
     assert result.dtypes[1][1] == spark_type(data_type)
-    # Spark returns a moment in the zone of this machine.
+    # Spark would return these values in the machine's time zone. Read them as microseconds instead.
     if data_type == "timestamptz":
         result = result.select("id", F.unix_micros("value"))
         return [
@@ -195,7 +196,7 @@ def converted(spark: SparkSession, source: str, data_type: str, values: list[Any
 
 
 INFINITY, NAN = float("inf"), float("nan")
-# Values of a Spark type, by the data type that they are declared as.
+# Spark type, declared type, and values of the Spark type -> the converted values.
 TYPED: list[tuple[str, str, dict[Any, Any]]] = [
     ("double", "decimal(9,4)", {5.0e-4: Decimal("0.0005"), 0.125: Decimal("0.1250"), NAN: None, 1e7: None}),
     ("double", "decimal(38,2)", {INFINITY: None}),
@@ -250,7 +251,7 @@ def test_null_of_a_select_has_any_type(spark: SparkSession) -> None:
         assert spark.range(1).select(value).dtypes == [("value", spark_type(data_type))]
 
 
-# The text that PostgreSQL 18 writes: select '1e15'::float8::text, …
+# Spark type -> values -> the text that PostgreSQL 18 writes for them: select '1e15'::float8::text, …
 WRITTEN: dict[str, dict[Any, str]] = {
     "double": {
         0.0: "0", 1.0: "1", -1.5: "-1.5", 0.1: "0.1", 1e14: "100000000000000", 1e15: "1e+15",
@@ -283,7 +284,7 @@ def test_expected_text_is_that_of_postgres(postgres_dsn: str) -> None:
             assert query(postgres_dsn, f"select ('{value!r}'::{postgres})::text") == [(text,)]
 
 
-# Each example costs a query: so there are few, with many values each, and a failing one is not shrunk.
+# Each example of hypothesis needs a slow Spark query. So use few examples with many values, and do not shrink failures.
 sampled = settings(max_examples=2, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 NUMBERS = st.one_of(
     st.decimals(allow_nan=False, allow_infinity=False, places=4).map(lambda number: format(number, "f")),
@@ -293,7 +294,7 @@ NUMBERS = st.one_of(
 
 
 def has_places(number: Decimal, places: int) -> bool:
-    """Return whether a number has no more decimal places."""
+    """Return whether a number has at most this many decimal places, without trailing zeros."""
     with localcontext(prec=700):
         return number == number.quantize(Decimal(1).scaleb(-places))
 

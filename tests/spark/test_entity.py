@@ -1,4 +1,4 @@
-"""Declarations as Airflow passes them."""
+"""Declarations of entities, which Airflow passes to the Spark job as JSON."""
 
 import json
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""The command lines of the jobs, and the run's context that they are given."""
+"""The command lines of the Spark jobs, and the run's context, which is one of their arguments."""
 
 import json
 import subprocess

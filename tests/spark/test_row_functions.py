@@ -1,4 +1,4 @@
-"""The functions that a select may call, beside those that Spark has."""
+"""The list of functions that the select of a staging model may call, compared with the functions of Spark."""
 
 import re
 
@@ -7,9 +7,9 @@ from pyspark.sql import SparkSession
 from medallion.project.row_functions import ROW_FUNCTIONS
 
 MANY_ROWS = {"agg_funcs", "window_funcs", "generator_funcs"}  # Spark's groups of functions
-# Functions of other groups that need more than one row or make several.
+# Functions of other groups that read or return more than one row.
 ALSO_MANY_ROWS = {"json_tuple", "schema_of_variant_agg", "session_window", "window", "window_time"}
-# The clock, chance, the session, files, and Java, which can ask for all of them.
+# Functions whose results differ between runs: they read the clock, random numbers, the session or files, or call Java.
 OF_A_RUN = {
     "aes_encrypt", "current_catalog", "current_database", "current_date", "current_schema", "current_time",
     "current_timestamp", "current_timezone", "current_user", "curdate", "input_file_block_length",
@@ -17,7 +17,7 @@ OF_A_RUN = {
     "rand", "randn", "random", "randstr", "reflect", "session_user", "shuffle", "spark_partition_id", "try_reflect",
     "uniform", "unix_timestamp", "user", "uuid", "version",
 }  # fmt: skip
-# Words before a bracket that Spark's grammar knows, and its registry lacks.
+# Functions that Spark's parser handles itself, so that they are missing in its registry.
 GRAMMAR = {"character", "dec", "numeric", "timestampadd", "timestampdiff", "try_cast", "varchar"}
 
 

@@ -17,7 +17,7 @@ NBSP, ZERO_WIDTH = "\u00a0", "\u200b"
 
 READING = {"device_id": "d", "reading_id": "1", "sensor": "s", "value": "0.10"}
 DEVICE = {"device_id": "d", "status": "on"}
-# Entity, accepted row, changed values, the rules they break, the flags.
+# Entity, an accepted row of it, changed values, the rules that the changed row breaks, and its flags.
 CASES: list[tuple[Entity, dict[str, Any], dict[str, Any], list[str], list[str]]] = [
     (READINGS, READING, {}, [], []),
     (READINGS, READING, {"device_id": None}, ["device_id_missing"], []),
@@ -43,7 +43,7 @@ CASES: list[tuple[Entity, dict[str, Any], dict[str, Any], list[str], list[str]]]
 
 @pytest.fixture(scope="module")
 def judged(spark: SparkSession) -> dict[int, Row]:
-    """The cases as rows of `convert_and_validate`, by their number."""
+    """Number of a case -> its row, as `convert_and_validate` returns it."""
     rows: dict[int, Row] = {}
     for declared in (DEVICES, READINGS):
         versions = [
@@ -91,7 +91,7 @@ def test_value_that_bronze_could_not_keep_flags_what_is_computed_from_it(spark: 
         (row.id, row.as_text): (row._rules, row._flags)
         for row in convert_and_validate(select_versions(frame, optional), optional).collect()
     }
-    # The select of `as_text` takes the value from `_unkept`, so it has lost nothing.
+    # `as_text` gets no flag, because its expression reads the value from `_unkept`.
     assert judged == {
         ("a", "2024-01-01"): ([], []), ("b", "infinity"): ([], ["unparsable_ends_on", "unparsable_is_open"])
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Names and values in Spark's statements."""
+"""Quoting of names and values in Spark's statements."""
 
 from itertools import pairwise
 

@@ -1,6 +1,7 @@
-"""Silver, quarantine and accounts after runs, in whatever order versions arrive.
+"""Silver staging, quarantine and accounts after runs, whatever the order in which versions arrive.
 
-Each story is a key of its own (its name is the device id); all run at once, a chapter a batch.
+A story is the sequence of versions of one device, whose id is the story's name. A chapter of it has the versions of one
+batch. All stories run at the same time: run 1 captures the first chapter of each, run 2 the second, and so on.
 """
 
 import itertools
@@ -30,7 +31,7 @@ BAD = "-1"
 def reading(
     name: str | None, at: int, value: str = "1", number: str | None = "1", op: str = "upsert"
 ) -> Values:
-    """Return a version of a reading; its batch comes with the chapter."""
+    """Return a version of a reading, changed at second `at`, without its batch."""
     return {
         "at": at,
         "op": op,
@@ -42,9 +43,11 @@ def reading(
 
 @dataclass
 class Story:
-    """`chapters` of versions as (at, value, number, op); `results` after each: number and value of a reading, or state.
+    """Versions of a device's readings, and the expected rows.
 
-    `rejected` are the rejected versions in the end: (number, at, superseded).
+    chapters: for each batch, its versions as (at, value, number, op). results: for each batch, the rows of silver after
+    it: number of the reading -> its value, or its state if it is not current. rejected: the versions in quarantine
+    after the last batch, as (number, at, superseded).
     """
 
     name: str
@@ -147,7 +150,8 @@ STORIES = [
     ),
 ]
 
-PUBLISHED = [0, 1, 1]  # the second run did not publish: the third reads its versions again
+# Published batch at the start of each run. The second run does not publish, so the third reads its versions again.
+PUBLISHED = [0, 1, 1]
 
 
 def list_rows(story: Story, chapter: int) -> list[Values]:
@@ -160,7 +164,7 @@ def list_rows(story: Story, chapter: int) -> list[Values]:
 
 @pytest.fixture(scope="module")
 def pages(module_lake: Lake) -> list[dict[str, dict[str, str]]]:
-    """Run all stories; return per chapter what silver holds: story, reading number as written, value or state."""
+    """Run all stories. Return for each chapter: story -> number of the reading, as written -> its value or state."""
     chapters = []
     for chapter, published in enumerate(PUBLISHED):
         module_lake.capture("readings", *(row for story in STORIES for row in list_rows(story, chapter)))
@@ -188,7 +192,7 @@ def test_story(pages: list[dict[str, dict[str, str]]], module_lake: Lake, story:
 def test_stories_end_as_a_rebuild_does(pages: Any, module_lake: Lake) -> None:
     before = module_lake.snapshots()
     module_lake.run("readings", batch=4, published=3, rebuild="silver")
-    # The rebuild changed no row; only its accounts are new.
+    # The rebuild changed no row. It only added its own accounts.
     assert module_lake.snapshots() == before | {"entity_accounts": before["entity_accounts"] + 1}
     assert {batch for (batch,) in module_lake.rows("stg_readings", "_batch")} == {1, 2, 3}
 
@@ -247,7 +251,7 @@ def test_null_keys_stand_in_quarantine_each_for_itself(lake: Lake) -> None:
 
 
 def test_details(lake: Lake, spark: SparkSession) -> None:
-    """Cases that the stories leave out, each with a device of its own."""
+    """Cases that the stories do not contain. Each has its own device."""
     lake.capture(
         "readings",
         version(batch=1, **reading(" raw", 1, "1,5")),
@@ -260,14 +264,14 @@ def test_details(lake: Lake, spark: SparkSession) -> None:
     )
     lake.run("readings", batch=2)
     columns = "device_id, _state, value, _version_batch"
-    # Between two versions that differ only in the hash, the hash decides. A version that occurs twice counts once.
+    # If versions have the same time and batch, the one with the higher hash decides. Equal versions give one row.
     assert lake.rows("stg_readings", columns, "device_id in ('hash', 'twice', 'twice bad', 'stamped')") == [
         ("hash", "current", Decimal("6.00"), 1),
         ("stamped", "current", Decimal("2.00"), 2),
         ("twice bad", "rejected", None, 1),
         ("twice", "current", Decimal("1.00"), 1),
     ]
-    # The row is kept as the source wrote it.
+    # Quarantine keeps the values of the row as the source had them.
     assert lake.rows("quarantine", "row, rules", "contains(key, 'raw')") == [
         (
             '{"device_id":" raw","reading_id":"1","value":"1,5"'
@@ -278,10 +282,10 @@ def test_details(lake: Lake, spark: SparkSession) -> None:
     assert lake.rows("quarantine", "key, superseded", "contains(key, 'twice')") == [
         ('["twice bad","1"]', False)
     ]
-    # The second of two equal versions in bronze counts as superseded, but a rejected one stays rejected.
+    # If bronze has two equal versions, the second counts as superseded, or as quarantined if they break a rule.
     assert lake.rows("entity_accounts", "read, current, superseded, quarantined") == [(10, 4, 2, 4)]
 
-    # A version that bronze stamped with a newer batch decides again; the earliest extraction is kept.
+    # A version whose batch in bronze became newer decides again. Silver keeps the earliest extraction time.
     spark.sql("update lake.bronze.readings set _batch = 3 where _hash = '1'")
     lake.capture(
         "readings",
@@ -317,7 +321,7 @@ def test_nothing_new_commits_nothing(lake: Lake) -> None:
 
 
 def test_only_touched_partitions_are_read(lake: Lake) -> None:
-    """A single key touches one bucket."""
+    """A run with new versions of one key reads only the bucket of this key in silver."""
     lake.capture("readings", *(version(batch=1, **reading(str(number), 1)) for number in range(200)))
     lake.run("readings", batch=1)
     lake.capture("readings", version(batch=2, **reading("7", 2)))
@@ -329,7 +333,7 @@ def test_only_touched_partitions_are_read(lake: Lake) -> None:
 
 
 def test_runs_cut_off_are_finished_by_the_next(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each run gets another part of the stories, and is cut off before or after a step; none publishes."""
+    """Several runs capture a part of the stories each, and stop before or after a step. None of them publishes."""
 
     def capture(part: int) -> None:
         lake.capture("readings", *(row for story in STORIES[part::6] for row in list_rows(story, 1)))
@@ -358,7 +362,10 @@ def test_runs_cut_off_are_finished_by_the_next(lake: Lake, monkeypatch: pytest.M
 def test_rank_that_a_cut_off_run_recorded_is_recorded_again(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The other spelling of a rejected key is deleted, which changes only the quarantine, and comes back."""
+    """A rejected version is superseded by another spelling of its key, which is deleted and then comes back.
+
+    The run with the delete writes only the quarantine before it is cut off. The next run must correct it.
+    """
     rank = ("quarantine", "superseded", "contains(key, '\"a\"')")
     lake.capture("readings", version(batch=1, **reading("a", 1, BAD)), version(batch=1, **reading(" a", 2)))
     lake.run("readings", batch=1)
@@ -393,7 +400,7 @@ def test_entities_side_by_side_and_a_rebuild_of_some(lake: Lake, spark: SparkSes
     assert lake.snapshots() == {
         "entity_accounts": 1, "quarantine": 1, "stg_readings": 1, "stg_devices": 1
     }  # fmt: skip
-    # A rebuild deletes rows that bronze does not account for, and touches nothing else.
+    # A rebuild deletes rows of its entities that have no versions in bronze, and does not change other entities.
     spark.sql("delete from lake.bronze.devices where device_id in ('s', 'u')")
     spark.sql("delete from lake.bronze.readings")
     lake.run("devices", batch=2, published=1, rebuild="silver")
@@ -412,14 +419,14 @@ def test_entity_that_other_code_has_made_is_rebuilt_beside_others(lake: Lake) ->
         "devices", version(1, 1, device_id="s", status="broken"), version(1, 1, device_id="t", status="on")
     )
     lake.run("readings", "devices", batch=1)
-    # As if the other code had neither rejected nor accepted any row.
+    # Empty the tables, as if the other code had neither rejected nor accepted any row.
     for table in ("quarantine", "stg_readings", "stg_devices"):
         lake.spark.sql(f"delete from lake.silver.{table}")
     lake.capture("devices", version(batch=2, at=2, device_id="u", status="broken"))
     lake.run("readings", "devices", batch=2, published=1, outdated=("readings",))
     assert lake.rows("quarantine", "entity, _batch") == [("devices", 2), ("readings", 2)]
     assert lake.rows("stg_readings", "_state, _batch") == [("current", 2), ("rejected", 2)]
-    # Only the new versions of the other entity were read.
+    # All versions of the outdated entity `readings` were read, but only the new one of `devices`.
     assert lake.rows("entity_accounts", "batch, entity, read") == [
         (1, "devices", 2), (1, "readings", 2), (2, "devices", 1), (2, "readings", 2)
     ]  # fmt: skip
@@ -439,7 +446,7 @@ def test_names_that_need_quotes_are_merged_and_counted(lake: Lake) -> None:
     assert lake.rows("stg_devices", "_state, `serial no.`, `order`, _flags") == [
         ("current", "three", None, ["unparsable_order"])
     ]
-    # A lost value is counted as long as its version decides.
+    # An unparsable value counts in a run in which its version decides.
     assert lake.rows("entity_accounts", "batch, unparsable_latest") == [(1, 0), (2, 0), (3, 1)]
 
 
@@ -488,12 +495,12 @@ def test_new_column_of_bronze_stays_out_of_silver(lake: Lake, spark: SparkSessio
 
 
 def accepted(lake: Lake, columns: str) -> list[Any]:
-    """Return the current readings."""
+    """Return columns of the current readings."""
     return lake.rows("stg_readings", columns, "_state = 'current'")
 
 
 def capture_scales(lake: Lake) -> None:
-    """Capture three readings with two places or three, and build the table."""
+    """Capture readings with up to three decimal places, and build the table, which takes at most two."""
     values = {"a": "0.125", "b": "0.25", "c": "3"}
     lake.capture("readings", *(version(batch=1, **reading(name, 1, value)) for name, value in values.items()))
     lake.run("readings", batch=1)
@@ -501,12 +508,15 @@ def capture_scales(lake: Lake) -> None:
 
 
 def declare(lake: Lake, **changes: Any) -> None:
-    """Change the declaration of the readings."""
+    """Replace fields in the declaration of the readings."""
     lake.entities = {"readings": replace(READINGS, **changes)}
 
 
 def test_other_scale_replaces_the_table(lake: Lake) -> None:
-    """0.125 is neither stored as 0.13 nor left in quarantine: an hourly run without a new row reads all of bronze."""
+    """The new scale can hold 0.125, so the rejected row must be accepted with its exact value.
+
+    An hourly run does this even without new rows: it reads all of bronze.
+    """
     capture_scales(lake)
     snapshots = lake.spark.table("lake.silver.stg_readings.snapshots").count()
     declare(lake, columns=dict(READINGS.columns) | {"value": "decimal(9,4)"})
@@ -517,7 +527,7 @@ def test_other_scale_replaces_the_table(lake: Lake) -> None:
         ("c", Decimal("3.0000"), 2),
     ]
     assert lake.rows("quarantine") == []
-    # Earlier snapshots are still there, and so are comments, properties and partitions.
+    # The new table keeps the earlier snapshots, the comments, the properties and the partitions.
     assert lake.spark.table("lake.silver.stg_readings.snapshots").count() == snapshots + 1
     described = {
         row.col_name: row.comment for row in lake.spark.sql("describe lake.silver.stg_readings").collect()
@@ -601,7 +611,7 @@ def test_select_that_returns_another_type_is_named(lake: Lake) -> None:
 
 
 def test_any_order_of_versions_ends_as_a_rebuild_does(lake: Lake) -> None:
-    """The versions of 40 keys, in up to six spellings each, reach bronze in batches at random, some unpublished."""
+    """The versions of 40 keys, with up to six spellings each, are in random batches, and some runs do not publish."""
     draw = random.Random(7)
     versions: dict[tuple[Any, ...], Values] = {}
     for number in range(40):
@@ -613,7 +623,7 @@ def test_any_order_of_versions_ends_as_a_rebuild_does(lake: Lake) -> None:
                 extracted=draw.randrange(100),
                 **reading(order, draw.randrange(6), draw.choice(["1", "2", BAD]), position, op),
             )
-            # Bronze holds each version once.
+            # Bronze has each version only once, so an equal one replaces the earlier.
             versions[order, position, row[CHANGED_AT], op, row["_hash"]] = row
     for batch, published in ((1, 0), (2, 1), (3, 1), (4, 2)):
         lake.capture("readings", *(row for row in versions.values() if row["_batch"] == batch))
@@ -642,7 +652,7 @@ def is_bad(row: Values) -> bool:
 
 
 def accepted_values(captured: list[Values]) -> dict[tuple[str, int], str]:
-    """Return the value of each accepted key: that of its latest version, if that one breaks no rule."""
+    """Return each accepted key with the value of its deciding version."""
 
     def order(row: Values) -> tuple[Any, ...]:
         return row[CHANGED_AT], row["_batch"], row["_op"] == "delete", row["_hash"]

@@ -1,4 +1,4 @@
-"""dbt projects for tests: the product's macros and tests, with other models than the project's own."""
+"""dbt projects for tests. They have the product's macros and data tests, but other models."""
 
 import fcntl
 import hashlib
@@ -24,7 +24,7 @@ TARGETS = ("trino", "spark")
 
 
 def copy_project(folder: Path, models: Path | None) -> None:
-    """Write a dbt project of the product's files and other models into a new folder; None: no models at all."""
+    """Write a dbt project into a new folder: the product's files and the folder `models`. None: without models."""
     for name in PRODUCT:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         if (DBT / name).is_dir():
@@ -36,13 +36,13 @@ def copy_project(folder: Path, models: Path | None) -> None:
 
 
 def parsed_fixture(cache: Path) -> Path:
-    """Return the folder of the fixture's manifests, `<engine>/manifest.json`, parsed once per content of the files."""
+    """Return the folder with `<engine>/manifest.json` of the fixture project. Parse only if its files have changed."""
     digest = hashlib.sha256()
     folders = [DBT / name for name in PRODUCT] + [FIXTURE_MODELS]
     for path in sorted(path for folder in folders for path in (folder, *folder.rglob("*")) if path.is_file()):
         digest.update(path.read_bytes())
     target = cache / f"fixture-{digest.hexdigest()[:16]}"
-    # Two test processes share the cores: one parses, the other waits.
+    # If two test processes need the manifests at the same time, one parses and the other waits.
     with (cache / "fixture.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not target.exists():

@@ -1,4 +1,4 @@
-"""dbt in the tests' own process, on the stack's engines: the project is parsed once, and no process is started."""
+"""Run dbt in the tests' own process. This saves the start of a process, and parsing the project for each command."""
 
 import json
 import os
@@ -11,12 +11,15 @@ from dbt.contracts.graph.manifest import Manifest
 
 from medallion.settings import DBT_PROJECT
 
-# Variables by which include/dbt/profiles.yml finds the engines.
+# Prefixes of the variables that include/dbt/profiles.yml reads.
 ENGINES = ("TRINO_", "THRIFT_")
 
 
 def run_context(batch: int, **run: Any) -> str:
-    """Return the context of a run as JSON, as in MEDALLION_RUN; `run`: how it differs from a first, ranged run."""
+    """Return a run's context as JSON, as in MEDALLION_RUN.
+
+    `run`: values that differ from those of a first run over a range.
+    """
     first = {
         "kind": "ranged", "batch": batch, "published_batch": 0, "publication": 0, "snapshots": {}, "rebuild": "none",
         "compare_whole": "none", "outdated": [], "tested_rows": "changed", "chunk_rows": 1000,
@@ -27,17 +30,20 @@ def run_context(batch: int, **run: Any) -> str:
 
 
 class Dbt:
-    """dbt on the engines that `environment` names, the environment of the stack's processes; writes into `folder`."""
+    """dbt for a project, on the engines whose addresses are in the variables `environment`.
+
+    It writes its files into `folder`.
+    """
 
     def __init__(self, environment: dict[str, str], folder: Path, project: Path = DBT_PROJECT) -> None:
-        """Take the engines' variables. The first command of an engine parses the project for it."""
+        """Keep only the engines' variables. The first command for an engine parses the project for that engine."""
         self.project = project
         self.environment = {name: value for name, value in environment.items() if name.startswith(ENGINES)}
         self.folder = folder
         self.manifests: dict[str, Manifest] = {}
 
     def manifest(self, engine: str) -> Manifest:
-        """Return the project as it was when an engine's first command parsed it."""
+        """Return an engine's manifest. The first call parses the project; later changes of its files are ignored."""
         if engine not in self.manifests:
             self.manifests[engine] = self._invoke(engine, None, "parse")[0].result
         return self.manifests[engine]
@@ -52,7 +58,7 @@ class Dbt:
         return done.success, output
 
     def invoke(self, engine: str, *arguments: str) -> Any:
-        """Run any command of dbt by hand, without a run; return dbt's result."""
+        """Run any dbt command without a run's context; return dbt's result."""
         return self._invoke(engine, self.manifest(engine), *arguments)[0]
 
     def _invoke(self, engine: str, manifest: Manifest | None, *arguments: str) -> tuple[Any, str]:

@@ -1,4 +1,7 @@
-"""PostgreSQL and Trino for tests of bronze: source, lake and gold are databases of one server, without passwords."""
+"""PostgreSQL and Trino for tests of bronze.
+
+The source, the lake's catalog and gold are databases of one PostgreSQL server, without passwords.
+"""
 
 import itertools
 import os
@@ -23,13 +26,13 @@ from support.postgres import Server, postgres_server, query
 from support.waiting import wait_until
 
 ROLES = ("lake", "source_reader", "publisher", "bi_reader")
-DATABASES = {"lake": "lake", "shop": "postgres", "bi": "publisher"}  # each with its owner
+DATABASES = {"lake": "lake", "shop": "postgres", "bi": "publisher"}  # database -> owner
 SCRIPTS = {"lake": STACK / "postgres" / "lake.sql", "bi": STACK / "postgres" / "bi.sql"}
 
 
 @dataclass
 class Engines:
-    """The running engines; `batch` counts the runs."""
+    """The running engines. `batches` yields the batch of each next run."""
 
     postgres: Server
     trino_port: int
@@ -61,7 +64,8 @@ class BronzeProject:
     def run(self, *models: str, fails: bool = False, **context: Any) -> tuple[int, str]:
         """Run bronze models as a run's tasks do; return the batch and dbt's output.
 
-        `context`: the run's context, as far as it differs from a scheduled run of all times.
+        `fails`: whether dbt must fail. `context`: values of the run's context that differ from those of a scheduled run
+        from 2000 to 2030.
         """
         batch = next(self.engines.batches)
         run = run_context(
@@ -78,7 +82,7 @@ class BronzeProject:
         return batch, output
 
     def freshness(self) -> dict[str, str]:
-        """Return the verdict of dbt on the age of each source table that has a limit."""
+        """Return dbt's freshness status of each source table that has a limit for its age."""
         done = self.dbt.invoke("trino", "source", "freshness")
         return {
             result.node.name: str(result.status)
@@ -110,7 +114,7 @@ def answers(engines: Engines) -> bool:
 
 
 def create_databases(server: Server) -> None:
-    """Create roles and databases as the stack has them, and the store of gold."""
+    """Create the stack's roles and databases, and the state tables in the gold database."""
     with psycopg.connect(server.url(), autocommit=True) as connection:
         for role in ROLES:
             connection.execute(f"create role {role} login".encode())
@@ -125,7 +129,7 @@ def create_databases(server: Server) -> None:
 
 @contextmanager
 def trino_server(server: Server, port: int, folder: Path) -> Iterator[None]:
-    """Run Trino by the stack's configuration, with its data in a folder."""
+    """Run Trino with the stack's configuration, and with its data in a folder."""
     settings = Settings()
     (folder / "warehouse").mkdir()
     etc = STACK / "trino" / "etc"
@@ -154,7 +158,7 @@ def trino_server(server: Server, port: int, folder: Path) -> Iterator[None]:
 
 
 def bronze_project(engines: Engines, folder: Path, files: Mapping[str, str]) -> BronzeProject:
-    """Write a dbt project of the product's macros with `files` in its folder of bronze models."""
+    """Write a dbt project that has the product's macros, and `files` as its bronze models."""
     copy_project(folder, None)
     bronze = folder / "models" / "bronze"
     bronze.mkdir(parents=True, exist_ok=True)

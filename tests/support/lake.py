@@ -1,4 +1,4 @@
-"""Bronze to write to, and silver to read from."""
+"""A small lake: tests write versions into bronze, run the Spark job, and read silver."""
 
 import hashlib
 import json
@@ -27,7 +27,7 @@ def version(
     digest: str | None = None,
     **source: Any,
 ) -> Values:
-    """Return a bronze row: `source` columns, changed `at` seconds after the epoch of these tests."""
+    """Return a bronze row with the values of `source`, changed `at` seconds after EPOCH."""
     changed_at = EPOCH + timedelta(seconds=at)
     hashed = {name: value for name, value in source.items() if value is not None} | {
         CHANGED_AT: str(changed_at)
@@ -42,7 +42,7 @@ def version(
 
 
 def bronze_columns(entity: Entity) -> dict[str, str]:
-    """Return the columns of a bronze table, and their types, as bronze models create them for a source of text."""
+    """Return the columns and types of an entity's bronze table, if all columns at the source are text."""
     return dict.fromkeys([*chain(*entity.reads.values()), "_unkept"], "string") | {
         CHANGED_AT: "timestamp",
         "_op": "string",
@@ -53,14 +53,14 @@ def bronze_columns(entity: Entity) -> dict[str, str]:
 
 
 def bronze_frame(spark: SparkSession, entity: Entity, rows: Sequence[Values]) -> DataFrame:
-    """Return bronze rows as a frame; columns not given are null."""
+    """Return bronze rows as a data frame. Columns that a row lacks are null."""
     columns = bronze_columns(entity)
     schema = ", ".join(f"{quote(name)} {sql_type}" for name, sql_type in columns.items())
     return spark.createDataFrame([tuple(row.get(name) for name in columns) for row in rows], schema)
 
 
 class Lake:
-    """Bronze to write to and silver to read from, empty at first."""
+    """The tables of bronze and silver, which are empty at first."""
 
     def __init__(self, spark: SparkSession, entities: Mapping[str, Entity]) -> None:
         self.spark, self.entities = spark, entities
@@ -70,7 +70,7 @@ class Lake:
                 spark.sql(f"drop table lake.{namespace}.{table.tableName} purge")
 
     def capture(self, entity: str, *rows: Values) -> None:
-        """Append versions to a bronze table, created if it is missing; columns not given are null."""
+        """Append versions to a bronze table, and create the table if it is missing. Missing columns are null."""
         frame = bronze_frame(self.spark, self.entities[entity], rows).coalesce(1)
         schema = ", ".join(f"{quote(name)} {sql_type}" for name, sql_type in frame.dtypes)
         self.spark.sql(
@@ -82,7 +82,7 @@ class Lake:
     def run_of(
         self, batch: int, published: int = 0, rebuild: str = "none", outdated: tuple[str, ...] = ()
     ) -> Run:
-        """Return a run of this lake. `outdated`: entities that other code has made."""
+        """Return a run on this lake. `outdated`: entities that were built by other code, so the run rebuilds them."""
         context = RunContext(
             batch=batch,
             published_batch=published,
@@ -94,7 +94,7 @@ class Lake:
         return Run(self.spark, context)
 
     def run(self, *entities: str, batch: int, **run: Any) -> None:
-        """Run the job as its command line does; `run` as for `run_of`."""
+        """Run the job that builds silver staging. `run`: arguments for `run_of`."""
         update_entities(self.run_of(batch, **run), [self.entities[name] for name in entities])
 
     def rows(self, table: str, columns: str = "*", where: str = "true") -> list[tuple[Any, ...]]:

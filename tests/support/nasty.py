@@ -1,4 +1,4 @@
-"""Names and values that an engine would take for SQL, a template or a format, if they were not quoted."""
+"""Names and values that would be read as SQL, as a template or as a format string if they were not quoted."""
 
 from hypothesis import strategies as st
 

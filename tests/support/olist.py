@@ -1,7 +1,7 @@
-"""A sample of the Olist data set: real orders, for the tests that can use them.
+"""A sample of the Olist data set, which has real orders. The tests that need it are skipped if it is missing.
 
-Its nine CSV files are in the folder that the environment variable OLIST names, or in `../shared/olist`, beside the
-project.
+Its nine CSV files are in the folder of the environment variable OLIST. Without this variable, they are in
+`../shared/olist`, beside the project's folder.
 """
 
 import os
@@ -11,7 +11,7 @@ import pytest
 
 FOLDER = Path(os.environ.get("OLIST") or Path(__file__).parents[3] / "shared" / "olist")
 needs_olist = pytest.mark.skipif(not FOLDER.is_dir(), reason=f"{FOLDER} has no sample of Olist: set OLIST")
-# Rows of each file, by the sample's own description. Two rows of geolocation are outside Brazil.
+# Number of rows of each file, taken from the sample's description. Two rows of geolocation are outside Brazil.
 ROWS = {
     "orders": 8_135,
     "order_items": 8_365,

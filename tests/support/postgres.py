@@ -1,4 +1,4 @@
-"""A PostgreSQL for tests."""
+"""PostgreSQL servers for tests."""
 
 import os
 import subprocess
@@ -14,12 +14,16 @@ import psycopg2
 from stack.environment import POSTGRES_BIN
 
 Query = Callable[..., list[tuple[Any, ...]]]
-RUN = Path(__file__).parents[2] / "stack" / "postgres" / "server"  # PostgreSQL refuses root
+# This script runs a program as another user than root, because PostgreSQL refuses root.
+RUN = Path(__file__).parents[2] / "stack" / "postgres" / "server"
 
 
 @dataclass(frozen=True)
 class Server:
-    """A running PostgreSQL: superuser `postgres`, no passwords. It listens on a socket, and on loopback if `tcp`."""
+    """A PostgreSQL server with the superuser `postgres` and without passwords.
+
+    It listens on a socket in its folder, and with `tcp` also on 127.0.0.1.
+    """
 
     folder: Path
     port: int = 5432
@@ -30,12 +34,12 @@ class Server:
         return f"postgresql://{role}@/{database}?host={self.folder}&port={self.port}"
 
     def run(self, program: str, *arguments: str) -> None:
-        """Run a PostgreSQL program on the data folder; it is ended after a minute."""
+        """Run a PostgreSQL program on the data folder. After a minute it is killed."""
         command: list[str | Path] = [RUN, POSTGRES_BIN / program, "-D", self.folder / "data", *arguments]
         subprocess.run(command, check=True, timeout=60, cwd="/", stdout=subprocess.DEVNULL)
 
     def start(self) -> None:
-        """Start the server and wait until it answers. Raises SubprocessError, with the server's log, if it does not."""
+        """Start the server and wait until it answers. If it fails, raise SubprocessError with the server's log."""
         address = "127.0.0.1" if self.tcp else ""
         options = f"-k {self.folder} -p {self.port} -c listen_addresses='{address}' -c fsync=off"
         log = self.folder / "log"
@@ -46,18 +50,21 @@ class Server:
             raise
 
     def stop(self) -> None:
-        """Stop the server as a crash would."""
+        """Stop the server immediately, without a clean shutdown, like a crash."""
         self.run("pg_ctl", "stop", "-w", "-m", "immediate")
 
 
 @contextmanager
 def postgres_server(port: int = 5432, tcp: bool = False, primary: Server | None = None) -> Iterator[Server]:
-    """Start a new server, yield it, and remove it afterwards; with a `primary` it is a standby that streams from it."""
-    # The path of a socket must be short: pytest's temporary folders are too deep.
+    """Start a new server, yield it, and remove it afterwards.
+
+    `primary`: a server of which the new one becomes a standby, by streaming replication.
+    """
+    # The path of a socket has a maximum length, and pytest's temporary folders have too long paths.
     with tempfile.TemporaryDirectory(prefix="pg-") as folder:
         server = Server(Path(folder), port, tcp)
         if os.geteuid() == 0:
-            os.chown(folder, 65534, 65534)  # the user that RUN chooses
+            os.chown(folder, 65534, 65534)  # to the user nobody, as which RUN runs the server
         if primary:
             server.run(
                 "pg_basebackup", "-d", primary.url(), "-R", "-X", "stream", "--checkpoint=fast", "--no-sync"
@@ -68,13 +75,13 @@ def postgres_server(port: int = 5432, tcp: bool = False, primary: Server | None 
             server.start()
             yield server
         finally:
-            # A test may have stopped the server. A server that started after the time limit is stopped, too.
+            # The file exists while the server runs: a test may have stopped it, or it runs although `start` failed.
             if (server.folder / "data" / "postmaster.pid").exists():
                 server.stop()
 
 
 def query(url: str, statement: str, parameters: Any = None) -> list[tuple[Any, ...]]:
-    """Run a statement in a transaction of its own, in UTC, and return its rows; none if it returns none."""
+    """Run a statement in its own transaction, with the time zone UTC, and return its rows, if it returns any."""
     with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
         cursor.execute("set time zone 'UTC'")
         cursor.execute(statement, parameters)

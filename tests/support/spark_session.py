@@ -1,4 +1,4 @@
-"""A Spark session for tests: the stack's configuration, with an Iceberg catalog `lake` that needs no server."""
+"""A Spark session for tests. It has the stack's configuration, but its Iceberg catalog `lake` needs no server."""
 
 import logging
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from stack.settings import Settings
 
 @contextmanager
 def spark_session(folder: Path) -> Iterator[SparkSession]:
-    """Start Spark, with all that it writes in `folder`."""
+    """Start Spark, which writes all its files into `folder`, and yield the session."""
     (folder / "home" / "airflow").mkdir(parents=True)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment(Settings(home=folder / "home")).items():
@@ -28,7 +28,7 @@ def spark_session(folder: Path) -> Iterator[SparkSession]:
             .config("spark.sql.catalog.lake.type", "hadoop")
             .config("spark.sql.catalog.lake.warehouse", str(folder / "warehouse"))
         )
-        # Otherwise py4j logs the end of Spark after pytest has closed the log.
+        # At lower levels py4j logs the end of Spark, at a time when pytest has already closed the log.
         logging.getLogger("py4j").setLevel(logging.WARNING)
         with builder.getOrCreate() as session:
             session.sparkContext.setLogLevel("ERROR")

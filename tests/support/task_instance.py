@@ -1,4 +1,4 @@
-"""Task instances of a small DAG, without an Airflow that runs them."""
+"""Task instances of small DAGs, for tests without a running Airflow."""
 
 from dataclasses import dataclass, field
 from itertools import chain, pairwise
@@ -11,7 +11,7 @@ from medallion.names import DAG_TAG, HOURLY_DAG, MAINTENANCE_DAG, RECONCILE_DAG,
 
 
 def dag_of(dag_id: str, *steps: tuple[str, ...], tag: str = DAG_TAG) -> DAG:
-    """Return a DAG in which each task of a step follows all tasks of the step before."""
+    """Return a DAG in which each task of a step is downstream of all tasks of the step before."""
     with DAG(dag_id, schedule=None, tags=[tag]) as dag:
         tasks = {name: BaseOperator(task_id=name) for name in chain.from_iterable(steps)}
     for before, after in pairwise(steps):
@@ -20,7 +20,7 @@ def dag_of(dag_id: str, *steps: tuple[str, ...], tag: str = DAG_TAG) -> DAG:
     return dag
 
 
-# The DAGs as they are for the models of tests/support/models.
+# The project's DAGs, with the tasks that they have for the models in tests/support/models.
 HOURLY = dag_of(
     HOURLY_DAG,
     ("begin",),
@@ -42,11 +42,11 @@ ROLLBACK = dag_of(ROLLBACK_DAG, ("begin",), ("choose",), ("restore",), ("end",))
 
 @dataclass
 class Task:
-    """A task instance, as far as the package uses it.
+    """A replacement for Airflow's task instance, with the attributes that the package uses.
 
-    runs: run -> its state, as Airflow knows it; a run that is missing was deleted. states: task -> its state, in
-    every run. paused, dag_file: those of any run's DAG. xcoms: task -> its result, and what this
-    task pushes, by key.
+    runs: run -> its state in Airflow; runs that are missing here count as deleted. states: task -> its state, the same
+    in every run. paused, dag_file: whether the DAG is paused, and its file, the same for every DAG. xcoms: task -> its
+    result, and key -> the value that this task has pushed.
     """
 
     run_id: str
@@ -61,12 +61,12 @@ class Task:
 
     @property
     def dag_id(self) -> str:
-        """Return the id of its DAG."""
+        """Return the id of the task's DAG."""
         return self.dag.dag_id
 
     @property
     def task(self) -> Any:
-        """Return its operator."""
+        """Return the task's operator."""
         return self.dag.get_task(self.task_id)
 
     def get_dr_count(self, dag_id: str, run_ids: list[str], states: list[str]) -> int:
@@ -86,5 +86,5 @@ class Task:
         return self.xcoms[task_ids]
 
     def xcom_push(self, key: str, value: Any) -> None:
-        """Keep a value that this task pushes."""
+        """Store a value under a key."""
         self.xcoms[key] = value

@@ -1,4 +1,4 @@
-"""Waiting for a condition, with a limit."""
+"""Wait for a condition, with a time limit."""
 
 from collections.abc import Callable
 from operator import not_
@@ -10,9 +10,9 @@ T = TypeVar("T")
 
 
 def wait_until(check: Callable[[], T], seconds: float = 1800, every: float = 0.5) -> T:
-    """Call `check` until its result is true, and return that result; `every`: seconds between two calls.
+    """Call `check` until its result is true, and return that result. `every`: seconds between two calls.
 
-    Raises tenacity.RetryError, which has the last result, if `check` is still false after `seconds`.
+    Raises tenacity.RetryError, which contains the last result, if the result is still false after `seconds`.
     """
     retrying = Retrying(retry=retry_if_result(not_), stop=stop_after_delay(seconds), wait=wait_fixed(every))
     return retrying(check)

@@ -1,4 +1,4 @@
-"""Changes of code between two runs, and during a run. Afterwards all rows are built by the new code, as in a rebuild."""
+"""Changes of code between two runs, and during a run. Afterwards the new code has built all rows, as in a rebuild."""
 
 import random
 import shutil

@@ -1,4 +1,4 @@
--- A source of usual types, with keys, checks, comments and names of several kinds.
+-- A source schema with many column types, with keys, checks and comments, and with names that must be quoted.
 create schema clinic;
 create extension if not exists hstore with schema public;
 create type clinic.blood_group as enum ('A', 'B', 'AB', '0');
@@ -74,7 +74,7 @@ values
     'abcd', '0001-01-01 00:00:00+00', '9999-12-31 23:59:59.999999', -2147483648, 2147483647, '2024-01-03'
 );
 
--- Values that no date, time or decimal of silver holds.
+-- Values that the date, time and decimal types of silver cannot represent.
 insert into clinic."Patient" (
     patient_id, "Full Name", born_on, insured_until, rebate, seen_at, wall_clock, updated_at
 )
@@ -84,7 +84,7 @@ values
     '10000-01-01', '2024-01-04'
 );
 
--- Views and partitioned tables are tables, too.
+-- A partitioned table, which must be captured like a plain table.
 create table clinic.visit (
     clinic_no integer not null,
     visit_no integer not null,
@@ -102,6 +102,6 @@ insert into clinic.visit values
 (1, 2, '00000000-0000-0000-0000-000000000002', '2024-01-01', 0, '2024-01-02'),
 (12, 1, '00000000-0000-0000-0000-000000000001', '2024-02-01', 99999999.99, '2024-01-03');
 
--- A small table without a cursor is compared whole in each run.
+-- A table without a cursor column: each run compares the whole table.
 create table clinic.country (code char(2) primary key, name text not null);
 insert into clinic.country values ('de', 'Germany'), ('fr', 'France');

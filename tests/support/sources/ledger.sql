@@ -1,4 +1,4 @@
--- A source whose cursors are times without a zone, dates and numbers, and whose keys are composite.
+-- A source schema whose cursor columns are timestamps without a time zone, and whose keys have several columns.
 create schema ledger;
 create table ledger.account (
     bank text not null,
