@@ -1,6 +1,6 @@
-"""The tables that the pipeline must produce, computed by DuckDB from only the source's rows.
+"""Compute with DuckDB, from the source's rows, the tables that the pipeline must produce.
 
-Nothing here is shared with the pipeline: tests compare its tables with these.
+Tests compare the pipeline's tables with these. No code is shared with the pipeline, so that they do not share errors.
 """
 
 from .compare import canonical_key, compare

@@ -1,4 +1,4 @@
-"""A short readable difference of two tables."""
+"""Compare two tables, and describe their differences in a short text."""
 
 import json
 import math
@@ -11,20 +11,20 @@ Row = tuple[Any, ...]
 
 
 def canonical_key(text: str) -> str:
-    """Write a raw key (JSON array) in one form, whatever the engine: each part a string or null."""
+    """Return a raw key, a JSON array, in a form that is the same for all engines: each part is a string or null."""
     parts = [part if part is None or isinstance(part, str) else str(part) for part in json.loads(text)]
     return json.dumps(parts, ensure_ascii=False, separators=(",", ":"))
 
 
 def _same(expected: Any, actual: Any) -> bool:
-    """Whether two cells are equal in type, value and decimal places (floats: in 12 digits)."""
+    """Return whether two cells have the same type, value and decimal places. Floats must agree in 12 digits."""
     if isinstance(expected, float) and isinstance(actual, float):
         return math.isclose(expected, actual, rel_tol=1e-12)
     return repr(expected) == repr(actual)
 
 
 def _some(title: str, lines: Sequence[str], limit: int) -> list[str]:
-    """A titled list, cut after `limit` lines."""
+    """Return a title with the number of lines, and the first `limit` lines; an empty list if there are no lines."""
     if not lines:
         return []
     rest = [f"  ... and {len(lines) - limit} more"] if len(lines) > limit else []
@@ -38,10 +38,10 @@ def compare(
     key: int = 1,
     limit: int = 5,
 ) -> str:
-    """Return how `actual_rows` differ from `expected_rows`, in any order of rows; empty if they are equal.
+    """Return how `actual_rows` differ from `expected_rows`, or an empty text. The order of rows does not matter.
 
-    The first `key` columns identify a row; `columns` gives the names to print; `limit` rows are shown of
-    each kind (missing, extra, more than once, differing cells). Types count: 1 is not Decimal('1').
+    The first `key` columns identify a row. `columns` are the names to print. At most `limit` rows are listed as
+    missing, as extra, as contained more than once, and as differing. Different types differ: 1 and Decimal('1').
     """
     expected = [tuple(row) for row in expected_rows]
     actual = [tuple(row) for row in actual_rows]

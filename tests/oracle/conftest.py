@@ -1,4 +1,4 @@
-"""Tiny shops for the tests."""
+"""Shops of a few rows for the tests of the oracle."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ import pytest
 from .entities import ENTITIES
 from .model import Expected, empty_source
 
-# A row of each table that breaks no rule; a test names what differs.
+# For each table, a row that breaks no rule. A test gives only the values that differ from it.
 ROWS: dict[str, dict[str, str]] = {
     "orders": {
         "order_id": "o1",
@@ -76,9 +76,10 @@ Shop = Callable[..., Expected]
 
 @pytest.fixture
 def shop() -> Shop:
-    """Build the expected tables of a shop: a keyword a table, with the values in which its rows differ from ROWS.
+    """Return a function that builds a shop and computes the expected tables.
 
-    A table that is not named is empty; a row without `updated_at` has the first of 2018.
+    Each keyword argument is a table: a list of rows, each with the values that differ from ROWS. Other tables are
+    empty. Rows without `updated_at` have 2018-01-01.
     """
 
     def build(**tables: list[dict[str, Any]]) -> Expected:

@@ -1,15 +1,15 @@
-"""The nine source tables: the types of their columns, the rules that reject a row, and its flags."""
+"""The nine source tables: their column types, the rules that reject a row, and the conditions that flag a row."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 TEXT_TYPES = ("text", "city", "zip")
-"""Types that every text parses to. Each type T has a macro `parse_T` in sql/macros.sql."""
+"""Types to which any text can be converted. For each type T, sql/macros.sql has a macro `parse_T`."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """A source column: its type, whether it is required, and the SQL condition that its value must meet."""
+    """A source column: its type, whether it is required, and an SQL condition that its value must meet."""
 
     name: str
     type: str = "text"
@@ -18,7 +18,7 @@ class Column:
 
     @property
     def rule(self) -> str:
-        """SQL: the name of the reject rule that the row breaks by this column, else null."""
+        """SQL for the name of the rule that rejects the row because of this column, or for null."""
         cases = []
         if self.required:
             cases.append(f"when parse_text(raw.{self.name}) is null then '{self.name}_missing'")
@@ -29,7 +29,7 @@ class Column:
 
     @property
     def flag(self) -> str:
-        """SQL: the flag of an optional value that does not parse, else null."""
+        """SQL for the flag of an optional value that cannot be converted to the column's type, or for null."""
         if self.required or self.type in TEXT_TYPES:
             return "null"
         unparsable = f"{self.name} is null and parse_text(raw.{self.name}) is not null"
@@ -38,7 +38,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Entity:
-    """A source table: natural key, columns in order, and further flags (name to SQL condition)."""
+    """A source table: its natural key, its columns in their order, and further flags: name -> SQL condition."""
 
     key: tuple[str, ...]
     columns: tuple[Column, ...]
@@ -46,7 +46,7 @@ class Entity:
 
     @property
     def names(self) -> list[str]:
-        """The source's column names, `updated_at` left out."""
+        """The names of the columns, without `updated_at`."""
         return [column.name for column in self.columns]
 
 
@@ -169,16 +169,16 @@ ENTITIES = {
 
 
 def _list(expressions: Iterable[str]) -> str:
-    """SQL: the sorted list of the values that are not null."""
+    """Return SQL for the sorted list of the expressions' values that are not null."""
     return f"list_sort(list_filter([{', '.join(expressions)}]::varchar[], lambda x: x is not null))"
 
 
 def judged(name: str) -> str:
-    """SQL over `source.<name>`: a row per version, typed, with its rules and flags and its rank in its key.
+    """Return a query on `source.<name>` with a row for each version, its values converted to their types.
 
-    Columns: the entity's, `updated_at` (UTC), `raw_key` (JSON array), `rules`, `flags`, `latest` (the
-    newest version of its parsed key; a key with a null part equals no other) and `ambiguous` (another version of
-    the key has the same `updated_at`).
+    Columns: those of the entity; `updated_at` (UTC); `raw_key`: the key as a JSON array of text; `rules`: the rules
+    that the version breaks; `flags`; `latest`: whether it is the newest version of its converted key (a key with a null
+    part equals no other key); `ambiguous`: whether another version of the key has the same `updated_at`.
     """
     entity = ENTITIES[name]
     key = ", ".join(entity.key)
@@ -188,7 +188,7 @@ def judged(name: str) -> str:
     flags = [f"case when {condition} then '{flag}' end" for flag, condition in entity.flags.items()]
     return f"""
         with versions as (
-            -- the same row twice is one version
+            -- equal rows are one version
             select distinct {", ".join(entity.names)}, updated_at
             from source.{name}
         ),

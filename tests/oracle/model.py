@@ -1,4 +1,4 @@
-"""Reads a copy of the source into DuckDB and computes every table of the lake from it."""
+"""Read a copy of the source into DuckDB, and compute the tables of silver and gold from it."""
 
 import csv
 import tempfile
@@ -27,14 +27,14 @@ TWO_COLUMN_KEYS = ("fact_sales", "sales_by_category_month", "delivery_by_state_m
 
 
 class Expected:
-    """The expected tables, as lists of tuples in the order of their key.
+    """The expected tables. Each is a list of tuples, ordered by all columns.
 
-    Values are Decimal with the column's places, int, float (coordinates), str, date, or datetime without
-    zone (as the source wrote it; `updated_at` in UTC).
+    The values are int, str, date, Decimal with the column's decimal places, float (coordinates), or datetime without a
+    time zone: `updated_at` is in UTC, other times are as in the source.
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Compute everything from the tables of `connection`'s schema `source`."""
+        """Compute all tables from those in the schema `source` of `connection`."""
         self._connection = connection
         connection.execute("create schema stg; create schema judged")
         for entity, spec in ENTITIES.items():
@@ -51,20 +51,20 @@ class Expected:
         return self._connection.sql(f"select * from {name} order by all")
 
     def columns(self, table: str) -> list[str]:
-        """The column names, in order, of an entity, a dimension, `fact_sales` or a gold table."""
+        """Return the column names of an entity, a dimension, `fact_sales` or a gold table, in their order."""
         return list(self._table(table).columns)
 
     def rows(self, table: str) -> list[Row]:
-        """The rows of an entity, a dimension, `fact_sales` or a gold table."""
+        """Return the rows of an entity, a dimension, `fact_sales` or a gold table."""
         return self._table(table).fetchall()
 
     def diff(self, table: str, actual_rows: Iterable[Sequence[Any]]) -> str:
-        """How `actual_rows`, with the columns of `columns(table)`, differ from it; empty if equal."""
+        """Return how `actual_rows`, with the columns `columns(table)`, differ from the table; empty if they do not."""
         key = len(ENTITIES[table].key) if table in ENTITIES else 2 if table in TWO_COLUMN_KEYS else 1
         return compare(self.rows(table), actual_rows, self.columns(table), key)
 
     def _judged(self, column: str, condition: str) -> list[tuple[str, str, Any]]:
-        """Entity, canonical raw key and `column` of the judged versions that meet `condition`, sorted."""
+        """Return (entity, canonical raw key, `column`) of all versions that meet `condition`, sorted."""
         versions = [
             (entity, canonical_key(raw_key), value)
             for entity in ENTITIES
@@ -75,24 +75,24 @@ class Expected:
         return sorted(versions)
 
     def quarantine(self) -> list[tuple[str, str, tuple[str, ...]]]:
-        """(entity, raw key as canonical JSON, broken rules sorted) of the rejected rows that no newer row replaces."""
+        """Return (entity, canonical raw key, sorted rules) of the rejected rows that are the newest of their key."""
         rejected = self._judged("rules", "latest and rules != []")
         return [(entity, key, tuple(rules)) for entity, key, rules in rejected]
 
     def flags(self) -> list[tuple[str, str, str]]:
-        """(entity, raw key as canonical JSON, flag) of the accepted rows."""
+        """Return (entity, canonical raw key, flag) for each flag of the accepted rows."""
         return self._judged("unnest(flags)", "latest and rules = []")
 
     def ambiguous_keys(self) -> list[tuple[str, str]]:
-        """(entity, raw key as canonical JSON) of the keys whose winner shares its rank with another row.
+        """Return (entity, canonical raw key) of the keys that have several newest rows.
 
-        The other row has the same parsed key and the same `updated_at`, and differs elsewhere.
+        These rows have the same converted key and the same `updated_at`, but differ in other columns.
         """
         return [(entity, key) for entity, key, _ in self._judged("ambiguous", "latest and ambiguous")]
 
 
 def empty_source() -> duckdb.DuckDBPyConnection:
-    """A DuckDB in memory that holds the parsing macros and an empty schema `source`."""
+    """Return a DuckDB database in memory, with the macros for conversion and an empty schema `source`."""
     connection = duckdb.connect()
     connection.execute("create schema source")
     connection.execute((SQL / "macros.sql").read_text())
@@ -100,7 +100,7 @@ def empty_source() -> duckdb.DuckDBPyConnection:
 
 
 def _read_csv(connection: duckdb.DuckDBPyConnection, path: Path) -> duckdb.DuckDBPyRelation:
-    """The CSV's columns as text: an unquoted empty value is null, a quoted one the empty text, as in COPY."""
+    """Read a CSV file with all columns as text. As in COPY, an empty value is null, and a quoted one the empty text."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         header = next(csv.reader(file))
     return connection.sql(
@@ -115,7 +115,7 @@ def _read_csv(connection: duckdb.DuckDBPyConnection, path: Path) -> duckdb.DuckD
 
 
 def expected_from_csv(folder: Path) -> Expected:
-    """Compute from Olist's nine CSV files in `folder`, with the `updated_at` that the loader gives them."""
+    """Compute the tables from Olist's nine CSV files in `folder`, with the `updated_at` that the shop's loader sets."""
     connection = empty_source()
     connection.execute("create schema csv")
     for entity in ENTITIES:
@@ -126,9 +126,9 @@ def expected_from_csv(folder: Path) -> Expected:
 
 
 def expected_from_source(dsn: str) -> Expected:
-    """Compute from the nine tables of the schema `sales`, read in one snapshot.
+    """Compute the tables from the nine tables of the schema `sales`, which are read in one snapshot.
 
-    `dsn` is a PostgreSQL URL or connection string of a role that may read them. Raises psycopg2.Error.
+    `dsn`: a PostgreSQL URL or connection string of a role that may read the tables. Raises psycopg2.Error.
     """
     connection = empty_source()
     with closing(psycopg2.connect(dsn)) as source, tempfile.TemporaryDirectory() as folder:

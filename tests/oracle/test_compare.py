@@ -1,4 +1,4 @@
-"""The difference that a failing test prints."""
+"""The description of differences, which a failing test prints."""
 
 from decimal import Decimal
 

@@ -1,4 +1,4 @@
-"""Which rows are accepted, rejected and flagged, and which of several rows of a key wins."""
+"""The oracle's rules: which rows are accepted, rejected and flagged, and which of several rows with one key decides."""
 
 from datetime import datetime
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""Facts, dimensions and gold tables of shops small enough to compute by hand."""
+"""The oracle's facts, dimensions and gold tables for small shops. The expected values are computed by hand."""
 
 from datetime import date, datetime
 from decimal import Decimal as D
@@ -10,7 +10,7 @@ from .conftest import Shop
 
 
 def items(*amounts: tuple[int, str, str]) -> list[dict[str, str]]:
-    """Items of the order o1: number, price, freight."""
+    """Return items of the order o1. Each argument is an item: its number, price and freight."""
     return [
         {"order_item_id": str(n), "price": price, "freight_value": freight} for n, price, freight in amounts
     ]
@@ -19,18 +19,18 @@ def items(*amounts: tuple[int, str, str]) -> list[dict[str, str]]:
 @pytest.mark.parametrize(
     ("amounts", "payments", "shares"),
     [
-        # 10000 * 1000 / 3000 = 3333.3 each, one cent remains
+        # in cents: each gets 10000 * 1000 / 3000 = 3333.3, rounded down; one cent remains
         ([(1, "10", "0"), (2, "8", "2"), (3, "0", "10")], ["100"], ["33.33", "33.33", "33.34"]),
-        # 5 * 100 / 300 = 1.7 and 5 * 200 / 300 = 3.3
+        # in cents: 5 * 100 / 300 = 1.7 and 5 * 200 / 300 = 3.3, rounded down; one cent remains
         ([(1, "1", "0"), (2, "2", "0")], ["0.02", "0.03"], ["0.01", "0.04"]),
-        # the rest goes to item 10, though "2" is the higher text
+        # the remaining cent goes to the highest number, 10, although "2" is higher as text
         ([(2, "1", "0"), (10, "1", "0")], ["0.01"], ["0.00", "0.01"]),
-        # equal shares, because the items cost nothing
+        # the items cost nothing, so the shares are equal
         ([(1, "0", "0"), (2, "0", "0"), (3, "0", "0")], ["1.00"], ["0.33", "0.33", "0.34"]),
         ([(1, "0", "0"), (2, "5", "0")], ["7"], ["0.00", "7.00"]),
         ([(1, "10", "0"), (2, "10", "0")], [], ["0.00", "0.00"]),
         ([(1, "10", "0"), (2, "10", "0")], ["0"], ["0.00", "0.00"]),
-        # the largest amounts: (10^18 - 1) / 2 cents, and one remains
+        # the largest amounts: each gets (10^18 - 1) / 2 cents, rounded down; one cent remains
         (
             [(1, "4999999999999999.99", "0"), (2, "0", "4999999999999999.99")],
             ["9999999999999999.99"],
@@ -107,7 +107,7 @@ def test_dimensions(shop: Shop) -> None:
         ("p3", None, None, None, None, None, None, None),
     ]
     assert expected.rows("dim_sellers") == []
-    # medians: between -11 and -13, between -41 and -43
+    # the medians are halfway between -11 and -13, and between -41 and -43
     assert expected.rows("dim_geolocation") == [("01310", -12.0, -42.0, "sao paulo", "SP")]
 
 
@@ -170,7 +170,8 @@ def small_shop(shop: Shop) -> Any:
 
 
 def test_sales_by_category_month(small_shop: Any) -> None:
-    # o1 pays as much as it costs: 10.00, 12.00, 8.01. Books: 30.01 + 12.02 = 42.03 in two bills: 21.015
+    # The payment of o1 equals the sum of its items, 10.00, 12.00 and 8.01, so each item has its own amount. Books have
+    # 30.01 + 12.02 = 42.03 in two bills, 21.015 per bill.
     assert small_shop.rows("sales_by_category_month") == [
         (date(2018, 1, 1), "books", D("42.03"), 2, 4, D("21.02")),
         (date(2018, 1, 1), "pecas", D("20.01"), 1, 1, D("20.01")),
@@ -196,7 +197,8 @@ def test_customer_analytics(small_shop: Any) -> None:
 
 
 def test_product_analytics(small_shop: Any) -> None:
-    # p1: reviews of o1 once each, (4 + 1) / 2; p2: o1 and o2, (4 + 1 + 2) / 3; 20.01 / 2 = 10.005
+    # Review scores: p1 has those of o1 once, (4 + 1) / 2; p2 has those of o1 and o2, (4 + 1 + 2) / 3. The average price
+    # of p2 is 20.01 / 2 = 10.005.
     assert small_shop.rows("product_analytics") == [
         ("p1", "books", 2, 1, D("20.00"), D("10.00"), D("2.50"), 2),
         ("p2", "books", 2, 2, D("20.01"), D("10.01"), D("2.33"), 1),
@@ -213,7 +215,7 @@ def test_seller_analytics(small_shop: Any) -> None:
 
 
 def test_delivery_by_state_month(small_shop: Any) -> None:
-    # SP: o1 5 days, o3 12 days
+    # In SP the delivery of o1 took 5 days, and that of o3 took 12 days.
     assert small_shop.rows("delivery_by_state_month") == [
         ("RJ", date(2018, 1, 1), 1, D("5.00"), 0, D("0.0000")),
         ("SP", date(2018, 1, 1), 2, D("8.50"), 1, D("0.5000")),
@@ -256,7 +258,7 @@ def test_segments(shop: Shop, orders: int, segment: str) -> None:
 @pytest.mark.parametrize(
     ("delivered", "days"),
     [
-        ("2018-01-10 12:07:12", "0.01"),  # 432 s are half a hundredth of a day
+        ("2018-01-10 12:07:12", "0.01"),  # 432 s = 0.005 days
         ("2018-01-10 12:07:11", "0.00"),
         ("2018-01-10 11:52:48", "-0.01"),
         ("2018-01-10 11:52:49", "0.00"),
@@ -272,7 +274,7 @@ def test_late_share_has_four_places(shop: Shop) -> None:
     orders: list[dict[str, str | None]] = [{"order_id": str(n)} for n in range(32)]
     orders[0]["order_delivered_customer_date"] = "2018-01-20 00:00:01"
     orders[1]["order_estimated_delivery_date"] = None
-    # 1 of 32 is 0.03125
+    # One order of 32 is late, a share of 0.03125.
     expected = shop(orders=orders, order_items=[{"order_id": order["order_id"]} for order in orders])
     assert expected.rows("delivery_by_state_month")[0][-2:] == (1, D("0.0313"))
     assert expected.rows("seller_analytics")[0][5:8] == (32, 1, D("0.0313"))

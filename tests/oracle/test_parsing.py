@@ -1,4 +1,4 @@
-"""Parsing and standardising, value by value."""
+"""The oracle's macros that convert and standardise values."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -13,7 +13,7 @@ NBSP, ZERO_WIDTH, BOM, VERTICAL_TAB, IDEOGRAPHIC, NEL = "\u00a0", "\u200b", "\uf
 
 @pytest.fixture(scope="module")
 def macro() -> Any:
-    """Call a macro of sql/macros.sql with text or int arguments."""
+    """Return a function that calls a macro of sql/macros.sql with arguments and returns its result."""
     connection = empty_source()
 
     def call(name: str, *arguments: str | int | None) -> Any:

@@ -1,4 +1,4 @@
-"""Both ways to read the source: CSV files and PostgreSQL; and the checks on the real sample."""
+"""Reading the source from CSV files and from PostgreSQL, and checks of the oracle's tables for the Olist sample."""
 
 from collections import defaultdict
 from contextlib import closing
@@ -27,7 +27,7 @@ def csv_columns(entity: str) -> list[str]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The nine CSV files with one row each."""
+    """A folder with the nine CSV files, each with one row."""
     for entity in ENTITIES:
         columns = csv_columns(entity)
         values = [ROWS[entity].get(column, "") for column in columns]
@@ -67,7 +67,7 @@ def test_quirks_of_csv(folder: Path) -> None:
 
 
 def load(dsn: str, folder: Path) -> None:
-    """Create the schema `sales` from CSV files, like the shop's."""
+    """Create the tables of the shop's schema `sales`, and load CSV files into them."""
     with closing(psycopg2.connect(dsn)) as connection, connection, connection.cursor() as cursor:
         cursor.execute("drop schema if exists sales cascade; create schema sales")
         for entity in ENTITIES:
@@ -107,7 +107,7 @@ def test_source_keeps_every_value(folder: Path, postgres_dsn: str) -> None:
 
 @pytest.fixture(scope="module")
 def sample() -> Expected:
-    """The expected tables of the real sample."""
+    """The expected tables for the Olist sample."""
     return expected_from_csv(olist.FOLDER)
 
 

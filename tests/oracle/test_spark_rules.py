@@ -1,4 +1,4 @@
-"""The shop's entities in Spark: its standardised places value by value, and its rules one by one."""
+"""The shop's staging models in Spark: the conversion of cities and zip codes, and every rule and flag."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -46,7 +46,7 @@ ACCEPTED: dict[str, dict[str, Any]] = {
     },
 }
 
-# A changed column of an accepted row, its rules and its flags.
+# Entity -> its cases: the columns in which a row differs from the accepted one, the rules it breaks, and its flags.
 CASES: dict[str, list[tuple[dict[str, Any], list[str], list[str]]]] = {
     "orders": [
         ({}, [], []),

@@ -1,4 +1,4 @@
-"""The shop's command line, run in the tests' process."""
+"""Run the shop's command line in the tests' process."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def sample(*arguments: object) -> Result:
-    """Run the command line; a failure that isn't a clear message is raised."""
+    """Run the command line and return its result. Exceptions that it does not turn into a message are raised."""
     result = CliRunner().invoke(main, [str(argument) for argument in arguments])
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception

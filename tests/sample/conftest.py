@@ -1,4 +1,4 @@
-"""A database for the shop."""
+"""A PostgreSQL server with a database for the shop."""
 
 from contextlib import closing
 
@@ -10,7 +10,7 @@ from support.postgres import Query, Server, query
 
 @pytest.fixture(scope="session")
 def server(postgres: Server) -> Server:
-    """A PostgreSQL with the database `shop` and the roles `shop` and `source_reader`."""
+    """A PostgreSQL server with the database `shop` and the roles `shop` and `source_reader`."""
     with closing(psycopg2.connect(postgres.url())) as connection, connection.cursor() as cursor:
         connection.autocommit = True
         cursor.execute("create role shop login")
@@ -21,7 +21,10 @@ def server(postgres: Server) -> Server:
 
 @pytest.fixture
 def shop(server: Server, monkeypatch: pytest.MonkeyPatch) -> Query:
-    """A shop without a schema, which SOURCE_URL names: runs a statement there and returns its rows."""
+    """An empty database for the shop, whose URL is in SOURCE_URL.
+
+    The value is a function that runs a statement in this database and returns its rows.
+    """
     url = server.url("shop", "shop")
     monkeypatch.setenv("SOURCE_URL", url)
     query(url, "drop schema if exists sales cascade")

@@ -1,4 +1,8 @@
-"""The generator: deterministic, closed, of Olist's shape, and with exactly the requested bad rows."""
+"""The generator of the shop.
+
+The same seed gives the same rows. Rows refer only to rows that exist, figures are like those of Olist, and the shop has
+exactly the requested bad rows.
+"""
 
 import json
 from collections import Counter
@@ -60,7 +64,7 @@ def test_shape(shop: Query, server: Server) -> None:
         )
         assert (child, column, orphans) == (child, column, [(0,)])
 
-    # Shares of the published data set, and how far a shop of this size may be off.
+    # Shares in the Olist data set, and the tolerance for a shop of this size.
     shares = shop(
         "with baskets as (select order_id, count(*) as items, count(distinct seller_id) as sellers"
         " from sales.order_items group by order_id)"
@@ -87,7 +91,7 @@ def test_shape(shop: Query, server: Server) -> None:
     )
     assert float(days[0][0]) == pytest.approx(12.5, abs=3)
 
-    # An order's payments are its items and their freight.
+    # The payments of each order add up to the prices and freight of its items.
     assert shop(
         "with paid as (select order_id, sum(payment_value::numeric) as value"
         " from sales.order_payments group by order_id),"
@@ -96,13 +100,13 @@ def test_shape(shop: Query, server: Server) -> None:
         " select count(*) from owed left join paid using (order_id)"
         " where paid.value is distinct from owed.value"
     ) == [(0,)]
-    # The orders are of the two years before the end, and no event is later.
+    # The orders are from the two years before `--until`, and no event is later than that.
     assert shop(
         "select min(order_purchase_timestamp) < '2023-02-15', max(order_purchase_timestamp) > '2025-01-13',"
         " max(updated_at) <= '2025-01-15 10:00:00+00' from sales.orders"
     ) == [(True, True, True)]
     assert shop("select max(updated_at) <= '2025-01-15 10:00:00+00' from sales.order_reviews") == [(True,)]
-    # `updated_at` as the loader would set it.
+    # `updated_at` is what the loader would set: the latest event of the order.
     assert shop(
         "select count(*) from sales.orders where updated_at <>"
         " greatest(order_purchase_timestamp, order_approved_at, order_delivered_carrier_date,"
@@ -146,7 +150,7 @@ def test_the_manifest_is_what_an_independent_check_finds(shop: Query, server: Se
     assert flags == Counter((entity, key, row["rule"]) for entity, key, row in by_outcome["flagged"])
 
     assert expected.ambiguous_keys() == []
-    # Every row counts once: copies add none.
+    # Each row is accepted once. Copies of rows and rejected rows add no accepted row.
     rows = {entity: shop(f"select count(*) from sales.{entity}")[0][0] for entity in ENTITIES}
     copies = Counter(row["entity"] for row in manifest if row["kind"] in ("duplicate", "conflict"))
     rejected = Counter(entity for entity, _, _ in by_outcome["quarantined"])
@@ -158,7 +162,7 @@ def test_the_manifest_is_what_an_independent_check_finds(shop: Query, server: Se
         assert len(versions) == 2
         assert versions[0][0] != versions[1][0]
 
-    # The largest amounts arrive in gold, and their sums fit decimal(18,2).
+    # The largest amounts are in gold, and no sum exceeds decimal(18,2).
     amounts = [
         value for table in GOLD for row in expected.rows(table) for value in row if isinstance(value, Decimal)
     ]
@@ -169,12 +173,12 @@ def test_the_manifest_is_what_an_independent_check_finds(shop: Query, server: Se
     )
     orphans = Counter(row["entity"] for row in manifest if row["kind"] == "missing_parent")
     assert set(orphans) == {"orders", "order_items", "order_payments", "order_reviews", "products"}
-    # Every kind is tried, on every column with a rule.
+    # Every kind of anomaly occurs in every column that has a rule for it.
     columns = [
         (entity, column)
         for entity, spec in ENTITIES.items()
         for column in spec.columns
-        if column.name != "geolocation_id"  # the database gives it
+        if column.name != "geolocation_id"  # an identity column: the database sets it
     ]
 
     def tried(*kinds: str) -> set[tuple[str, str]]:
@@ -193,7 +197,7 @@ def test_only_the_kinds_asked_for(shop: Query, tmp_path: Path) -> None:
 
 
 def test_no_character_is_unassigned() -> None:
-    """The engines know different releases of Unicode, so what they strip would differ."""
+    """The engines know different versions of Unicode, so they could strip different characters."""
     texts = "".join(str(value) for case in cases() for value in case.values)
     assert "Cn" not in {category(character) for character in texts}
 
@@ -237,7 +241,7 @@ def test_bad_requests(shop: Query) -> None:
     assert small.exit_code == 1
     assert "too small" in small.output
     with pytest.raises(Exception, match="sales"):
-        shop("select 1 from sales.orders")  # nothing was made
+        shop("select 1 from sales.orders")  # the refused commands created no tables
     assert sample("generate", "--orders", 1, *UNTIL).exit_code == 0
     assert shop("select count(*) from sales.orders") == [(1,)]
     assert sample("generate", "--orders", 1, *UNTIL).exit_code == 1

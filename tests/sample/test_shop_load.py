@@ -1,4 +1,4 @@
-"""The loader: on a small set of files, on every kind of bad input, and on the real sample."""
+"""The loader of the shop, with small files, with every kind of bad input, and with the Olist sample."""
 
 import csv
 import os
@@ -81,7 +81,7 @@ def test_values_and_times(shop: Query, folder: Path) -> None:
     day_before = datetime(2017, 7, 8, 21, 57, 5, tzinfo=UTC)
     first, second = datetime(2017, 7, 9, 21, 57, 5, tzinfo=UTC), datetime(2018, 1, 1, 0, 0, 1, tzinfo=UTC)
     future = shop("select updated_at <= now() from sales.orders where order_id = 'o5'")
-    assert future == [(True,)]  # year 9999 becomes now, because no window would reach it
+    assert future == [(True,)]  # the loader replaces the year 9999 by now, because no window would reach it
     assert shop("select order_id, updated_at from sales.orders where order_id <> 'o5'") == [
         ("o1", datetime(2017, 7, 26, 10, 57, 55, tzinfo=UTC)),
         ("o2", datetime(2018, 1, 2, 3, 4, 5, tzinfo=UTC)),
@@ -146,7 +146,7 @@ def test_a_filled_shop_is_replaced_only_on_request(shop: Query, folder: Path) ->
 
 
 def replaced(name: str, old: str, new: str) -> tuple[str, bytes]:
-    """Return the file's name, and its content with `old` replaced."""
+    """Return a file's name, and its content in which `new` replaces `old`."""
     assert old in FILES[name]
     return name, FILES[name].replace(old, new).encode()
 
@@ -165,11 +165,11 @@ PAYMENTS, REVIEWS, ORDERS = (
         pytest.param(replaced(PAYMENTS, "payment_value", "payment_values"), "line 1: ", id="misspelt column"),
         pytest.param(replaced(ORDERS, "o2,c2", "o2,c2,c2"), "line 3: ", id="too many values"),
         pytest.param(replaced(ORDERS, "o3,c2,", "o3,"), "line 4: ", id="too few values"),
-        # A comment in the first record has a line break, so the second record starts in line 4.
+        # The comment of the first review contains a line break, so the second review is in line 4.
         pytest.param(
             replaced(REVIEWS, "r2,o2,5,,,", "r2,o2,5,"), "line 4: ", id="after a newline in a value"
         ),
-        # The missing quote is noticed at the end of the file.
+        # The missing closing quote is only noticed at the end of the file.
         pytest.param(replaced(REVIEWS, "r2,o2,5,,,", 'r2,o2,5,",,'), "line 5: ", id="quote never closed"),
         pytest.param((REVIEWS, FILES[REVIEWS].encode("latin-1")), "line 2: ", id="wrong encoding"),
         pytest.param((ORDERS, FILES[ORDERS].encode("utf-16")), "line 1: ", id="UTF-16"),
@@ -211,7 +211,7 @@ def test_a_shop_that_is_not_there(folder: Path, monkeypatch: pytest.MonkeyPatch)
     [
         "postgresql//shop:secret@localhost/shop",
         "postgresql://shop:secret%zz@localhost/shop",
-        # libpq takes a piece of the password for the port, the host or the database.
+        # libpq reads a part of the password as the port, the host or the database.
         "postgresql://shop:secret/1@localhost/shop",
         "postgresql://shop:1@secret@localhost/shop",
         "postgresql://shop:1/secret@localhost/shop",

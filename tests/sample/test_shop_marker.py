@@ -1,4 +1,4 @@
-"""The shop writes only to databases that are its own: empty ones, and those whose tables carry its marker."""
+"""The shop writes only to empty databases, and to databases whose tables have the shop's marker, a comment."""
 
 import json
 import subprocess
@@ -25,7 +25,10 @@ WRITERS = [
 
 @pytest.fixture
 def foreign(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Query]:
-    """Somebody's database `crm`, with a password in the SOURCE_URL that names it."""
+    """A database `crm` that is not the shop's. SOURCE_URL contains its address with a password.
+
+    The value is a function that runs a statement in this database and returns its rows.
+    """
     with closing(psycopg2.connect(server.url())) as connection, connection.cursor() as cursor:
         connection.autocommit = True
         cursor.execute("create database crm owner shop")
@@ -36,7 +39,7 @@ def foreign(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Query]:
 
 
 def content(database: Query) -> str:
-    """Return the users' relations with their columns and rows, and all triggers and schemas, as JSON."""
+    """Return everything that users have created in the database, as JSON: columns, rows, triggers and schemas."""
     [(objects,)] = database(
         "select json_build_object('relations', (select json_agg(a::text order by a::text) from ("
         "select attrelid::regclass, attname, atttypid::regtype, xmin from pg_attribute"
@@ -133,7 +136,7 @@ STACK_SQL = ROOT / "stack" / "postgres" / "shop.sql"
 
 @pytest.fixture
 def unmarked(shop: Query, server: Server) -> Query:
-    """The stack's shop as an earlier version created it, without markers."""
+    """A filled shop without markers, as earlier versions of this project created it."""
     assert sample("generate", "--orders", 5).exit_code == 0
     for table in TABLES:
         shop(f"comment on table sales.{table} is null")
@@ -171,7 +174,7 @@ def test_a_schema_that_differs_from_the_shop_is_never_marked(
 
 
 def test_the_start_of_the_stack_marks_no_empty_schema(shop: Query, server: Server) -> None:
-    """People who use the schema for tables of their own keep them; the shop marks its tables as it creates them."""
+    """If the schema `sales` has no tables of the shop, the start marks nothing that others create there later."""
     query(server.url(database="shop"), STACK_SQL.read_text())
     shop("create table sales.orders (order_id integer)")
     query(server.url(database="shop"), STACK_SQL.read_text())

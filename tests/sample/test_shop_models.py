@@ -1,4 +1,4 @@
-"""The shop's schema beside the models that capture it."""
+"""The shop's schema agrees with the models that read it."""
 
 import json
 import re
@@ -16,7 +16,7 @@ SCHEMA = Path(__file__).parents[2] / "sample" / "schema.sql"
 
 @pytest.fixture
 def source(server: Server, shop: Query, monkeypatch: pytest.MonkeyPatch) -> Query:
-    """The empty shop, which Airflow's connection of the source leads to."""
+    """The empty shop, with Airflow's connection to the source pointing at it."""
     shop(SCHEMA.read_text())
     fields = {"conn_type": "postgres", "host": str(server.folder), "login": "shop", "schema": "shop"}
     monkeypatch.setenv("AIRFLOW_CONN_MEDALLION_SOURCE", json.dumps(fields))

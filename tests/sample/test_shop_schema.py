@@ -1,4 +1,4 @@
-"""The shop's schema: who keeps `updated_at`, and who may do what."""
+"""The shop's schema: column types, the triggers that set `updated_at`, and the rights of the reader."""
 
 from contextlib import closing
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ LONG_AGO = datetime(2017, 1, 1, tzinfo=UTC)
 
 @pytest.fixture(autouse=True)
 def schema(shop: Query) -> None:
-    """Create the schema twice."""
+    """Create the schema twice, which must give the same as once."""
     for _ in range(2):
         assert sample("schema").exit_code == 0
 

@@ -1,4 +1,4 @@
-"""The shop at work: bursts and the steady trickle."""
+"""Trade in the shop: a burst of changes at once, and steady small changes."""
 
 import os
 import signal
@@ -20,13 +20,13 @@ STEPS = ["created", "approved", "invoiced", "processing", "shipped", "delivered"
 
 @pytest.fixture
 def filled(shop: Query) -> Query:
-    """A generated shop of an earlier date."""
+    """A shop that is generated as of 2025-01-15, so that later changes can be recognized by their time."""
     assert sample("generate", "--orders", 2000, "--until", "2025-01-15").exit_code == 0
     return shop
 
 
 def changed(shop: Query, table: str) -> int:
-    """Return how many rows of the table were written since the shop was generated, all of them just now."""
+    """Return how many rows have changed since the shop was generated, and check that they changed just now."""
     ages = shop(f"select now() - updated_at < '1 minute' from sales.{table} where updated_at > '2025-01-15'")
     assert all(fresh for (fresh,) in ages)
     return len(ages)
@@ -48,7 +48,7 @@ def test_a_burst(filled: Query, server: Server) -> None:
     for table in ("order_items", "order_payments", "order_reviews", "customers", "products"):
         assert changed(filled, table) > 0
     assert changed(filled, "order_payments") == 30
-    # New rows have their parents, break no rule, and are paid to the cent.
+    # The new rows break no rule, refer to rows that exist, and the payments equal the prices and freight.
     expected = expected_from_source(server.url("shop", "shop"))
     assert expected.quarantine() == []
     assert expected.flags() == []
@@ -94,10 +94,11 @@ def test_a_change_at_given_times(filled: Query) -> None:
 
 def test_bad_rows_are_not_copied(shop: Query, server: Server) -> None:
     assert sample("generate", "--orders", 2000, "--anomalies", "all").exit_code == 0
-    shop("insert into sales.orders (order_status) values ('delivered')")  # delivered now, so a review is due
+    # This order without a key is delivered now. Trade reviews such orders, but must not review this one.
+    shop("insert into sales.orders (order_status) values ('delivered')")
 
     def bad() -> Counter[Any]:
-        """Count the errors by kind."""
+        """Count the rejected rows, the flags and the references to missing rows."""
         expected = expected_from_source(server.url("shop", "shop"))
         orphans = {
             (table, column): shop(f"select count(*) from sales.{table} where {column} like 'nobody-%%'")[0][0]
@@ -106,7 +107,7 @@ def test_bad_rows_are_not_copied(shop: Query, server: Server) -> None:
         return Counter(expected.quarantine()) + Counter(expected.flags()) + Counter(orphans)
 
     def without_a_key() -> list[Any]:
-        """Return the rows that no newer version would supersede."""
+        """Return the rows with a missing or malformed key."""
         keys = (("orders", "order_id"), ("customers", "customer_id"), ("products", "product_id"))
         return [
             shop(f"select t::text from sales.{table} as t where {key} !~ '^\\w+$' is not false order by 1")
@@ -116,7 +117,7 @@ def test_bad_rows_are_not_copied(shop: Query, server: Server) -> None:
     before = bad(), without_a_key()
     for _ in range(3):
         assert sample("live", "--orders", 4000).exit_code == 0
-    # Trade may fix a row, such as a product's weight, but spoils none.
+    # Trade may correct a bad row, for example a product's weight, but it adds no bad row.
     assert bad() <= before[0]
     assert without_a_key() == before[1]
 
@@ -129,7 +130,7 @@ def test_trade_goes_on_after_columns_were_changed(filled: Query) -> None:
         "order_payments": "payment_type",
         "order_reviews": "review_score",
     }.items():
-        # A lost column that is put back comes after the others.
+        # Drop the column and add it again, so that it is the last column of the table.
         filled(f"alter table sales.{table} add column again text")
         filled(f"update sales.{table} set again = {column}")
         filled(f"alter table sales.{table} drop column {column}")
@@ -166,7 +167,7 @@ def test_an_empty_shop_says_so(shop: Query) -> None:
 
 @pytest.fixture
 def trading(filled: Query) -> Iterator[subprocess.Popen[str]]:
-    """A trading process with several changes a second."""
+    """A process that trades five times a second."""
     command = [sys.executable, "-m", "sample", "trade", "--every", "0.2"]
     with subprocess.Popen(command, cwd=ROOT, env=os.environ, stderr=subprocess.PIPE, text=True) as process:
         yield process
@@ -174,7 +175,7 @@ def trading(filled: Query) -> Iterator[subprocess.Popen[str]]:
 
 
 def wait_for_line(log: IO[str] | None, text: str) -> None:
-    """Read the log up to a line that contains `text`; the log's end is a failure."""
+    """Read the log until a line contains `text`. Fail the test if the log ends before."""
     assert log
     read = []
     for line in log:
@@ -193,7 +194,7 @@ def test_the_trickle_goes_on_through_a_restart_and_ends_on_request(
         wait_for_line(trading.stderr, "Retrying")
     finally:
         server.start()  # other tests use the server, too
-    # The statement waits at the server, a minute at most, for an order placed after the restart.
+    # Wait on the server, for at most a minute, for an order that is placed after the restart.
     query(
         server.url("shop", "shop"),
         "do $$ begin for try in 1..600 loop"

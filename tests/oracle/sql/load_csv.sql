@@ -1,5 +1,6 @@
--- updated_at as the loader gives it: orders their latest event, items and payments the purchase, reviews the
--- answer, and the day before the first purchase for reference rows and if there is no such event.
+-- Set `updated_at` as the shop's loader does. Orders get the time of their latest event, items and payments that of the
+-- purchase, reviews that of the answer. Other tables, and rows without such a time, get the day before the first
+-- purchase.
 create temp table load_time as
 select coalesce(min(parse_timestamp(order_purchase_timestamp)) - interval 1 day, timestamp '1970-01-01') as day_before
 from csv.orders;
@@ -55,6 +56,6 @@ select *, day_before as updated_at from csv.products cross join load_time;
 create table source.product_category_name_translation as
 select *, day_before as updated_at from csv.product_category_name_translation cross join load_time;
 
--- the identity column counts the file's rows
+-- The shop's identity column numbers the rows in the order of the file.
 create table source.geolocation as
 select row_number() over () as geolocation_id, *, day_before as updated_at from csv.geolocation cross join load_time;

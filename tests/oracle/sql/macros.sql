@@ -1,4 +1,4 @@
--- Parsing: a text's type, or null if it has none.
+-- Macros `parse_…` convert text to a type. They return null if the text is no value of the type.
 create macro parse_text(value) as
     nullif(regexp_replace(value::varchar, '\A[\s\p{Z}\p{C}]+|[\s\p{Z}\p{C}]+\z', '', 'g'), '');
 
@@ -17,7 +17,7 @@ create macro parse_coordinate(value) as
             then try_cast(parse_text(value) as double)
     end;
 
--- The pattern keeps the cast from taking year 0, hour 24, longer fractions and zones.
+-- The cast would also accept the year 0, the hour 24, longer fractions and time zones. The pattern rejects these.
 create macro parse_timestamp(value) as
     case
         when regexp_full_match(
@@ -33,8 +33,8 @@ create macro parse_zip(value) as
 create macro parse_city(value) as
     parse_text(regexp_replace(strip_accents(lower(parse_text(value))), '[\s\p{Z}]+', ' ', 'g'));
 
--- Money is counted in whole cents, and a quotient is rounded once, half away from zero: all in integers,
--- as decimal division and round() go through double.
+-- Compute with money in whole cents. Quotients are rounded once, half away from zero. All computations use integers,
+-- because DuckDB's decimal division and round() convert to double.
 create macro to_cents(amount) as
     (amount::decimal(38, 2) * 100)::hugeint;
 
@@ -47,7 +47,7 @@ create macro hundredths(value) as
 create macro ten_thousandths(value) as
     (value::decimal(30, 0) * 0.0001)::decimal(18, 4);
 
--- average of amounts or numbers with up to two places
+-- The average of numbers with up to two decimal places; `total` is their sum and `n` their count.
 create macro average(total, n) as
     hundredths(round_quotient(to_cents(total), n));
 

@@ -1,4 +1,4 @@
--- the fact rows that count as sales, with what the gold tables join to them
+-- The rows of fact_sales that count as sales, joined with the customer's and the product's columns for the gold tables.
 with
 final as (
     select
