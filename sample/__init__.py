@@ -1,1 +1,1 @@
-"""The reference shop: schema, loader of the Olist data set, generator, and steady trade."""
+"""The sample shop: its schema, the loader of the Olist data set, the generator of rows, and the simulation of trade."""

@@ -30,7 +30,7 @@ def schema() -> None:
 
 @main.command()
 def state() -> None:
-    """Print the state of the database: filled, empty (the shop may be created or filled), or foreign."""
+    """Print the state of the database: filled, empty (the shop may be created or filled), or foreign (not the shop)."""
     with shop.transaction() as cur:
         click.echo(shop.state(cur))
 

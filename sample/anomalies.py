@@ -1,7 +1,7 @@
-"""Bad and odd rows for the generated shop, with a manifest of the changed rows.
+"""Inject bad and unusual rows into the generated shop, and list the changed rows in a manifest.
 
-A kind ("missing", "unparsable", …) makes one case for each column it fits. Each case gets rows of its own, so a row
-carries exactly one anomaly.
+A kind of anomaly, such as `missing` or `unparsable`, has a case for each column to which it applies. Each case changes
+rows of its own, so a row has at most one anomaly.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ Outcome = Literal["quarantined", "flagged", "current", "superseded", "stopped"]
 
 
 class Column(NamedTuple):
-    """A column that has rules; `type` is a key of UNPARSABLE, a code or "text"."""
+    """A column that has rules. `type`: a key of UNPARSABLE or of UNKNOWN, or "text"."""
 
     entity: str
     name: str
@@ -28,10 +28,10 @@ class Column(NamedTuple):
 
 
 class Case(NamedTuple):
-    """One way to spoil rows of one entity: `column` becomes the SQL `expression` of one of `values`.
+    """One way to change rows of an entity: `column` is set to the SQL `expression` of one of `values`.
 
-    A `copy` adds a second row with the change and leaves the first unchanged. A case that applies `once` gets a single
-    row, however large the shop is. A `drift` adds the column, which the schema does not have.
+    copy: the case adds a changed copy of a row and does not change the row itself. once: the case changes only one row,
+    however large the shop is. drift: the case adds the column to the table, because the schema does not have it.
     """
 
     kind: str
@@ -47,9 +47,10 @@ class Case(NamedTuple):
 
     @property
     def where(self) -> str:
-        """Return the condition for rows that the case fits.
+        """Return the condition for rows to which the case applies.
 
-        Delivered orders have all dates, but without the last date they would carry a second flag.
+        Cases of orders use delivered ones, because only these have all dates. But a delivered order with an unparsable
+        delivery date would get a second flag, `delivered_without_date`. So this case uses other orders.
         """
         if self.entity != "orders":
             return "true"
@@ -60,7 +61,7 @@ class Case(NamedTuple):
 class Injected(NamedTuple):
     """A line of the manifest: the change of a row, and the outcome that the pipeline must report.
 
-    `key` is the row's natural key, empty if the table itself was changed. `rule` is the expected reject rule or flag.
+    key: the row's natural key; empty if the table itself was changed. rule: the rule that rejects the row, or its flag.
     """
 
     kind: str
@@ -112,7 +113,7 @@ COLUMNS = (
     Column("geolocation", "geolocation_lng", "longitude"),
 )
 
-# Values by column type
+# The dictionaries below map a column's type to values for the anomaly.
 Values = dict[str, tuple[str, ...]]
 UNPARSABLE: Values = {
     "integer": ("abc", "1.0", "1,0", "+1", "１", "1 2", "0x1"),
@@ -131,7 +132,7 @@ HUGE: Values = {
     "score": ("9" * 20,),
     "amount": ("1" + "0" * 16, "9" * 40 + ".99"),
 }
-# The largest amount that one row may have: sums of several such rows exceed decimal(18,2).
+# The largest injected amount. Each column gets it only once, because the sum of many would exceed decimal(18,2).
 LARGE: Values = {"amount": ("99999999999999.99",)}
 NEGATIVE: Values = {"amount": ("-0.01", "-5", "-1000.00")}
 OUT_OF_RANGE: Values = {
@@ -145,7 +146,7 @@ UNKNOWN: Values = {
     "state": ("sp", "XX", "São Paulo"),
 }
 BLANK = ("", "   ", NBSP + ZERO_WIDTH, f"\t\r\n{BOM}")
-# Characters put before the text; a zero-width space goes after it.
+# Characters that are put before the text. A zero-width space is put after it.
 ODD_UNICODE = (NBSP, BOM, f"{ZERO_WIDTH} \u2003", "\u0085")
 
 PARENTS = (
@@ -157,7 +158,8 @@ PARENTS = (
     ("order_reviews", "order_id"),
     ("products", "product_category_name"),
 )
-# Values that no generated row has. The copy is a second older, so the original wins.
+# Columns and values for changed copies. No generated row has these values. A copy is a second older than its original,
+# so the original decides.
 CONFLICTS = (
     ("orders", "order_status", "approved"),
     ("order_items", "price", "0.01"),
@@ -177,7 +179,7 @@ DISORDERS = (
 
 
 def cases() -> Iterator[Case]:
-    """Yield every case, in a fixed order."""
+    """Yield all cases, always in the same order."""
     for column in COLUMNS:
         yield from column_cases(column)
     for flag, name, earlier in DISORDERS:
@@ -239,14 +241,15 @@ def column_cases(column: Column) -> Iterator[Case]:
 
 
 KINDS = sorted({case.kind for case in cases()})
-# `all` leaves it out, because no run begins while the column is missing.
+# The kind that drops a column. `all` does not include it, because every run fails while the column is missing.
 DROPPED_COLUMN = Injected("dropped_column", "geolocation", [], "geolocation_city", "stopped", None)
 
 
 def inject(cur: cursor, kinds: list[str], seed: int) -> list[Injected]:
-    """Spoil about two in a hundred rows of the generated shop, and return the changes.
+    """Inject anomalies of the given kinds, and return the changes.
 
-    `updated_at` does not change; a copy in conflict is a second older.
+    In all, about two percent of a table's rows are changed, but at most 100 rows for each case. `updated_at` of changed
+    rows stays the same. A changed copy is a second older than its original.
 
     Raises click.ClickException if the shop is too small for one row per case.
     """
@@ -285,7 +288,7 @@ def inject(cur: cursor, kinds: list[str], seed: int) -> list[Injected]:
 
 
 def spoil(cur: cursor, case: Case, row: str, turn: int) -> Injected:
-    """Inject `case` into the row at the ctid `row`, with value number `turn` modulo the number of values."""
+    """Apply `case` to the row with the ctid `row`. `turn` chooses one of the case's values."""
     key = ", ".join(shop.TABLES[case.entity])
     table = f"sales.{case.entity}"
     parameters = {"row": row, "value": case.values[turn % len(case.values)]}

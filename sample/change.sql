@@ -1,7 +1,9 @@
--- Change existing rows: orders with their items, payments and reviews, and other customers, products and sellers.
--- Parameters: the number of orders, customers, products and sellers, days (the age of an order's purchase, before the last one),
--- since and until (UTC; the changes' times are spread over this range; null means now).
--- Only rows that have not changed after `since` are taken. Values that anomalies.py spoiled are left unchanged.
+-- Change existing rows: orders with their items, payments and reviews, and also some customers, products and sellers.
+-- Parameters:
+-- orders, customers, products, sellers: the number of rows to change.
+-- days: only orders whose purchase is at most this many days older than the last purchase are changed.
+-- since, until: the changes' times are spread over this range (UTC); null means now.
+-- Only rows that have not changed since `since` are changed. Values that anomalies.py has made invalid are not changed.
 
 with range as materialized (
     select
@@ -22,7 +24,7 @@ picked as materialized (
     from sales.orders
     cross join range
     cross join last_purchase
-    -- Times are texts here, and texts of this form have the order of times.
+    -- The column is text. Texts of this format sort like the times.
     where order_purchase_timestamp > (last_purchase.at - %(days)s * interval '1 day')::text
         and order_purchase_timestamp <= last_purchase.at::text
         and updated_at < since

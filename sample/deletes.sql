@@ -1,5 +1,5 @@
--- Hard deletes. Parameter: orders. A tenth of this number of orders is deleted with all their rows; the same number of
--- single reviews and of single items is deleted, too; at least one of each. Returns the number of rows per kind.
+-- Delete a tenth of `orders` (the parameter) orders with all their rows, and the same number of single reviews and of
+-- single items, at least one of each. Returns the number of deleted rows by kind.
 
 with doomed as materialized (
     select order_id, customer_id

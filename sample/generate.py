@@ -1,4 +1,4 @@
-"""Generate a shop of any size: deterministic for a seed, with the shape of the Olist data set."""
+"""Generate a shop of any size. The same seed gives the same rows, and figures are like those of the Olist data set."""
 
 import json
 from collections import Counter
@@ -24,11 +24,11 @@ def generate(
 ) -> None:
     """Fill the shop with `orders` orders and the rows that belong to them, in one transaction.
 
-    Purchases spread over the `days` before `until` (naive, UTC), evenly if `steady`. The shop is as of that time: later
-    events have not happened yet. The same arguments give the same rows. `kinds` are the anomalies to inject (see
-    anomalies.py); each injected row becomes a line of `manifest` (JSON lines of anomalies.Injected).
+    The purchases are in the `days` before `until` (UTC, without a time zone), the same number each day if `steady`. No
+    event is later than `until`. The same arguments give the same rows. `kinds`: the kinds of anomalies to inject (see
+    anomalies.py). `manifest`: a file that gets a line of JSON (anomalies.Injected) for each anomaly.
 
-    Raises click.ClickException if the shop holds rows and `replace` is false.
+    Raises click.ClickException if the shop has rows already and `replace` is false.
     """
     parameters: dict[str, Any] = {"orders": orders, "seed": seed, "until": until, "days": days}
     parameters["growth"] = 1 if steady else 0.7

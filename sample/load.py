@@ -15,7 +15,7 @@ from sample import shop
 
 
 def file_of(table: str) -> str:
-    """Return the name of the published CSV file with the rows of `table`."""
+    """Return the name of Olist's CSV file with the rows of `table`."""
     return f"{table}.csv" if table.endswith("_translation") else f"olist_{table}_dataset.csv"
 
 
@@ -25,8 +25,8 @@ def load(folder: Path, replace: bool) -> None:
     Values are loaded unchanged; load.sql computes `updated_at` (UTC).
 
     Raises click.ClickException, and changes nothing, if a file is missing or unreadable, has wrong columns, a broken
-    line or an encoding other than UTF-8, with file and line in the message; and if the shop holds rows and `replace` is
-    false.
+    line or another encoding than UTF-8; the message names the file, and the line if there is one. Raises it also if the
+    shop has rows already and `replace` is false.
     """
     missing = [file_of(table) for table in shop.TABLES if not (folder / file_of(table)).is_file()]
     if missing:
@@ -42,7 +42,10 @@ def load(folder: Path, replace: bool) -> None:
 
 
 def stage(cur: cursor, table: str, path: Path) -> None:
-    """Copy one CSV file into a temporary table stage_<table>, which has no generated columns."""
+    """Copy a CSV file into the new temporary table stage_<table>.
+
+    The table has the columns of `table` except `updated_at` and `geolocation_id`, which the file does not have.
+    """
     cur.execute(f"create temp table stage_{table} (like sales.{table}) on commit drop")
     cur.execute(f"alter table stage_{table} drop updated_at, drop if exists geolocation_id")
     cur.execute(f"select * from stage_{table}")
@@ -72,7 +75,7 @@ def stage(cur: cursor, table: str, path: Path) -> None:
 
 
 def read_header(file: BinaryIO) -> list[str]:
-    """Return the column names in the first line, and rewind `file` to its start, behind a byte-order mark."""
+    """Return the column names in the first line, and rewind `file` to its start, or behind its byte-order mark."""
     line = file.readline(10_000)
     start = len(codecs.BOM_UTF8) if line.startswith(codecs.BOM_UTF8) else 0
     file.seek(start)

@@ -1,8 +1,9 @@
--- Copy the staged CSV rows (temporary tables stage_*, with the columns of `sales` but the generated ones) into `sales`.
--- `updated_at` is the time when the shop would have written the row. CSV times are UTC; unparsable times are ignored.
+-- Copy the CSV rows from the temporary tables stage_* into the tables of `sales`, and set `updated_at`, which the files
+-- do not have. It is the time at which the shop would have written the row. It is computed from the times in the files,
+-- which are UTC. Unparsable times are ignored.
 
 create or replace function pg_temp.as_time(value text) returns timestamptz stable as $$
-    -- The pipeline parses times like this: it strips white space, format and control characters at both ends.
+    -- Convert like the pipeline: remove white space, format characters and control characters at both ends first.
     select case
         when text ~ '^\d{4}-\d\d-\d\d ([01]\d|2[0-3]):[0-5]\d:[0-5]\d$' and pg_input_is_valid(text, 'timestamp')
             then text::timestamp at time zone 'UTC'
@@ -16,7 +17,7 @@ create or replace function pg_temp.as_time(value text) returns timestamptz stabl
 $$ language sql;
 
 create temp table stage_reference on commit drop as
--- Reference rows are written on the day before the first purchase.
+-- The `updated_at` of customers, sellers, products, translations and geolocation: the day before the first purchase.
 select
     least(now(), greatest(
         coalesce(min(pg_temp.as_time(order_purchase_timestamp)), now()) - interval '1 day',
@@ -31,8 +32,8 @@ select
 from stage_orders
 group by order_id;
 
--- Each insert gives the first columns in order, then `updated_at`. Times in the future become now, because no hourly
--- window reaches the future.
+-- Each insert lists the file's columns, in the order of the table, then `updated_at`. A time in the future is replaced
+-- by now, because no hourly window reaches the future.
 
 insert into sales.customers
 select stage.*, reference.at from stage_customers as stage cross join stage_reference as reference;

@@ -1,12 +1,12 @@
--- The generated orders numbered from `first` to `last`, with their customers, items, payments and reviews.
--- Parameters: seed, orders, until, days, growth (as in reference.sql, which runs before), first, last.
+-- Generate the orders with the numbers from `first` to `last`, with their customers, items, payments and reviews.
+-- Parameters: first, last, and those of reference.sql, which must run before: seed, orders, until, days, growth.
 -- Events after `until` are not written, so the newest orders are still open.
--- Each step is materialized; otherwise the planner would compute its columns again at every use.
+-- Most steps are materialized; otherwise PostgreSQL would compute their columns again at every use.
 
 with drawn as materialized (
     select
         number,
-        -- Three in a hundred orders come from a returning customer.
+        -- About three of a hundred orders are from a customer who has bought before.
         case
             when pg_temp.random(number, 60) < 0.034 then 1 + floor((number - 1) * pg_temp.random(number, 61))::bigint
             else number
@@ -101,7 +101,7 @@ numbered_items as (
         floor(pg_temp.products() * pg_temp.random(number * 16 + same_as, 80) ^ 2)::bigint as product
     from placed
     cross join lateral generate_series(1, items) as item
-    -- Most further items are of the same product.
+    -- Most items of an order are of the same product as its first item.
     cross join lateral (
         select case when pg_temp.random(number * 16 + item, 81) < 0.91 then 1 else item end as same_as
     ) as chosen
@@ -136,7 +136,8 @@ paid as (
     left join totals using (number)
 ),
 
--- The first payment is the main one, vouchers cover the rest in equal parts.
+-- The payments of an order have equal amounts; the first one also has the remainder. Payments after the first are
+-- vouchers.
 payments as (
     select
         paid.*,
@@ -235,7 +236,7 @@ insert_payments as (
 
 insert into sales.order_reviews
 select
-    -- Some people review two orders at once.
+    -- Some reviews have the id of the previous order's review, as if a person had reviewed two orders at once.
     pg_temp.id('review', number - (pg_temp.random(number, 103) < 0.008)::integer),
     order_id,
     score::text,

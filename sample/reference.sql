@@ -1,11 +1,15 @@
--- The generator's functions, its small tables, and the rows that orders refer to.
--- Parameters: seed, orders (their number), until (UTC, the time as of which the shop is generated), days (before it),
--- growth (an exponent: sales grow below 1, and are steady at 1).
--- Every value is a function of the seed and the row's number, so rows need no join, and any range of orders can be
--- generated separately.
+-- Create the generator's functions and temporary tables, and generate the rows to which orders refer.
+-- Parameters:
+-- seed: a number; the same seed gives the same rows.
+-- orders: the number of orders.
+-- until: the time (UTC) of the newest events.
+-- days: the number of days before `until` in which the purchases are.
+-- growth: an exponent; sales grow over time if it is less than 1, and are steady if it is 1.
+-- Every value is a function of the seed and the row's number, so that any range of orders can be generated separately.
 
 create or replace function pg_temp.random(number bigint, stream integer) returns double precision immutable as $$
-    -- The seed's random number in [0, 1) for row `number`; each use has its own stream.
+    -- A random number in [0, 1) for the row `number`. Each use of this function passes a different `stream`, so that the
+    -- values of a row are independent.
     select (hashint8extended(number, %(seed)s::bigint * 1000 + stream) & 1073741823) / 1073741824.0::double precision
 $$ language sql;
 
@@ -23,7 +27,7 @@ create or replace function pg_temp.money(cents bigint) returns text immutable as
 $$ language sql;
 
 create or replace function pg_temp.wished(number bigint) returns timestamp immutable as $$
-    -- Growing or steady sales: later orders have higher numbers, and more come by day than by night.
+    -- The time of a purchase. Orders with higher numbers are later, and more orders come by day than by night.
     select
         date_trunc('day', %(until)s::timestamp - %(days)s * (1 - (number / %(orders)s::double precision) ^ %(growth)s) * interval '1 day')
         + interval '1 second' * floor(3600 * (pg_temp.random(number, 2) + width_bucket(
@@ -36,7 +40,7 @@ create or replace function pg_temp.wished(number bigint) returns timestamp immut
 $$ language sql;
 
 create or replace function pg_temp.purchase(number bigint) returns timestamp immutable as $$
-    -- On the last day, orders that would come after `until` come a day earlier.
+    -- If the time would be after `until`, take the same time a day earlier.
     select pg_temp.wished(number) - interval '1 day' * (pg_temp.wished(number) > %(until)s::timestamp)::integer
 $$ language sql;
 
@@ -56,13 +60,15 @@ create or replace function pg_temp.seller(product bigint) returns bigint immutab
 'select floor(pg_temp.sellers() * pg_temp.random(product, 12) ^ 2)::bigint' language sql;
 
 create temp table reference on commit drop as
--- Rows that orders refer to are written on the day before the first purchase, which has one of the first numbers.
+-- The `updated_at` of the rows to which orders refer: the day before the first purchase. The first purchase has one of
+-- the lowest numbers.
 select (min(pg_temp.purchase(number)) - interval '1 day') at time zone 'UTC' as at
 from generate_series(1, least(%(orders)s, 10 + %(orders)s / 1000)) as number;
 
 create temp table zip on commit drop as
--- Equally likely places. States come in the order of their postal codes, with their shares of the customers, the
--- coordinates of the capital, and the days that a parcel travels.
+-- Zip code prefixes, which are all equally likely for a customer. A state has as many of them as its share of the
+-- customers. The list of states is in the order of zip codes. For each it has the number of customers in the Olist data
+-- set (weight), the coordinates of its capital, the days that a parcel takes, and cities.
 with states (position, state, weight, lat, lng, days, cities) as (
     values
     (1, 'SP', 41746, -23.55, -46.63, 6, array['são paulo', 'campinas', 'guarulhos', 'santos', 'são josé dos campos']),
@@ -119,7 +125,8 @@ final as (
 select * from final;
 
 create temp table category on commit drop as
--- The categories with their shares of the products. As in the original, two have no translation.
+-- Product categories. A category's share of the products is proportional to `weight`. As in the Olist data set, two
+-- categories have no translation.
 with categories (position, name, english, weight) as (
     values
     (1, 'cama_mesa_banho', 'bed_bath_table', 3029),
@@ -168,7 +175,7 @@ select
     zip.prefix,
     round(least(5.2, greatest(-33.7, lat + 0.02 * pg_temp.random(zip.number * 10 + entry, 23)))::numeric, 6)::text,
     round(least(-34.8, greatest(-73.9, lng + 0.02 * pg_temp.random(zip.number * 10 + entry, 24)))::numeric, 6)::text,
-    -- People write the place with or without accents.
+    -- Some rows have the city with accents, others without.
     case
         when pg_temp.random(zip.number * 10 + entry, 25) < 0.2 then city
         else translate(city, 'áâãçéêíóôõú', 'aaaceeiooou')
@@ -218,6 +225,7 @@ select
     reference.at
 from generate_series(0, pg_temp.sellers() - 1) as seller
 cross join reference
--- São Paulo, the first of the places, has a larger share of the sellers than of the customers.
+-- The exponent makes low numbers more likely: the state São Paulo, which is first, has a larger share of the sellers than
+-- of the customers.
 inner join zip on zip.number = floor(pg_temp.places() * pg_temp.random(seller, 50) ^ 1.6)::bigint
 order by seller;

@@ -1,8 +1,9 @@
--- The shop: an old operational database. It has text columns and no primary keys, so it can hold every kind of bad row.
--- Safe to run again. The database sets `updated_at`, unless the writer gives it.
+-- Create the tables of the sample shop. As in an old operational database, they have text columns and no primary keys,
+-- so they can contain every kind of bad row. Triggers set `updated_at`, unless the writer sets it. This file may run
+-- several times.
 --
--- A comment marks each of the nine tables as the shop's. Tables of these names without the marker belong to somebody
--- else, and so does a database that has tables but no marked one: there this file changes nothing and fails.
+-- Each of the nine tables has a comment that marks it as the shop's. This file fails, and changes nothing, if a table
+-- of the same name has no such comment, or if the database has only other tables: they belong to somebody else.
 
 select pg_advisory_xact_lock(hashtext('sample/schema.sql'));  -- two sessions at once would collide in the catalog
 
@@ -15,8 +16,8 @@ declare
     marked oid[];
     others text;
 begin
-    -- Check once per transaction: to replace the shop, this file runs again after the marked tables were dropped, and
-    -- without them every other table of the database would count as foreign.
+    -- Check only once per transaction. To replace the shop, `make_empty` runs this file, drops the marked tables and
+    -- runs it again. Without marked tables, the second check would fail if the database has any other table.
     if current_setting('sample.is_checked', true) = 'on' then
         return;
     end if;
@@ -144,13 +145,14 @@ create index if not exists order_items_updated_at on sales.order_items (updated_
 create index if not exists order_payments_updated_at on sales.order_payments (updated_at);
 create index if not exists order_reviews_updated_at on sales.order_reviews (updated_at);
 
--- The trading shop looks for open orders, which are few in any shop.
+-- An index for trade.sql, which looks for open orders. These are few, so the index is small.
 create index if not exists orders_open on sales.orders (updated_at)
 where order_status in ('created', 'approved', 'invoiced', 'processing', 'shipped');
 
 create or replace function sales.touch() returns trigger language plpgsql as $$
 begin
-    -- now() is the start of the transaction. Another one may have changed the row since, and its time must not go back.
+    -- now() is the start of this transaction. Another transaction may have changed the row later, and `updated_at` must
+    -- not become earlier.
     new.updated_at := greatest(now(), old.updated_at + interval '1 microsecond');
     return new;
 end

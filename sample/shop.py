@@ -1,4 +1,4 @@
-"""The shop's database: its address, its tables, and whether a database is the shop's."""
+"""The shop's database: connect to it, check that it is the shop's, and empty it."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ from psycopg2.extensions import connection, cursor, parse_dsn
 from rich.console import Console
 from rich.table import Table
 
-# Table -> natural key, in the order of writing: parents first.
+# Table -> its natural key. A table comes after the tables to which its rows refer.
 TABLES = {
     "geolocation": ("geolocation_id",),
     "product_category_name_translation": ("product_category_name",),
@@ -34,9 +34,10 @@ def sql(name: str) -> str:
 
 
 def connect() -> connection:
-    """Connect to the shop that the environment's SOURCE_URL names, with the session in UTC.
+    """Connect to the database in the environment variable SOURCE_URL, with the time zone UTC.
 
-    Raises click.ClickException if SOURCE_URL is not set or malformed, psycopg2.OperationalError if no database answers.
+    Raises click.ClickException if STACK_SOURCE_URL is set, or if SOURCE_URL is not set or malformed. Raises
+    psycopg2.OperationalError if the database does not answer.
     """
     if os.environ.get("STACK_SOURCE_URL"):
         raise click.ClickException(
@@ -60,9 +61,10 @@ def connect() -> connection:
 
 
 def is_well_formed(url: str) -> bool:
-    """Return whether libpq can parse `url` and no piece of a password is in its host, port or database.
+    """Return whether libpq can parse `url` and finds no part of the password in the host, port or database.
 
-    An unescaped / or @ in a password moves a piece of it there, and error messages repeat these parts.
+    If a / or @ in the password is not escaped, libpq reads a part of the password as one of these. Error messages
+    contain them, so they would reveal it.
     """
     try:
         parts = parse_dsn(url)
@@ -74,7 +76,7 @@ def is_well_formed(url: str) -> bool:
 
 @contextmanager
 def clear_errors() -> Iterator[None]:
-    """Turn the database's errors into click.ClickException: no answer, missing tables, a refused statement."""
+    """Raise the database's errors as click.ClickException, which shows a message without a traceback."""
     try:
         yield
     except psycopg2.errors.RaiseException as error:
@@ -91,16 +93,16 @@ def clear_errors() -> Iterator[None]:
 
 @contextmanager
 def transaction() -> Iterator[cursor]:
-    """Yield a cursor in one transaction: committed at the end, rolled back after an error.
+    """Yield a cursor in a transaction, which is committed at the end, or rolled back after an error.
 
-    Raises click.ClickException if the shop can't be reached, has no tables yet, or refuses a statement.
+    Raises click.ClickException if the database does not answer, has no tables yet, or refuses a statement.
     """
     with clear_errors(), closing(connect()) as shop, shop, shop.cursor() as cur:
         yield cur
 
 
 def is_shop(cur: cursor) -> bool:
-    """Return whether this is the shop's database: at least one of the nine tables is there, each with the marker."""
+    """Return whether this is the shop's database: it has some of the nine tables, and all that it has are marked."""
     marks = rows(
         cur,
         "select obj_description(oid, 'pg_class') = %s from pg_class"
@@ -117,7 +119,7 @@ def is_empty(cur: cursor) -> bool:
 
 
 def state(cur: cursor) -> str:
-    """Return filled if this is the shop and has orders, empty if it may be filled, or foreign."""
+    """Return `filled` if this is the shop and has orders, `empty` if the shop may be filled here, else `foreign`."""
     if not is_shop(cur):
         return "empty" if is_empty(cur) else "foreign"
     if rows(cur, "select to_regclass('sales.orders')") == [(None,)]:
@@ -126,7 +128,7 @@ def state(cur: cursor) -> str:
 
 
 def require_shop(cur: cursor) -> None:
-    """Raise click.ClickException unless this is the shop's database; it may be one that is still empty."""
+    """Raise click.ClickException unless this is the shop's database, or an empty database."""
     if state(cur) == "foreign":
         raise click.ClickException(
             f'The database "{cur.connection.info.dbname}" is not the sample shop: its tables lack the shop\'s marker. '
@@ -135,9 +137,9 @@ def require_shop(cur: cursor) -> None:
 
 
 def make_empty(cur: cursor, replace: bool) -> None:
-    """Recreate the nine tables, empty, with their columns in order and identities at 1.
+    """Recreate the nine tables without rows, with the columns of schema.sql and the identity column starting at 1.
 
-    Raises click.ClickException if the database is not the shop's, or if there are rows and `replace` is false.
+    Raises click.ClickException if the database is not the shop's, or if it has rows and `replace` is false.
     """
     cur.execute(sql("schema.sql"))
     filled = [table for table in TABLES if rows(cur, f"select 1 from sales.{table} limit 1")]
@@ -157,7 +159,7 @@ def rows(cur: cursor, query: str, params: Any = None) -> list[tuple[Any, ...]]:
 
 
 def show(title: str) -> None:
-    """Update the planner's statistics of the nine tables and print their row counts."""
+    """Analyze the nine tables, which updates PostgreSQL's statistics, and print their row counts."""
     with transaction() as cur:
         for table in TABLES:
             cur.execute(f"analyze sales.{table}")
@@ -168,7 +170,7 @@ def show(title: str) -> None:
 
 
 def print_counts(title: str, header: str, counts: Mapping[str, int]) -> None:
-    """Print a table of names, under `header`, with their numbers of rows."""
+    """Print a table of names and their numbers of rows. `header`: the title of the column with the names."""
     summary = Table(header, title=title)
     summary.add_column("rows", justify="right")
     for name, count in counts.items():

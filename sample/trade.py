@@ -1,4 +1,4 @@
-"""Let the shop trade: one burst of changes, or a steady trickle until a signal."""
+"""Simulate trade in the shop: a burst of changes at once, or steady small changes until a signal."""
 
 import logging
 import signal
@@ -27,10 +27,10 @@ log = logging.getLogger("trade")
 
 
 def change(cur: cursor, orders: int, deletes: bool = False) -> Counter[str]:
-    """Place about `orders` new orders, advance open ones, review some, change a few customers and products.
+    """Place about `orders` orders, advance the status of open ones, review some, change a few customers and products.
 
-    With `deletes`, delete some rows first. The database's clock gives the time. Returns the rows written per change.
-    Raises click.ClickException if the database is not the shop's.
+    With `deletes`, delete some rows first. All times are those of the database's clock. Returns the number of rows for
+    each kind of change. Raises click.ClickException if the database is not the shop's.
     """
     shop.require_shop(cur)
     done = shop.rows(cur, shop.sql("deletes.sql"), {"orders": orders}) if deletes else []
@@ -38,7 +38,7 @@ def change(cur: cursor, orders: int, deletes: bool = False) -> Counter[str]:
 
 
 def live(orders: int, deletes: bool) -> None:
-    """Apply one burst in one transaction and print the rows written per change.
+    """Apply a burst of changes in one transaction, and print the number of rows for each kind of change.
 
     Raises click.ClickException if the shop is empty.
     """
@@ -50,7 +50,7 @@ def live(orders: int, deletes: bool) -> None:
 
 
 def alter(**parameters: Any) -> None:
-    """Change existing rows in one transaction and print their numbers; change.sql describes its parameters.
+    """Change existing rows in one transaction and print their numbers. `parameters`: those of change.sql.
 
     Raises click.ClickException if the database is not the shop's.
     """
@@ -61,10 +61,11 @@ def alter(**parameters: Any) -> None:
 
 
 def trade(every: float, orders: int) -> None:
-    """Apply a small change every `every` seconds until SIGTERM or SIGINT; wait while the database restarts.
+    """Apply a small burst of changes every `every` seconds, until SIGTERM or SIGINT.
 
-    Logs the sum of the changes once a minute. Raises click.ClickException if SOURCE_URL is not set or malformed, if the
-    database is not the shop's, or if it refuses a change.
+    Wait while the database does not answer or has no tables yet. Log the number of changes once a minute. Raises
+    click.ClickException if SOURCE_URL is not set or malformed, if the database is not the shop's, or if it refuses a
+    change.
     """
     stop = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -72,7 +73,7 @@ def trade(every: float, orders: int) -> None:
     done: Counter[str] = Counter()
     logged = time.monotonic()
     log.info("Trading every %g seconds.", every)
-    # Wait while the database restarts, and until the shop is filled.
+    # Retry while the database restarts, and until the shop's tables exist.
     retrying = Retrying(
         retry=retry_if_exception_type(
             (psycopg2.OperationalError, psycopg2.InterfaceError, psycopg2.errors.UndefinedTable)

@@ -1,7 +1,8 @@
--- A burst of trade, as of now. Parameter: orders (about how many are placed, advanced and reviewed).
--- Returns the number of rows per change. A sample reads about 50 pages of a table, however large the table is.
--- Bad rows are not copied, and rows with a bad key are not written again: a value that anomalies.py spoiled is no plain
--- word or number.
+-- Apply a burst of trade at the current time. Parameter: orders (about how many orders are placed, advanced and
+-- reviewed). Returns the number of rows for each kind of change.
+-- `tablesample` reads about 50 pages of a table, however large the table is, so that a burst is fast in any shop.
+-- Bad rows are not copied, and rows with a bad key are not changed. The patterns below exclude them, because values that
+-- anomalies.py has made invalid are no plain words or numbers.
 
 with offers as materialized (
     select
@@ -137,7 +138,7 @@ insert_payments as (
 open as materialized (
     select
         orders.ctid as place,
-        -- A step comes up to three days after the one before, and never in the future.
+        -- An order's next event is up to three days after its last one, and never in the future.
         case
             when pg_input_is_valid(last_event, 'timestamp')
                 then date_trunc('second', least(
@@ -174,7 +175,7 @@ move_on as (
     returning orders.order_id, orders.order_status
 ),
 
--- Orders delivered now, or delivered in the last day and not yet reviewed.
+-- Orders that are delivered now, and orders that were delivered in the last day and have no review.
 to_review as (
     select order_id
     from move_on
@@ -212,7 +213,8 @@ insert_reviews as (
     returning 1
 ),
 
--- A tenth as many customers move to another's address, and products change category and weight.
+-- A tenth of `orders` customers get the address of another customer, and as many products get another category and
+-- weight.
 move_customers as (
     update sales.customers
     set
