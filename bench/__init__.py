@@ -1,1 +1,1 @@
-"""Measures of what the pipeline costs: `make bench` lists them, `make bench NAME=hour` takes one."""
+"""Benchmarks of the pipeline. `make bench` lists them, `make bench NAME=hour` runs one of them."""

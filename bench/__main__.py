@@ -1,4 +1,4 @@
-"""Take a measure, or list them. Results are appended to bench/results.jsonl."""
+"""Run a benchmark, or list them. Results are appended to bench/results.jsonl."""
 
 import sys
 
@@ -10,7 +10,7 @@ from stack.errors import StackError
 
 @click.group(help=__doc__)
 def measures() -> None:
-    """Group the measures."""
+    """Group the benchmarks as commands."""
 
 
 for command in (

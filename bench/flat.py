@@ -1,10 +1,10 @@
-"""The cost of an hour against the length of the history: seconds by layer, CPU seconds, bytes read and written.
+"""Compare the cost of hourly runs over a short and a long history: seconds by layer, CPU seconds, bytes.
 
     make bench NAME='flat --orders 500000 --times 10'
 
-Generates a shop with --times times --orders orders, the same number each day. First it publishes the last two years,
-which have --orders orders, and measures some hours; then it publishes everything, and measures some hours again. Needs
-a running stack that has never published.
+Generates a shop with the same number of orders each day. The last two years have --orders orders, and the whole history
+is --times times as long. Publishes the last two years and measures some hourly runs. Then publishes everything and
+measures hourly runs again. Needs a running stack that has never published.
 """
 
 import statistics
@@ -33,7 +33,7 @@ SPREAD = Path(__file__).with_name("spread.sql")
 
 
 def seconds_by_layer(settings: Settings, runs: int) -> dict[str, float]:
-    """Return the median seconds of each layer in the last runs, from the start of its first task to its last end."""
+    """Return the median seconds of each layer in the last runs, from the start of its first task to the last end."""
     _, rows = on_trino(
         settings,
         "select run_id, task_id, to_unixtime(min(start_time)), to_unixtime(max(end_time))"
@@ -54,7 +54,7 @@ def seconds_by_layer(settings: Settings, runs: int) -> dict[str, float]:
 
 
 def written_since(moment: datetime) -> float:
-    """Return the megabytes of files that the lake's tables got since a moment."""
+    """Return the megabytes of files that were added to the lake's tables since a time."""
     return sum(
         summary_number(snapshot, "added-files-size") / 1e6
         for _, table in iterate_tables(load_lake())
@@ -64,7 +64,7 @@ def written_since(moment: datetime) -> float:
 
 
 def measure(settings: Settings, runs: int) -> tuple[list[Cost], dict[str, float]]:
-    """Measure some hours; return their costs, and the figures to compare."""
+    """Measure hourly runs; return their costs, and their median figures by name."""
     began = datetime.now(UTC)
     costs = measure_hours(settings, runs)
     seconds, cpu = median(costs)
@@ -82,7 +82,7 @@ def measure(settings: Settings, runs: int) -> tuple[list[Cost], dict[str, float]
 
 
 def show_ratios(names: Iterable[str], short: Mapping[str, float], long: Mapping[str, float]) -> None:
-    """Print figures of two histories with their ratios."""
+    """Print the figures of the short and the long history with their ratios."""
     show(
         "Medians over the shorter and the longer history",
         ["", *names, "ratio"],
@@ -99,7 +99,7 @@ def show_ratios(names: Iterable[str], short: Mapping[str, float], long: Mapping[
 @click.option("--times", default=10, show_default=True, help="Length of the long history, in short ones.")
 @runs_option
 def flat(orders: int, times: int, runs: int) -> None:
-    """Compare hours over a short and over a longer history of the same orders a day."""
+    """Compare hourly runs over a short and over a long history with the same number of orders a day."""
     settings = prepare_empty()
     shop(
         settings, "generate", "--orders", str(orders * times), "--days", str(SHOP_DAYS * times), "--steady", "--replace"
@@ -110,7 +110,7 @@ def flat(orders: int, times: int, runs: int) -> None:
     start = now - timedelta(days=SHOP_DAYS)
     upgrade_store()
     with transaction() as cursor:
-        set_first_watermark(cursor, start, start)  # otherwise the first scheduled run would take everything
+        set_first_watermark(cursor, start, start)  # otherwise a scheduled run would publish the whole history
     measure_run(settings, window(start, now))
     short_costs, short = measure(settings, runs)
     measure_run(settings, whole_history())

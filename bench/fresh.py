@@ -1,4 +1,4 @@
-"""The time that a fresh clone takes: `make run` with warm caches, and `make test` with empty ones."""
+"""Measure `make run` in a fresh clone with filled caches, and `make test` in one with empty caches."""
 
 import os
 import re
@@ -17,13 +17,12 @@ from bench.meter import record
 from stack.errors import StackError
 from stack.settings import ROOT, Settings
 
-SET_UP = (
-    "Set up and start"  # a line of the times that `make run` prints; the Python environment comes before it
-)
+# A step in the table of times that `make run` prints. `make run` creates the Python environment before this step.
+SET_UP = "Set up and start"
 
 
 def user_environment() -> dict[str, str]:
-    """Return the environment that `make` was called with, and not the one that the stack's commands get."""
+    """Return the environment of the process that called this one, without the variables of make and of the stack."""
     return {
         name: value
         for name, value in psutil.Process(os.getppid()).environ().items()
@@ -33,7 +32,7 @@ def user_environment() -> dict[str, str]:
 
 @contextmanager
 def fresh_clone() -> Iterator[Path]:
-    """Yield a clone of the last commit; at the end stop its stack and remove it."""
+    """Yield the folder of a clone of the last commit; at the end stop its stack and remove it."""
     with tempfile.TemporaryDirectory() as folder:
         clone = Path(folder, "clone")
         subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)
@@ -44,7 +43,7 @@ def fresh_clone() -> Iterator[Path]:
 
 
 def free_ports() -> dict[str, str]:
-    """Return the settings of the stack's ports, each with a free one."""
+    """Return the stack's variables for its ports, each with a free port."""
     with ExitStack() as stack:
         sockets = {name: stack.enter_context(socket.socket()) for name in Settings().ports}
         for listener in sockets.values():
@@ -53,7 +52,7 @@ def free_ports() -> dict[str, str]:
 
 
 def make(clone: Path, variables: Mapping[str, str], *arguments: str) -> tuple[float, str]:
-    """Run make in a clone; return its seconds and its output, which is printed as well. Raises StackError."""
+    """Run make in a clone; return its seconds and its output, which is also printed. Raises StackError if it fails."""
     start, lines = time.monotonic(), []
     with subprocess.Popen(
         ["make", *arguments],
@@ -69,7 +68,7 @@ def make(clone: Path, variables: Mapping[str, str], *arguments: str) -> tuple[fl
 
 
 def read_times(output: str) -> dict[str, float]:
-    """Return the seconds of each step from the table of times that `make run` prints."""
+    """Return the seconds of each step, read from the table of times that `make run` prints."""
     table = re.split(r"^ *Times *$", output, flags=re.MULTILINE)[-1]
     return {
         step: float(seconds)
@@ -80,7 +79,7 @@ def read_times(output: str) -> dict[str, float]:
 @click.command()
 @click.option("--orders", default=50_000, show_default=True, help="Orders of the shop.")
 def first(orders: int) -> None:
-    """Run `make run` in a fresh clone with warm caches. Other stacks should be down."""
+    """Measure `make run` in a fresh clone with filled caches. Other stacks should be down."""
     with fresh_clone() as clone:
         seconds, output = make(clone, free_ports(), "run", f"ORDERS={orders}", "SHOP=off")
     times = read_times(output)
@@ -93,7 +92,7 @@ def first(orders: int) -> None:
 
 @click.command()
 def ci() -> None:
-    """Run `make test` in a fresh clone with empty caches. Stacks should be down."""
+    """Measure `make test` in a fresh clone with empty caches. Other stacks should be down."""
     with fresh_clone() as clone:
         caches = {
             name: str(clone.parent / "cache" / name)

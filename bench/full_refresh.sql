@@ -1,6 +1,7 @@
--- The full-refresh way, as plain dbt models on Trino: every table is rebuilt from the source. Each line `-- model: name`
--- starts a model. peer.py adds a copy of each source table (raw_*) and of each gold table into PostgreSQL.
--- The results are like those of the pipeline; quarantine, deletes, versions and tests are left out.
+-- The gold tables by a full refresh, for comparison with the pipeline: plain dbt models on Trino that rebuild every table
+-- from the source. Each line `-- model: name` starts a model. peer.py adds models that copy the source tables (raw_*),
+-- and models that copy the gold tables into PostgreSQL. The results are like those of the pipeline, but there is no
+-- quarantine, there are no deletes, versions and tests.
 
 -- model: stg_customers
 select

@@ -1,4 +1,4 @@
-"""The cost of a first load: the whole history in one run, from the source to published gold."""
+"""Measure a first load: one run that publishes the whole history of the source."""
 
 import click
 
@@ -11,7 +11,7 @@ from stack.demo import shop
 @click.command()
 @click.option("--orders", default=1_000_000, show_default=True, help="Orders of the history.")
 def history(orders: int) -> None:
-    """Publish a history of two years in one run, and compare it with building the same tables by bare statements."""
+    """Publish a history of two years in one run, and compare it with building the same tables by one `dbt build`."""
     settings = prepare_empty()
     shop(settings, "generate", "--orders", str(orders), "--replace")
     load = measure_run(settings, whole_history())

@@ -1,4 +1,4 @@
-"""The cost of an hourly run over the published history: after an hour's changes, and without a change."""
+"""Measure an hourly run over the published history: after the changes of an hour, and without changes."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -17,7 +17,7 @@ from stack.settings import Settings
 @click.command()
 @runs_option
 def hour(runs: int) -> None:
-    """Run the pipeline after a common hour's changes: 1,000 orders, and 10 rows of each other table."""
+    """Run the pipeline after the changes of an hour: 1,000 orders, and 10 customers, products and sellers each."""
     settings = prepare()
     costs, goal = measure_hours(settings, runs), "at most 45 s over 100,000 orders, 60 s over a million"
     report("hour", costs, goal, count_orders(settings))
@@ -42,7 +42,7 @@ def last_change(settings: Settings) -> datetime:
 def quiet(runs: int) -> None:
     """Run the pipeline without a change at the source, and after the change of one row."""
     settings = prepare()
-    # A run reads the rows of the lookback once more. Wait until the last change is no longer among them.
+    # A run also reads the rows of the lookback before its window. Wait until the last change is older than that.
     idle_from = last_change(settings) + medallion_settings().lookback + timedelta(seconds=10)
     if (seconds := (idle_from - datetime.now(UTC)).total_seconds()) > 0:
         print(f"Waiting {seconds:.0f} s, until no run finds the last change …")

@@ -1,4 +1,4 @@
-"""The cost of an action: seconds, CPU seconds of each service with all processes that it starts, bytes read."""
+"""Measure the cost of an action: its seconds, the CPU seconds of each service, and the bytes that the engines read."""
 
 import json
 import os
@@ -24,9 +24,10 @@ ENGINE_SERVICES = ("trino", "thrift")
 
 @dataclass(frozen=True)
 class Cost:
-    """Wall seconds, CPU seconds and megabytes read by service, and the load before, other programs included.
+    """The cost of an action.
 
-    tasks: the tasks of a run, each with its start and end in seconds from the run's start.
+    seconds: its duration. cpu: CPU seconds by service. read: megabytes read, by engine. load: the machine's load
+    average before it. tasks: if it is a run, its tasks, with start and end in seconds after the run's start.
     """
 
     seconds: float
@@ -37,18 +38,18 @@ class Cost:
 
     @property
     def cpu_seconds(self) -> float:
-        """CPU seconds of all services."""
+        """The sum of the CPU seconds of all services."""
         return sum(self.cpu.values())
 
 
 def services(settings: Settings) -> dict[str, Any]:
-    """Return the process of each running service."""
+    """Return the main process of each running service."""
     pids = {name: supervisor.info(name, settings)["pid"] for name in supervisor.SERVICES}
     return {name: psutil.Process(pid) for name, pid in pids.items() if pid}
 
 
 def cpu_seconds(process: Any) -> float:
-    """Return the CPU seconds that a process and its children have used, also those that have ended."""
+    """Return the CPU seconds that a process and its descendants have used, including descendants that have ended."""
     used = 0.0
     for member in [process, *process.children(recursive=True)]:
         with suppress(psutil.NoSuchProcess):
@@ -57,7 +58,7 @@ def cpu_seconds(process: Any) -> float:
 
 
 def read_cpu(settings: Settings) -> dict[str, float]:
-    """Return the CPU seconds of each running service, and as `commands` those of the processes started here."""
+    """Return the CPU seconds of each running service, and as `commands` those of this process's ended children."""
     commands = resource.getrusage(resource.RUSAGE_CHILDREN)
     return {name: cpu_seconds(process) for name, process in services(settings).items()} | {
         "commands": commands.ru_utime + commands.ru_stime
@@ -65,13 +66,13 @@ def read_cpu(settings: Settings) -> dict[str, float]:
 
 
 def read_io(settings: Settings) -> dict[str, float]:
-    """Return the megabytes that each engine's process has read: from files, cached ones included, and connections."""
+    """Return the megabytes that each engine's process has read from files, also cached ones, and from connections."""
     running = services(settings)
     return {name: running[name].io_counters().read_chars / 1e6 for name in ENGINE_SERVICES if name in running}
 
 
 def difference(after: dict[str, float], before: dict[str, float]) -> dict[str, float]:
-    """Return the difference of each value; an earlier value that is missing counts as 0."""
+    """Return `after` minus `before` for each name. A name that is missing in `before` counts as 0."""
     return {name: value - before.get(name, 0) for name, value in after.items()}
 
 
@@ -114,9 +115,9 @@ def show_costs(title: str, costs: Sequence[Cost]) -> None:
 
 
 def report(name: str, costs: Sequence[Cost], goal: str, orders: int | None = None) -> None:
-    """Show costs, record them, and print the median of their seconds as the last line.
+    """Print costs as a table, then record the median of their seconds.
 
-    `goal`: what the measure should be, in words. `orders`: the number of orders at the source.
+    `goal`: the value that is wanted, in words. `orders`: the number of orders at the source.
     """
     show_costs(name, costs)
     record(name, median(costs)[0], "s", goal, {name: costs}, orders)
@@ -130,7 +131,10 @@ def record(
     costs: Mapping[str, Sequence[Cost]] | None = None,
     orders: int | None = None,
 ) -> None:
-    """Append a result to bench/results.jsonl, with the costs behind it by action, and print it as one line."""
+    """Append a result to bench/results.jsonl, and print it as one line.
+
+    `costs`: action -> the costs from which `value` is computed.
+    """
     line = {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "name": name,

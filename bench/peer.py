@@ -1,4 +1,4 @@
-"""The full-refresh way: `dbt build` rebuilds every table from the source and copies gold into PostgreSQL."""
+"""Compare an hourly run with a full refresh, in which `dbt build` rebuilds all tables and copies gold to PostgreSQL."""
 
 import json
 import os
@@ -22,7 +22,7 @@ from stack.pipeline import on_trino, source_tables
 from stack.settings import Settings
 
 SCHEMA = "full_refresh"
-# PostgreSQL's schema for the copies: nobody reads it, and each publication empties it.
+# PostgreSQL's schema for the copies of gold. No BI tool reads it, and each publication drops its tables.
 COPIES = "staging"
 PROJECT = {
     "name": SCHEMA,
@@ -34,7 +34,7 @@ SCHEMA_NAME = "{% macro generate_schema_name(name, node) %}{{ name }}{% endmacro
 
 
 def models() -> dict[str, str]:
-    """Return the select of each model: copies of the source's tables, full_refresh.sql, copies of gold."""
+    """Return model -> select: copies of the source tables, the models of full_refresh.sql, and copies of gold."""
     blocks = re.split(
         r"^-- model: (\w+)\n", Path(__file__).with_name(f"{SCHEMA}.sql").read_text(), flags=re.M
     )
@@ -48,7 +48,7 @@ def models() -> dict[str, str]:
 
 @contextmanager
 def full_refresh(settings: Settings) -> Iterator[Callable[[], None]]:
-    """Yield a function that rebuilds everything by one `dbt build`; drop its tables at the end."""
+    """Yield a function that rebuilds all tables by one `dbt build`; drop these tables at the end."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "models").mkdir()
@@ -82,7 +82,7 @@ def peer(runs: int) -> None:
     """Compare an hourly run with rebuilding every table from the source by one `dbt build`."""
     settings = prepare()
     with full_refresh(settings) as build:
-        build()  # a first time, so that dbt parses it and the engines compile it
+        build()  # the first build is not measured: dbt parses the project, and the engines warm up
         rebuilt = [measure(settings, build) for _ in range(runs)]
     hours = measure_hours(settings, runs)
     show_costs("full refresh", rebuilt)

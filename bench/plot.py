@@ -1,4 +1,4 @@
-"""Pictures of bench/results.jsonl: an hour task by task, and the cost of an hour against the length of the history."""
+"""Draw results in bench/results.jsonl: the tasks of an hourly run, and the cost of a run by size of the history."""
 
 import json
 from collections import defaultdict
@@ -22,7 +22,7 @@ TEMPLATES = Environment(
 
 
 def read_results(name: str) -> list[dict[str, Any]]:
-    """Return the results of a measure, oldest first. Raises StackError if there is none."""
+    """Return the results of a benchmark, oldest first. Raises StackError if there is none."""
     lines = map(json.loads, RESULTS.read_text().splitlines() if RESULTS.exists() else [])
     if results := [line for line in lines if line["name"] == name]:
         return results
@@ -36,13 +36,16 @@ def draw(name: str, **values: Any) -> None:
 
 
 def segments(values: dict[str, float]) -> list[tuple[str, float, float]]:
-    """Return name, start and length of each value, laid end to end."""
+    """Return (name, start, length) of segments of a bar, one after another. Each value is the length of its segment."""
     starts = accumulate(values.values(), initial=0.0)
     return [(name, start, value) for (name, value), start in zip(values.items(), starts, strict=False)]
 
 
 def costs_by_orders(results: list[dict[str, Any]], what: str) -> list[tuple[float, float]]:
-    """Return the CPU seconds of one way to build gold by number of orders, both as logarithms; newest results count."""
+    """Return (orders, CPU seconds), both as logarithms, of the newest result for each number of orders.
+
+    `what`: the measured action, `hour` or `full refresh`.
+    """
     newest = {result["orders"]: result["costs"][what] for result in results if what in result["costs"]}
     return [
         (log10(orders), log10(sum(sum(cost["cpu"].values()) for cost in costs) / len(costs)))
@@ -52,7 +55,7 @@ def costs_by_orders(results: list[dict[str, Any]], what: str) -> list[tuple[floa
 
 @click.command()
 def plot() -> None:
-    """Draw docs/images/hour.svg from the last `hour`, and cost_by_history.svg from every `peer`."""
+    """Draw docs/images/hour.svg from the last result of `hour`, and cost_by_history.svg from all results of `peer`."""
     hour = read_results("hour")[-1]
     cost = min(hour["costs"]["hour"], key=lambda run: abs(run["seconds"] - hour["value"]))
     tasks = sorted(cost["tasks"], key=lambda task: (task[1], task[2]))

@@ -1,4 +1,4 @@
-"""The cost of publishing: the task that applies staged rows to the gold tables of PostgreSQL."""
+"""Measure publishing: the task that applies staged rows to the gold tables of PostgreSQL."""
 
 import click
 
@@ -13,7 +13,10 @@ from stack.settings import Settings
 
 
 def change_gold(settings: Settings, rows: int, batch: int) -> None:
-    """Add 1 to a number in `rows` rows of the lake's gold tables, about equally many of each, as if a run had."""
+    """Change `rows` rows of the lake's gold tables as a run with `batch` would: add 1 to a number in each row.
+
+    Each table gets about the same number of changed rows.
+    """
     sizes: list[tuple[int, GoldTable]] = []
     for table in gold_tables():
         _, [(size,)] = on_trino(settings, f"select count(*) from {GOLD}.{table.name}")
@@ -39,15 +42,16 @@ def change_gold(settings: Settings, rows: int, batch: int) -> None:
 @click.command()
 @click.option("--rows", default=10_000, show_default=True, help="Rows that change, over all gold tables.")
 def publish(rows: int) -> None:
-    """Publish changed rows of gold: the seconds of the task `publish`, without those that stage the rows.
+    """Measure the task `publish` for changed rows of gold, without the tasks that stage the rows.
 
-    Figures of gold are changed and published; rebuilding gold sets them right again, which is measured as well.
+    Wrong figures are written to gold and published. Then gold is rebuilt, which publishes the right figures again; this
+    publication is measured, too.
     """
     settings = prepare()
     last = publication(settings)
     assert last  # noqa: S101, `prepare` has checked that there is one
     change_gold(settings, rows, last[1] + 1)
-    # A run without any change at the source would not look at gold.
+    # Change a row at the source, because a run without changes would skip gold.
     shop(settings, "change", "--orders", "0", "--customers", "1", "--products", "0", "--sellers", "0")
     costs = [measure_run(settings), measure_run(settings, {"rebuild": GOLD})]
     staging = ", ".join(f"'{task_id(Group.STAGE, table.name)}'" for table in gold_tables())

@@ -1,4 +1,4 @@
-"""The cost of a month in one run, compared with a run for each of its hours."""
+"""Compare one run over a month with a run for each of its hours."""
 
 from datetime import UTC, datetime, timedelta
 from statistics import fmean
@@ -11,18 +11,19 @@ from stack.demo import shop
 
 DAYS = 30
 HOURS = DAYS * 24
-SHOP_DAYS = 730  # days that a generated shop spreads its orders over
+SHOP_DAYS = 730  # the orders of a generated shop are from this many days
 
 
 @click.command("range")
 @click.option("--hours", default=12, show_default=True, help="Hourly runs to measure.")
 def ranges(hours: int) -> None:
-    """Compare 30 days in one run with a run for each of their 720 hours, of which some are measured."""
+    """Compare one run over 30 days with 720 hourly runs, whose cost is computed from some measured ones."""
     settings = prepare()
     orders = count_orders(settings)
     end = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
     start = end - timedelta(days=DAYS)
-    # Within the 30 days as many orders change as a month has, of any age, and some other rows.
+    # Change as many orders as the shop has per month, and some other rows. The orders may be of any age. The times of
+    # the changes are within the 30 days.
     shop(
         settings, "change", "--orders", str(orders * DAYS // SHOP_DAYS), "--days", "100000",
         "--since", f"{start:%Y-%m-%dT%H:%M:%S}", "--until", f"{end:%Y-%m-%dT%H:%M:%S}",

@@ -1,4 +1,4 @@
-"""Runs of the pipeline to measure, and the changes at the source that they take."""
+"""Measure runs of the pipeline, and change rows at the source before them."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,7 +17,8 @@ from stack.errors import StackError
 from stack.pipeline import follow, publication, query, source_dsn, trigger
 from stack.settings import Settings
 
-# A common hour's changes: 1,000 orders of the last 30 days with what belongs to them, 10 rows of each other table.
+# The changes of an hour, as arguments of `python -m sample`: 1,000 orders of the last 30 days with their items,
+# payments and reviews, and 10 customers, products and sellers each.
 INCREMENT = (
     "change",
     "--orders",
@@ -38,17 +39,20 @@ runs_option = click.option(
 
 
 def prepare() -> Settings:
-    """Return the settings of a stack that can be measured. Raises StackError if nothing was published yet."""
+    """Stop the trade in the shop, publish its last changes, and return the stack's settings.
+
+    Raises StackError if nothing was published yet.
+    """
     settings = Settings()
     if not publication(settings):
         raise StackError("The stack has published nothing yet: make run")
-    supervisor.stop("shop", settings)  # the shop would trade between two runs
+    supervisor.stop("shop", settings)  # trade would change rows between two runs
     trigger(settings, {})
     return settings
 
 
 def prepare_empty() -> Settings:
-    """Return the settings of a running stack whose history can be measured. Raises StackError if it has published."""
+    """Stop the trade in the shop, and return the stack's settings. Raises StackError if something was published."""
     settings = Settings()
     if publication(settings):
         raise StackError(
@@ -69,19 +73,20 @@ def window(start: datetime, end: datetime) -> dict[str, str]:
 
 
 def whole_history() -> dict[str, str]:
-    """Return the parameters of a run over all that a generated shop holds."""
+    """Return the parameters of a run over the whole history of a generated shop."""
     return window(datetime(1990, 1, 1, tzinfo=UTC), datetime.now(UTC))
 
 
 def measure_run(settings: Settings, params: Mapping[str, Any] | None = None) -> Cost:
-    """Run the pipeline, and return its cost; the seconds are those from the run's start to its publication.
+    """Run the pipeline and return its cost. The seconds are from the run's start to its publication.
 
     Raises StackError if the run published nothing.
     """
     before = publication(settings)
     with AirflowApi(settings) as airflow:
         airflow.wait_dag(HOURLY_DAG)
-        # A scheduled run may be due as well. This run is due earlier, so it starts first.
+        # Airflow starts the run that has been due for the longest time. A scheduled run may be due, too, so let this
+        # run be due since yesterday.
         due = datetime.now(UTC) - timedelta(days=1)
         cost = measure(
             settings,
@@ -107,7 +112,7 @@ def measure_run(settings: Settings, params: Mapping[str, Any] | None = None) -> 
 
 
 def measure_hours(settings: Settings, runs: int) -> list[Cost]:
-    """Return the costs of runs, each after a common hour's changes."""
+    """Return the costs of runs, each after the changes of an hour."""
     costs = []
     for _ in range(runs):
         shop(settings, *INCREMENT)

@@ -1,14 +1,15 @@
-"""Measure tables of each layer after many small hourly commits with daily maintenance: their files and read times.
+"""Measure files and read times of a table in each layer after many small commits and regular maintenance.
 
     make bench NAME='small-commits --commits 500'
 
-The table of each layer starts with --rows rows and gets --commits commits of 20 new rows. Bronze appends them to its
-last partition. Silver merges them into 16 partitions and changes as many old rows. Gold appends them, and every fifth
-commit changes old rows. After each 24 commits the tables are maintained. Commits take seconds and not an hour here, so
-the retention is shortened likewise: --retention stands for the default of 168 hours.
+The table of each layer starts with --rows rows and gets --commits commits of 20 new rows. The bronze table gets them in
+its last partition. The silver table gets them in 16 partitions, and each commit changes 20 old rows, too. The gold
+table has no partitions, and every fifth commit changes 20 old rows, too. A commit stands for an hour, so the tables are
+maintained after every 24 commits, that is, once a day. Because a commit only takes seconds, snapshots are retained for
+--retention seconds instead of the default of 168 hours.
 
-Read times are medians. Reads of the table alternate with reads of a fresh table of the same rows, written in one
-commit: compare the ratio of the two and not the seconds. Needs a running stack.
+Read times are medians. Each read of the table is followed by a read of a fresh table, which has the same rows but was
+written in one commit. Compare the ratio of their times instead of the seconds. Needs a running stack.
 """
 
 import json
@@ -47,12 +48,12 @@ PARTITION_VALUES = {"bronze": "id div 50000", "silver": "id % 16", "gold": "0"}
 
 
 def table_name(layer: str, fresh: bool = False) -> str:
-    """Return the name of a layer's table, or of the fresh table of the same rows."""
+    """Return the name of a layer's table, or with `fresh` that of the table with the same rows in one commit."""
     return f"{layer}.small_commits{'_fresh' if fresh else ''}"
 
 
 def create_table(spark: SparkSession, layer: str, rows: str, fresh: bool = False) -> None:
-    """Create a table, or recreate it, with `rows` (a query) in one commit."""
+    """Create or recreate a table in one commit. `rows`: the query of its rows."""
     spark.sql(f"drop table if exists lake.{table_name(layer, fresh)} purge")
     partitioned = f"partitioned by ({PARTITIONED_BY[layer]})" if PARTITIONED_BY[layer] else ""
     spark.sql(
@@ -63,7 +64,7 @@ def create_table(spark: SparkSession, layer: str, rows: str, fresh: bool = False
 
 
 def select_first_rows(layer: str, rows: int) -> str:
-    """Return the Spark SQL query of the rows that the table starts with."""
+    """Return the Spark SQL query of the rows with which the table starts."""
     return (
         f"select id, {PARTITION_VALUES[layer]} as part, md5(cast(id as string)) as key,"
         " cast(id % 1000 as decimal(18, 2)) as amount, cast(0 as bigint) as _batch"
@@ -72,7 +73,7 @@ def select_first_rows(layer: str, rows: int) -> str:
 
 
 def commit(layer: str, batch: int, rows: int) -> None:
-    """Commit an hour's changes."""
+    """Write the changes of an hour into the layer's table."""
     start, name = rows + batch * ROWS_A_COMMIT, table_name(layer)
     ids = range(start, start + ROWS_A_COMMIT)
     changed = f"between {batch * 7} and {batch * 7 + ROWS_A_COMMIT - 1}"
@@ -101,7 +102,7 @@ def commit(layer: str, batch: int, rows: int) -> None:
 
 
 def run_on_trino(statement: str) -> None:
-    """Run a statement on Trino to its end."""
+    """Run a statement on Trino, and wait for its end."""
     hook: Any = TrinoHook(TRINO_CONNECTION)  # type: ignore[no-untyped-call]
     cursor = hook.get_conn().cursor()
     cursor.execute(statement)
@@ -120,7 +121,7 @@ def maintain(spark: SparkSession) -> None:
 
 
 def measure_reads(layer: str) -> tuple[float, float]:
-    """Read the whole table and the fresh one in turn on Trino; return the median seconds of each."""
+    """Read the table and the fresh one alternately on Trino; return the median seconds of each."""
     seconds: dict[bool, list[float]] = {False: [], True: []}
     for _ in range(READS):
         for fresh, times in seconds.items():
@@ -155,7 +156,7 @@ def measure(spark: SparkSession, layer: str) -> dict[str, Any]:
     "--json", "file", type=click.Path(path_type=Path), help="Write the figures into this file, too."
 )
 def main(commits: int, rows: int, retention: int, file: Path | None) -> None:
-    """Write many small commits, with and without maintenance; show the files and read times of a table per layer."""
+    """Write many small commits with maintenance; show the files and read times of a table in each layer."""
     os.environ["MEDALLION_SNAPSHOT_RETENTION"] = f"PT{retention}S"
 
     results: list[dict[str, Any]] = []

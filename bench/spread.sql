@@ -1,6 +1,6 @@
--- In a generated shop customers, products and sellers all have the same time. Give each the time of its use: a customer
--- that of the order, a product or seller that of the last sale, everything else that of the last purchase. A window
--- then finds as many rows as in a real shop.
+-- In a generated shop, all customers, products and sellers have the same `updated_at`. Set it to the time of their use:
+-- that of the order for a customer, that of the last sale for a product or a seller, and that of the last purchase for
+-- the rows of the other tables. Then a window has about as many rows as in a real shop.
 
 update sales.customers
 set updated_at = orders.order_purchase_timestamp::timestamp at time zone 'UTC'

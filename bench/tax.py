@@ -1,4 +1,4 @@
-"""The cost of Airflow: CPU seconds of a task that builds a model, above a bare `dbt build` of the same models."""
+"""Measure the overhead of Airflow: the CPU seconds of tasks that build models, minus those of only a `dbt build`."""
 
 import os
 import subprocess
@@ -40,7 +40,10 @@ POLL_SECONDS = 0.1
 
 @contextmanager
 def watch_tasks(settings: Settings) -> Iterator[dict[str, float]]:
-    """Yield the CPU seconds of each task's processes, by the task's id, at the end of its process's title."""
+    """Yield a dictionary that is updated meanwhile: id of a task instance -> CPU seconds of its processes.
+
+    A task's process has this id at the end of its title.
+    """
     scheduler = services(settings)["scheduler"]
     used: dict[str, float] = defaultdict(float)
     ended = Event()
@@ -65,7 +68,7 @@ def watch_tasks(settings: Settings) -> Iterator[dict[str, float]]:
 
 @contextmanager
 def bare_run() -> Iterator[RunState]:
-    """Yield the context of a run that holds the lease, though Airflow runs none of its tasks."""
+    """Yield the context of a run that holds the lease, but has no tasks in Airflow."""
     ti: Any = SimpleNamespace(
         dag_id="bench", run_id=f"bench__{datetime.now(UTC).isoformat()}", task=None, try_number=1
     )
@@ -77,7 +80,7 @@ def bare_run() -> Iterator[RunState]:
 
 
 def build_entities(run: RunState) -> None:
-    """Submit the job that builds silver staging, as its task does."""
+    """Submit the Spark job that builds silver staging, as its task does."""
     spark = BaseHook.get_connection(SPARK_CONNECTION)
     declared = declarations()
     entity_arguments = [
@@ -98,11 +101,11 @@ def build_entities(run: RunState) -> None:
 
 
 def build_bare(models: dict[str, list[str]], run: RunState) -> tuple[float, float]:
-    """Build and test models by one `dbt build` per group, in this process; return the seconds, and dbt's CPU seconds.
+    """Build and test models by one `dbt build` per group, in this process; return the seconds and dbt's CPU seconds.
 
-    The projects are parsed before, as in Airflow's tasks. The seconds include the Spark job between two groups.
+    The project is parsed before, as for Airflow's tasks, and this is not measured. The seconds include the Spark job.
     """
-    from dbt.cli.main import dbtRunner  # it takes seconds, and a list of the measures needs no dbt
+    from dbt.cli.main import dbtRunner  # this import takes seconds, and most benchmarks do not need dbt
 
     seconds = cpu = 0.0
     os.environ[RUN_VARIABLE] = run.json()
@@ -140,7 +143,7 @@ def build_bare(models: dict[str, list[str]], run: RunState) -> tuple[float, floa
 
 @click.command()
 def tax() -> None:
-    """Compare the CPU seconds of Airflow's tasks with a bare `dbt build` of the same models on the same engines."""
+    """Compare the CPU seconds of Airflow's tasks with a `dbt build` of the same models without Airflow."""
     settings = prepare()
     shop(settings, *INCREMENT)
     with watch_tasks(settings) as used:
@@ -159,7 +162,7 @@ def tax() -> None:
     with bare_run() as context:
         seconds, bare = build_bare({group: built for group, built in models.items() if built}, context)
     bare_services = difference(read_cpu(settings), before)
-    measure_run(settings)  # publishes what the bare build has written
+    measure_run(settings)  # publish the rows that the bare build has written
 
     show("CPU seconds by task", ["task", "CPU"], [(name, f"{spent:.2f}") for name, spent in names.items()])
     print(
