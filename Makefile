@@ -1,6 +1,6 @@
-# Thin targets over `python -m stack` and `python -m sample`. `make help` lists them.
+# Targets that run commands of `python -m stack` and `python -m sample`. `make help` lists them.
 
-# Variables: make TARGET NAME=value, or from the environment.
+# Variables. Set them with `make TARGET NAME=value`, or in the environment.
 PYTHON ?= python3
 # Data of the sample shop
 OLIST ?=
@@ -42,7 +42,7 @@ STACK_HOME ?= .stack
 bin := $(STACK_HOME)/venv/bin
 # -E: ignore the caller's PYTHON… variables, such as PYTHONSAFEPATH and PYTHONWARNINGS.
 stack := $(bin)/python -E -m stack
-# The shop's commands need its URL; dbt and Airflow need the environment of the stack.
+# Run a command with the environment of the stack, for example with SOURCE_URL, which the shop's commands need.
 in_stack := $(stack) exec --
 window = $(if $(FROM),--from '$(FROM)') $(if $(TO),--to '$(TO)')
 rejected = $(if $(ALLOW_REJECTED),--allow-rejected)
@@ -150,7 +150,7 @@ run-gold: ## Run, but stop after gold, unpublished [FROM=… TO=…]
 run-bronze run-silver run-gold: venv
 	@$(stack) trigger --layer $(@:run-%=%) $(window)
 
-manifest: venv ## Parse the dbt project, which Airflow's tasks are made from; needs no engine
+manifest: venv ## Parse the dbt project, from which the DAGs are built; needs no engine
 	@$(stack) manifest
 
 docs: venv ## Build dbt's documentation with the lineage
@@ -165,11 +165,11 @@ lint: venv ## Check with ruff, mypy and sqlfluff
 lock: venv ## Resolve the packages of pyproject.toml into the lock files
 	@$(PYTHON) -E -m stack.bootstrap lock
 
-# Remove these by name, because STACK_HOME may be a folder with other files in it.
+# The files of the stack in STACK_HOME. `clean` removes them by name, because the folder may have other files in it.
 made := airflow dbt docs log pg_service.conf postgres postgres.partial secrets.env session settings.json spark \
     supervisord.pid test test-engines trino venv warehouse
 
-clean: down ## Remove everything made here, data included; downloads stay in the cache
+clean: down ## Remove everything that make created, data included; downloads stay in the cache
 	@rm -rf include/dbt/target include/dbt/logs $(made:%='$(STACK_HOME)'/%)
 	@[ ! -d '$(STACK_HOME)' ] || rmdir '$(STACK_HOME)' 2>/dev/null \
 	    || { echo 'Other files, left in $(STACK_HOME):'; ls -A '$(STACK_HOME)'; }
@@ -181,7 +181,7 @@ test: venv ## Lint, then run every test but the long ones (PROCESSES=1: in half 
 	@$(MAKE) --no-print-directory --jobs 2 build lint
 	@$(bin)/pytest --numprocesses $(PROCESSES) --no-loadscope-reorder
 
-test-dags: manifest ## Run the DAG tests: no engine, seconds
+test-dags: manifest ## Run the DAG tests, which take seconds and need no engine
 	@$(bin)/pytest tests/dags
 
 dbt-test: venv ## Run every dbt test over whole tables, on the running stack
@@ -193,10 +193,10 @@ test-long: manifest ## Run the tests that take hours
 chaos: manifest ## Kill every component in every layer of a run (FIRST=n, RUNS=n of its eight runs)
 	@PYTHONPATH=plugins:tests $(bin)/python -m tests.e2e.chaos $(if $(FIRST),--first '$(FIRST)') $(if $(RUNS),--runs '$(RUNS)')
 
-bench: venv ## Take a measure (NAME='hour --runs 3'); without a name, list them
+bench: venv ## Run a benchmark (NAME='hour --runs 3'); without a name, list them
 	@$(in_stack) python -m bench $(or $(NAME),--help)
 
-# Names of earlier versions
+# Names that the targets had in earlier versions; they still work.
 .PHONY: seed run_bronze run_silver run_gold as_of
 seed: sample
 run_bronze run_silver run_gold as_of: ; @$(MAKE) --no-print-directory $(subst _,-,$@)
