@@ -106,13 +106,13 @@ table: venv ## Write a source table's models: TABLE=schema.name [KEY=a,b CURSOR=
 tables: venv ## Write the models of all tables of a schema: SCHEMA=name [FORCE=1]
 	@$(call require,SCHEMA,make tables SCHEMA=name)$(stack) tables '$(SCHEMA)' $(if $(FORCE),--force)
 
-new: venv ## Make a project without the sample: DIR=../my-etl [SCHEMA=name: its tables, too]
+new: venv ## Create a project without the shop: DIR=../my-etl [SCHEMA=name: with its tables]
 	@$(call require,DIR,make new DIR=../my-etl)$(stack) new '$(DIR)' $(if $(SCHEMA),--schema '$(SCHEMA)')
 
 ##@ Operate
 
 .PHONY: trigger backfill rebuild reconcile maintain publications as-of rollback resume
-trigger: venv ## Run what is new now [FROM=… TO=…: that range, UTC] [ALLOW_REJECTED=1]
+trigger: venv ## Run over all new changes [FROM=… TO=…: over that range, UTC] [ALLOW_REJECTED=1]
 	@$(stack) trigger $(window) $(rejected)
 
 backfill: venv ## Run a date range in one run: FROM=… TO=… (UTC; HOURLY=1: one run an hour)
@@ -131,11 +131,11 @@ maintain: venv ## Compact the lake's tables, remove old snapshots and stray file
 publications: venv ## List the publications, by batch
 	@$(stack) publications
 
-as-of: venv ## Show a gold table as an earlier publication has it: BATCH=… TABLE=name
+as-of: venv ## Show a gold table as of an earlier publication: BATCH=… TABLE=name
 	@$(call require,BATCH,$(earlier))$(call require,TABLE,$(earlier))$(stack) as-of $(BATCH) '$(TABLE)'
 earlier = make as-of BATCH=12 TABLE=name (make publications lists the batches)
 
-rollback: venv ## Set PostgreSQL's gold back to an earlier one, and hold publishing: BATCH=…
+rollback: venv ## Restore an earlier publication in PostgreSQL, and stop publishing: BATCH=…
 	@$(call require,BATCH,make rollback BATCH=12 (make publications lists the batches))$(stack) rollback $(BATCH)
 
 resume: venv ## Publish again after a rollback
@@ -146,7 +146,7 @@ resume: venv ## Publish again after a rollback
 .PHONY: run-bronze run-silver run-gold manifest docs lint lock clean
 run-bronze: ## Run, but stop after bronze [FROM=… TO=…]
 run-silver: ## Run, but stop after silver [FROM=… TO=…]
-run-gold: ## Run, but stop after gold, unpublished [FROM=… TO=…]
+run-gold: ## Run, but stop after gold, without publishing [FROM=… TO=…]
 run-bronze run-silver run-gold: venv
 	@$(stack) trigger --layer $(@:run-%=%) $(window)
 

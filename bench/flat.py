@@ -1,10 +1,10 @@
-"""Compare the cost of hourly runs over a short and a long history: seconds by layer, CPU seconds, bytes.
+"""Compare the cost of hourly runs over a short and a long history: seconds by layer, CPU seconds, megabytes.
 
     make bench NAME='flat --orders 500000 --times 10'
 
-Generates a shop with the same number of orders each day. The last two years have --orders orders, and the whole history
-is --times times as long. Publishes the last two years and measures some hourly runs. Then publishes everything and
-measures hourly runs again. Needs a running stack that has never published.
+The benchmark generates a shop with the same number of orders each day. The last two years have --orders orders, and the
+whole history is --times times as long. It publishes the last two years and measures some hourly runs. Then it publishes
+the whole history and measures hourly runs again. It needs a running stack that has never published.
 """
 
 import statistics
@@ -95,8 +95,8 @@ def show_ratios(names: Iterable[str], short: Mapping[str, float], long: Mapping[
 
 
 @click.command()
-@click.option("--orders", default=500_000, show_default=True, help="Orders of the short history, two years.")
-@click.option("--times", default=10, show_default=True, help="Length of the long history, in short ones.")
+@click.option("--orders", default=500_000, show_default=True, help="Orders of the short history (two years).")
+@click.option("--times", default=10, show_default=True, help="How many times as long the long history is.")
 @runs_option
 def flat(orders: int, times: int, runs: int) -> None:
     """Compare hourly runs over a short and over a long history with the same number of orders a day."""

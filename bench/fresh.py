@@ -22,7 +22,7 @@ SET_UP = "Set up and start"
 
 
 def user_environment() -> dict[str, str]:
-    """Return the environment of the process that called this one, without the variables of make and of the stack."""
+    """Return the user's environment: that of the calling process, without the variables of make and of the stack."""
     return {
         name: value
         for name, value in psutil.Process(os.getppid()).environ().items()

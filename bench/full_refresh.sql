@@ -1,7 +1,7 @@
 -- The gold tables by a full refresh, for comparison with the pipeline: plain dbt models on Trino that rebuild every table
 -- from the source. Each line `-- model: name` starts a model. peer.py adds models that copy the source tables (raw_*),
--- and models that copy the gold tables into PostgreSQL. The results are like those of the pipeline, but there is no
--- quarantine, there are no deletes, versions and tests.
+-- and models that copy the gold tables into PostgreSQL. The results are like those of the pipeline, but these models have
+-- no quarantine, deletes, row versions or tests.
 
 -- model: stg_customers
 select

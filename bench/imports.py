@@ -22,7 +22,7 @@ def seconds_of(code: str) -> float:
 
 
 @click.command("import")
-@click.option("--times", default=5, show_default=True, help="Pairs to measure.")
+@click.option("--times", default=5, show_default=True, help="Number of measurements.")
 def import_dags(times: int) -> None:
     """Measure the time to load all DAG files, beyond the time to import Airflow and Cosmos."""
     pairs = [(seconds_of(f"{LIBRARIES}; {DAGS}"), seconds_of(LIBRARIES)) for _ in range(times)]

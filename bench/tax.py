@@ -1,4 +1,4 @@
-"""Measure the overhead of Airflow: the CPU seconds of tasks that build models, minus those of only a `dbt build`."""
+"""Measure the overhead of Airflow: the CPU seconds of tasks that build models, beyond those of a plain `dbt build`."""
 
 import os
 import subprocess

@@ -88,7 +88,7 @@ def generate(
     manifest: TextIO | None,
     replace: bool,
 ) -> None:
-    """Generate a shop of any size with the shape of Olist's."""
+    """Generate a shop of any size, with figures like those of the Olist data set."""
     now = datetime.now(UTC).replace(tzinfo=None, microsecond=0)
     if until and until > now:
         raise click.BadParameter(
@@ -109,14 +109,14 @@ def live(orders: int, deletes: bool) -> None:
 
 @main.command()
 @click.option(
-    "--orders", type=click.IntRange(0), default=1000, help="Orders to change, with what belongs to them."
+    "--orders", type=click.IntRange(0), default=1000, help="Orders to change, with items, payments, reviews."
 )
 @click.option("--customers", type=click.IntRange(0), default=10, help="Customers to change.")
 @click.option("--products", type=click.IntRange(0), default=10, help="Products to change.")
 @click.option("--sellers", type=click.IntRange(0), default=10, help="Sellers to change.")
-@click.option("--days", type=click.IntRange(1, 100_000), default=30, help="Orders of this many last days.")
-@click.option("--since", type=MOMENT, help="First time of the changes, UTC.  [default: now]")
-@click.option("--until", type=MOMENT, help="Last time of the changes, UTC.  [default: now]")
+@click.option("--days", type=click.IntRange(1, 100_000), default=30, help="Maximum age of orders, in days.")
+@click.option("--since", type=MOMENT, help="Earliest time of the changes, UTC.  [default: now]")
+@click.option("--until", type=MOMENT, help="Latest time of the changes, UTC.  [default: now]")
 def change(**parameters: Any) -> None:
     """Change existing rows at once."""
     trader.alter(**parameters)

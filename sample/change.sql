@@ -1,7 +1,7 @@
 -- Change existing rows: orders with their items, payments and reviews, and also some customers, products and sellers.
 -- Parameters:
 -- orders, customers, products, sellers: the number of rows to change.
--- days: only orders whose purchase is at most this many days older than the last purchase are changed.
+-- days: only orders that were purchased in this many days before the last purchase are changed.
 -- since, until: the changes' times are spread over this range (UTC); null means now.
 -- Only rows that have not changed since `since` are changed. Values that anomalies.py has made invalid are not changed.
 

@@ -24,7 +24,7 @@ def generate(
 ) -> None:
     """Fill the shop with `orders` orders and the rows that belong to them, in one transaction.
 
-    The purchases are in the `days` before `until` (UTC, without a time zone), the same number each day if `steady`. No
+    The purchases are in the `days` before `until` (a naive datetime, in UTC), the same number each day if `steady`. No
     event is later than `until`. The same arguments give the same rows. `kinds`: the kinds of anomalies to inject (see
     anomalies.py). `manifest`: a file that gets a line of JSON (anomalies.Injected) for each anomaly.
 

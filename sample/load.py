@@ -75,7 +75,7 @@ def stage(cur: cursor, table: str, path: Path) -> None:
 
 
 def read_header(file: BinaryIO) -> list[str]:
-    """Return the column names in the first line, and rewind `file` to its start, or behind its byte-order mark."""
+    """Return the column names in the first line. Move `file` to its start, or behind its byte-order mark if any."""
     line = file.readline(10_000)
     start = len(codecs.BOM_UTF8) if line.startswith(codecs.BOM_UTF8) else 0
     file.seek(start)

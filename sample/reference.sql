@@ -211,7 +211,7 @@ cross join reference
 left join lateral (
     select name
     from category
-    where upper_share > pg_temp.random(number, 30) / 0.98  -- 2 %% have no category
+    where upper_share > pg_temp.random(number, 30) / 0.98  -- two percent have no category
     order by position
     limit 1
 ) as category on true;

@@ -5,7 +5,7 @@
 -- Each of the nine tables has a comment that marks it as the shop's. This file fails, and changes nothing, if a table
 -- of the same name has no such comment, or if the database has only other tables: they belong to somebody else.
 
-select pg_advisory_xact_lock(hashtext('sample/schema.sql'));  -- two sessions at once would collide in the catalog
+select pg_advisory_xact_lock(hashtext('sample/schema.sql'));  -- two sessions that create the same objects at once would fail
 
 do $$
 declare

@@ -63,8 +63,8 @@ def connect() -> connection:
 def is_well_formed(url: str) -> bool:
     """Return whether libpq can parse `url` and finds no part of the password in the host, port or database.
 
-    If a / or @ in the password is not escaped, libpq reads a part of the password as one of these. Error messages
-    contain them, so they would reveal it.
+    If a / or @ in the password is not escaped, libpq reads a part of the password as the host, port or database. Error
+    messages contain these, so they would reveal that part.
     """
     try:
         parts = parse_dsn(url)

@@ -44,7 +44,7 @@ def isolated(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the test fail if it opens a connection, starts a process or asks for the lease."""
     monkeypatch.setattr("socket.socket.connect", forbid)
     monkeypatch.setattr(subprocess, "Popen", forbid)
-    # PostgreSQL's C library does not use Python's sockets.
+    # PostgreSQL's C library does not use Python's sockets, so forbid its connections in the hook.
     monkeypatch.setattr("airflow.providers.postgres.hooks.postgres.PostgresHook.get_conn", forbid)
     monkeypatch.setattr("medallion.run.lease.try_lease", forbid)
 

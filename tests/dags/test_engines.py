@@ -99,7 +99,7 @@ def test_dbt_gets_the_run_only_by_its_hook(dbt_tasks: list[tuple[DAG, Any]], cla
 def test_new_run_makes_dbt_parse_nothing_again(engine: str) -> None:
     """dbt parses a file again if an environment variable that the file reads has changed since the last parse.
 
-    So no file may read a variable that differs between runs. The catalog's name stays the same.
+    So no file may read a variable that differs between runs. The name of the catalog is the same in all runs.
     """
     parsed = msgpack.unpackb((MANIFESTS / engine / "partial_parse.msgpack").read_bytes())
     assert parsed["env_vars"].keys() <= {"MEDALLION_SOURCE_CATALOG"}

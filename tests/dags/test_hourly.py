@@ -123,7 +123,7 @@ def test_old_source_blocks_nothing(hourly: DAG) -> None:
 @pytest.mark.parametrize(
     ("output", "error"),
     [
-        # The texts of Cosmos for a stale source, and for a database that is down.
+        # Cosmos reports a stale source with the first text, and a database that is down with the second.
         ("meters: None", AirflowFailException),
         ("meters: Database Error in source meters\n  Connection refused", CosmosDbtRunError),
     ],

@@ -1,4 +1,4 @@
-"""Kill each component in each layer of a run. The run must finish by its retries and publish the right gold.
+"""Kill each component in each layer of a run. The run must retry its tasks, finish, and publish the right gold.
 
 `make chaos` starts a stack of its own, kills 48 times during 8 runs, and prints a table with a row for each kill. It
 logs to .stack/test/log/chaos.log.

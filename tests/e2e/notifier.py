@@ -1,4 +1,4 @@
-"""An example of a notifier of users. The stack of the end-to-end tests uses it."""
+"""A notifier as a user of this project may write one. The stack of the end-to-end tests uses it."""
 
 from pathlib import Path
 

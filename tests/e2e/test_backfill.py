@@ -85,7 +85,7 @@ def test_backfill_beside_the_schedule_equals_one_run_over_its_range(stack: Stack
         stack.run("backfill", *range_options(hours))
         wait_until(lambda: airflow.call("GET", run)["state"] == "success")
         backfilled = airflow.call("GET", f"{runs}?run_type=backfill&order_by=start_date")["dag_runs"]
-        # The cleared run ended before the third backfilled run started: it waited for one or two of them at most.
+        # The runs took turns: the cleared run ended after the first backfilled run had started, and before the third.
         scheduled_end = airflow.call("GET", run)["end_date"]
         assert backfilled[0]["start_date"] < scheduled_end < backfilled[2]["start_date"]
     assert stack.find_differences(*MODELS) == {}

@@ -82,7 +82,7 @@ def test_each_kind_of_difference_is_found_and_fixed_once(stack: Stack, paused: N
         f"with deleted as (delete from sales.sellers where seller_id = '{seller}' returning *)"
         " insert into sales.backup select * from deleted",
     )
-    # Insert a row without a key, two rows with the same key, and keys in which null or the text `null` differ.
+    # Insert a row whose key is null, two rows with the same key, and two whose key has the text `null` instead of null.
     stack.query_source(
         "insert into sales.order_items (order_id, order_item_id, price, updated_at) values"
         " (null, null, '1', '2017-01-01Z'), (null, '99', '1', '2017-01-01Z'), (null, '99', '2', '2017-01-02Z'),"
@@ -250,7 +250,7 @@ def test_no_live_row_is_deleted_while_the_shop_trades(stack: Stack, paused: None
 
 @pytest.mark.long
 def test_hourly_run_paused_during_a_reconciliation_publishes_its_findings(stack: Stack, paused: None) -> None:
-    """Rows are deleted, rows change at an old time, and the `updated_at` of rows goes back: no window finds these.
+    """Rows are deleted, rows change but keep an old `updated_at`, or it goes back: no window finds such changes.
 
     The hourly run is paused while it holds the lease. Meanwhile a reconciliation can still run. After it, the hourly
     run publishes the reconciliation's rows, too.

@@ -121,7 +121,7 @@ def after(engines: Engines, before: BronzeProject, tmp_path_factory: pytest.Temp
 
 
 def current(engines: Engines, table: str, columns: str = "value") -> list[tuple[Any, ...]]:
-    """Return the current rows by bronze: the latest version of each key, if it is no delete."""
+    """Return the current rows according to bronze: the latest version of each key, if it is no delete."""
     key = re.sub(r".*\[(.*)\]", r"\1", TABLES[table][1][1].partition(", hash")[0])
     return engines.lake(
         f"with numbered as (select *, row_number() over (partition by {key}"
@@ -135,7 +135,7 @@ def source_rows(engines: Engines, table: str, value: str = "value::text") -> lis
 
 
 def shows_source(engines: Engines, table: str) -> bool:
-    """Return whether the current rows by bronze equal the rows of the source."""
+    """Return whether the current rows according to bronze equal the rows of the source."""
     value = "encode(sha256(convert_to(value, 'UTF8')), 'hex')" if table == "hashed" else "value::text"
     return current(engines, table) == source_rows(engines, table, value)
 

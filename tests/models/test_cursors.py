@@ -70,7 +70,7 @@ def insert(engines: Engines, table: str, *rows: tuple[int, str, Any]) -> None:
 
 
 def current(engines: Engines, table: str, columns: str = "note") -> list[tuple[Any, ...]]:
-    """Return the current rows by bronze, key and columns: the latest version of each key, if it is no delete."""
+    """Return keys and columns of the current rows: of each key's latest version in bronze, if it is no delete."""
     return engines.lake(
         f"with numbered as (select *, row_number() over (partition by id"
         f" order by _changed_at desc, _batch desc, _op, _hash desc) as place from bronze.{table})"
@@ -281,7 +281,7 @@ def test_rows_of_the_hour_that_a_zone_repeats_are_all_captured(
 
 
 def test_age_of_a_table_is_that_of_its_last_moment(engines: Engines, project: BronzeProject) -> None:
-    """A change an hour ago, as time in Berlin, is fresh, and a row with a future time is ignored. 2024 is too old."""
+    """A change an hour ago, in Berlin's time, is fresh; rows in the future are ignored. A change of 2024 is too old."""
     insert(engines, "walled", (40, "ahead", "2062-01-01"))
     engines.source(
         "insert into works.walled values (41, 'fresh', (now() - interval '1 hour') at time zone 'Europe/Berlin')"

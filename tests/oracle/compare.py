@@ -38,7 +38,7 @@ def compare(
     key: int = 1,
     limit: int = 5,
 ) -> str:
-    """Return how `actual_rows` differ from `expected_rows`, or an empty text. The order of rows does not matter.
+    """Return how `actual_rows` differ from `expected_rows`; an empty text if they are equal, in whatever order.
 
     The first `key` columns identify a row. `columns` are the names to print. At most `limit` rows are listed as
     missing, as extra, as contained more than once, and as differing. Different types differ: 1 and Decimal('1').

@@ -18,7 +18,7 @@ class Column:
 
     @property
     def rule(self) -> str:
-        """SQL for the name of the rule that rejects the row because of this column, or for null."""
+        """SQL that returns the name of the rule that this column's value breaks, or null."""
         cases = []
         if self.required:
             cases.append(f"when parse_text(raw.{self.name}) is null then '{self.name}_missing'")
@@ -29,7 +29,7 @@ class Column:
 
     @property
     def flag(self) -> str:
-        """SQL for the flag of an optional value that cannot be converted to the column's type, or for null."""
+        """SQL that returns the flag of an optional value that cannot be converted to the column's type, or null."""
         if self.required or self.type in TEXT_TYPES:
             return "null"
         unparsable = f"{self.name} is null and parse_text(raw.{self.name}) is not null"

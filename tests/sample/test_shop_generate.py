@@ -150,7 +150,7 @@ def test_the_manifest_is_what_an_independent_check_finds(shop: Query, server: Se
     assert flags == Counter((entity, key, row["rule"]) for entity, key, row in by_outcome["flagged"])
 
     assert expected.ambiguous_keys() == []
-    # Each row is accepted once. Copies of rows and rejected rows add no accepted row.
+    # The accepted rows are all rows without the copies and the rejected ones.
     rows = {entity: shop(f"select count(*) from sales.{entity}")[0][0] for entity in ENTITIES}
     copies = Counter(row["entity"] for row in manifest if row["kind"] in ("duplicate", "conflict"))
     rejected = Counter(entity for entity, _, _ in by_outcome["quarantined"])

@@ -1,4 +1,4 @@
-"""Conversion of bronze values to declared types: the result is the same value, or null. Listed and random values."""
+"""Conversion of bronze values to declared types, for listed and random values: the same value results, or null."""
 
 import math
 from datetime import UTC, date, datetime, timedelta
@@ -294,7 +294,7 @@ NUMBERS = st.one_of(
 
 
 def has_places(number: Decimal, places: int) -> bool:
-    """Return whether a number has at most this many decimal places, without trailing zeros."""
+    """Return whether a number has at most this many decimal places, not counting trailing zeros."""
     with localcontext(prec=700):
         return number == number.quantize(Decimal(1).scaleb(-places))
 

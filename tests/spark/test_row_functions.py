@@ -6,7 +6,8 @@ from pyspark.sql import SparkSession
 
 from medallion.project.row_functions import ROW_FUNCTIONS
 
-MANY_ROWS = {"agg_funcs", "window_funcs", "generator_funcs"}  # Spark's groups of functions
+# Groups of functions in Spark's registry that read or return more than one row.
+MANY_ROWS = {"agg_funcs", "window_funcs", "generator_funcs"}
 # Functions of other groups that read or return more than one row.
 ALSO_MANY_ROWS = {"json_tuple", "schema_of_variant_agg", "session_window", "window", "window_time"}
 # Functions whose results differ between runs: they read the clock, random numbers, the session or files, or call Java.

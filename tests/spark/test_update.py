@@ -316,7 +316,7 @@ def test_nothing_new_commits_nothing(lake: Lake) -> None:
     lake.run("readings", batch=1)
     before = lake.snapshots()
     lake.run("readings", batch=1)  # a second run of the batch
-    lake.run("readings", batch=2, published=1)  # an empty increment
+    lake.run("readings", batch=2, published=1)  # a run without new versions
     assert lake.snapshots() == before == {"stg_readings": 1, "quarantine": 1, "entity_accounts": 1}
 
 

@@ -124,9 +124,10 @@ class InProcessPipeline:
         tasks: Sequence[str] | None = None,
         rebuild: str = "none",
     ) -> None:
-        """Do all tasks of a run, or only `tasks`: its first ones, as if the run was killed then, or cleared ones.
+        """Do all tasks of a run, or only `tasks`.
 
-        Tasks without work are skipped, except in a reconciliation and in a run that was started before.
+        `tasks` are the run's first tasks, as if it was killed after them, or tasks that were cleared. Tasks without
+        work are skipped, except in a reconciliation and in a run that was started before.
 
         Raises AssertionError if a task fails, and AirflowFailException if the run cannot publish what it audited.
         """

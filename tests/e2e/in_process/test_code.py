@@ -35,7 +35,7 @@ NEW_RULES = {
 
 @contextmanager
 def deploy(pipeline: InProcessPipeline, folder: Path) -> Iterator[None]:
-    """Copy the project, replace expressions by `NEW_RULES`, and let the pipeline use the copy."""
+    """Copy the project, change the copy as in `NEW_RULES`, and let the pipeline use the copy."""
     generated = shutil.ignore_patterns("target", "logs", "__pycache__")
     shutil.copytree(DBT_PROJECT, folder / "dbt", ignore=generated)
     shutil.copytree(SPARK_JOBS, folder / "spark_jobs", ignore=generated)

@@ -1,4 +1,4 @@
-"""Gold models that are plain selects, on the real engines, up to PostgreSQL, with every type and any column name."""
+"""Gold models that are plain selects, from dbt to PostgreSQL, on the real engines: every type and any column name."""
 
 import json
 from collections.abc import Callable, Iterator
