@@ -190,7 +190,7 @@ dbt-test: venv ## Run every dbt test over whole tables, on the running stack
 test-long: manifest ## Run the tests that take hours
 	@$(bin)/pytest -m long
 
-chaos: manifest ## Kill every component in every layer of a run (FIRST=n, RUNS=n of its eight runs)
+chaos: manifest ## Kill every component in every layer, in eight runs (FIRST=n: skip n runs, RUNS=n)
 	@PYTHONPATH=plugins:tests $(bin)/python -m tests.e2e.chaos $(if $(FIRST),--first '$(FIRST)') $(if $(RUNS),--runs '$(RUNS)')
 
 bench: venv ## Run a benchmark (NAME='hour --runs 3'); without a name, list them

@@ -200,7 +200,7 @@ def test_time_that_no_window_reaches_is_captured_and_counted(stack: Stack, pause
 
 @contextmanager
 def keep_trading(stack: Stack) -> Iterator[None]:
-    """Meanwhile change and delete rows of the shop, and reinsert rows with their old `updated_at`, as a reload does."""
+    """Until the end of the block, change and delete rows of the shop. Reinsert rows unchanged, as a reload does."""
     stop = Event()
 
     def trade() -> None:

@@ -38,10 +38,11 @@ def compare(
     key: int = 1,
     limit: int = 5,
 ) -> str:
-    """Return how `actual_rows` differ from `expected_rows`; an empty text if they are equal, in whatever order.
+    """Return how `actual_rows` differ from `expected_rows`; an empty text if they do not.
 
-    The first `key` columns identify a row. `columns` are the names to print. At most `limit` rows are listed as
-    missing, as extra, as contained more than once, and as differing. Different types differ: 1 and Decimal('1').
+    The order of the rows does not matter, but their types do: 1 differs from Decimal('1'). The first `key` columns
+    identify a row. `columns`: the names to print. `limit`: the maximum number of rows to list for each kind of
+    difference (missing rows, extra rows, rows more than once, differing rows).
     """
     expected = [tuple(row) for row in expected_rows]
     actual = [tuple(row) for row in actual_rows]

@@ -1,4 +1,4 @@
-"""The description of differences, which a failing test prints."""
+"""The text that `compare` returns for different tables, and that a failing test prints."""
 
 from decimal import Decimal
 

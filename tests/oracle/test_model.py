@@ -170,8 +170,8 @@ def small_shop(shop: Shop) -> Any:
 
 
 def test_sales_by_category_month(small_shop: Any) -> None:
-    # The payment of o1 equals the sum of its items, 10.00, 12.00 and 8.01, so each item has its own amount. Books have
-    # 30.01 + 12.02 = 42.03 in two bills, 21.015 per bill.
+    # The payment of o1 equals the sum of its items, 10.00, 12.00 and 8.01, so each item gets exactly its amount. Books
+    # have 30.01 + 12.02 = 42.03 in two bills, 21.015 per bill.
     assert small_shop.rows("sales_by_category_month") == [
         (date(2018, 1, 1), "books", D("42.03"), 2, 4, D("21.02")),
         (date(2018, 1, 1), "pecas", D("20.01"), 1, 1, D("20.01")),

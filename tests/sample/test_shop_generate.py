@@ -31,7 +31,7 @@ PARENTS = [
 
 
 def digest(shop: Query) -> dict[str, str]:
-    """Return a hash of each table's rows, in the order of their text."""
+    """Return table -> a hash of its rows, which does not depend on their order."""
     return {
         table: shop(
             f"select md5(string_agg(t::text, '' order by t::text collate \"C\")) from sales.{table} as t"
