@@ -1,4 +1,4 @@
-"""Measure runs of the pipeline, and change rows at the source before them."""
+"""Measure runs of the pipeline, each after changes of rows at the source."""
 
 from collections.abc import Mapping
 from dataclasses import replace
