@@ -1,6 +1,5 @@
 """Each entity's declaration can be read by Spark and agrees with its staging model."""
 
-from typing import Any
 
 from medallion import names
 from medallion.project import manifest
@@ -8,16 +7,6 @@ from medallion.project.declarations import declarations
 from medallion_spark.entity import Entity
 
 MODELS = {manifest.table_of(node): node for node in manifest.model_nodes()}
-
-
-def file_of(node: dict[str, Any]) -> str:
-    """Return the file that describes a model."""
-    return str(node["patch_path"] or node["original_file_path"]).replace("medallion://", "include/dbt/")
-
-
-def listed(columns: Any) -> str:
-    """Return the columns' names, sorted and separated by commas."""
-    return ", ".join(sorted(columns))
 
 
 def test_each_staging_model_has_a_declaration_that_spark_can_read() -> None:
