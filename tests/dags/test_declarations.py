@@ -1,6 +1,5 @@
 """Each entity's declaration can be read by Spark and agrees with its staging model."""
 
-
 from medallion import names
 from medallion.project import manifest
 from medallion.project.declarations import declarations
