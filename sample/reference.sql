@@ -60,8 +60,8 @@ create or replace function pg_temp.seller(product bigint) returns bigint immutab
 'select floor(pg_temp.sellers() * pg_temp.random(product, 12) ^ 2)::bigint' language sql;
 
 create temp table reference on commit drop as
--- The `updated_at` of the rows to which orders refer: the day before the first purchase. The first purchase has one of
--- the lowest numbers.
+-- The `updated_at` of the rows to which orders refer. It must lie before every purchase. Purchases with the lowest numbers
+-- are on the earliest days, so a day before the earliest of them is enough.
 select (min(pg_temp.purchase(number)) - interval '1 day') at time zone 'UTC' as at
 from generate_series(1, least(%(orders)s, 10 + %(orders)s / 1000)) as number;
 

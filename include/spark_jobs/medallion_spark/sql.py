@@ -5,7 +5,7 @@ from pyspark.sql import functions as F
 
 
 def quote(name: str) -> str:
-    """Return a name in backticks: Spark takes a dot in an unquoted name for a field, and fails at a blank."""
+    """Return a name in backticks. Without them, Spark reads what follows a dot as a field, and SQL ends a name at a blank."""
     return "`" + name.replace("`", "``") + "`"
 
 

@@ -43,7 +43,8 @@ SPELLING = {
     "standard_conforming_strings": "on",
 }
 CHECKED = ("search_path", "transaction_read_only", "server_encoding")
-# Parts of the errors with which PgBouncer refuses a parameter of a connection, and a transaction of several statements.
+# Texts in errors of PgBouncer: it refuses a parameter of the connection, or its mode is `statement`, in which it refuses
+# transactions.
 SIGNS_OF_A_POOLER = ("unsupported startup parameter", "statement pooling mode")
 LOCK_HOLDERS = """
 select

@@ -221,15 +221,18 @@ def check_rejected_share(
     broken: Mapping[str, list[BrokenRule]],
     allowed: bool,
 ) -> list[dict[str, Any]]:
-    """Raise AirflowFailException if too many rows of an entity were rejected, or lost a value.
+    """Raise AirflowFailException if too large a share of an entity's rows was rejected, or lost a value.
 
-    The limit is MEDALLION_MAX_REJECTED_SHARE. A row whose value of an optional column can't be converted has lost it:
-    the column is null, and the row flagged.
-    `accounts` are ordered by batch. Only the newest account of an entity counts: its job has also read the rows of
-    runs that did not publish. If that account is of few rows, its share is computed together with `earlier` accounts
-    (entity -> accounts, newest first). An entity passes if its newest account has neither rejections nor lost values.
-    `broken`: entity -> the rules that its rows broke, for the message. `allowed`: log a warning instead of raising.
-    Returns the accounts that would have stopped the run without `allowed`.
+    The limit of each share is MEDALLION_MAX_REJECTED_SHARE. A row has lost a value if the value of an optional column
+    can't be converted: the row is accepted and flagged, and the column is null.
+
+    Only the newest account of an entity is judged, because it also covers the rows of runs that did not publish. If it
+    has fewer rows than MEDALLION_MAX_REJECTED_FROM, earlier accounts are added. If all together still have fewer, the
+    entity passes. An entity whose newest account counts no such rows passes, too.
+
+    accounts: ordered by batch. earlier: entity -> published accounts, newest first. broken: entity -> the rules that its
+    rows broke, for the message. allowed: log a warning instead of raising.
+    Returns the accounts that stop the run, or would stop it without `allowed`.
     """
     limit, rows_from = settings().max_rejected_share, settings().max_rejected_from
     # Ignore tables that were removed from the project.

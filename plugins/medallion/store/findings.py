@@ -13,7 +13,7 @@ REMIND_AFTER = timedelta(days=1)  # after this time a finding that stays is pass
 class FindingKind(StrEnum):
     """The kind of a finding."""
 
-    NEW_VALUE = "new_value"  # a coded column has a value that its check does not list
+    NEW_VALUE = "new_value"  # a column has a value that its check does not list among the allowed ones
     REJECTED_SHARE = "rejected_share"  # a large share of a table's rows is rejected
     PUBLISHING_HELD = "publishing_held"
     STALE_GOLD = "stale_gold"

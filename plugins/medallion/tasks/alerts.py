@@ -89,7 +89,8 @@ def deadline() -> DeadlineAlert:
     It counts from the start of the run's data interval, because gold ends there until the run has published.
     """
     return DeadlineAlert(
-        # With DAGRUN_QUEUED_AT Airflow 3.3 fails to clear any task of the run (docs/decisions/freshness.md).
+        # Not DAGRUN_QUEUED_AT: with it, Airflow 3.3 can't clear a task before the run's deadline has passed
+        # (docs/decisions/freshness.md).
         reference=DeadlineReference.DAGRUN_LOGICAL_DATE,
         interval=settings().max_gold_age,
         callback=AsyncCallback(report_late_gold),

@@ -43,7 +43,7 @@ class Reader(threading.Thread):
             while not self.stopped.wait(1 / READS_A_SECOND):
                 try:
                     with connection.transaction():
-                        # Use one transaction, or the two statements could see different publications.
+                        # In one transaction (repeatable read) both statements see the same publication.
                         [(batch,)] = connection.execute("select batch from gold.publication").fetchall()
                         for table, rows, figure in connection.execute(SEEN.encode()).fetchall():
                             if (rows, figure) != (2, 2 * batch):
