@@ -138,8 +138,8 @@ def keep_schemas() -> None:
         module.TypeAdapter = adapter  # type: ignore[attr-defined]
     for message in (JsonValue, StartupDetails, ToTask):
         adapter(message)
-    # dbt builds the JSON schema of its hooks once per process, for `on-run-end`. The task processes that are forked from
-    # this one inherit it.
+    # dbt builds the JSON schema of its hooks once per process, for `on-run-end`. The task processes that are forked
+    # from this one inherit it.
     Hook.json_schema()
 
 

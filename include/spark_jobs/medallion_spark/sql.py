@@ -5,7 +5,7 @@ from pyspark.sql import functions as F
 
 
 def quote(name: str) -> str:
-    """Return a name in backticks. Without them, Spark reads what follows a dot as a field, and SQL ends a name at a blank."""
+    """Return a name in backticks. Without them, a dot starts a field's name, and a blank ends the name."""
     return "`" + name.replace("`", "``") + "`"
 
 

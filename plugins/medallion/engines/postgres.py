@@ -43,8 +43,8 @@ SPELLING = {
     "standard_conforming_strings": "on",
 }
 CHECKED = ("search_path", "transaction_read_only", "server_encoding")
-# Texts in errors of PgBouncer: it refuses a parameter of the connection, or its mode is `statement`, in which it refuses
-# transactions.
+# Texts in errors of PgBouncer: it refuses a parameter of the connection, or its mode is `statement`, in which it
+# refuses transactions.
 SIGNS_OF_A_POOLER = ("unsupported startup parameter", "statement pooling mode")
 LOCK_HOLDERS = """
 select

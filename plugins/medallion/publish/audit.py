@@ -230,8 +230,8 @@ def check_rejected_share(
     has fewer rows than MEDALLION_MAX_REJECTED_FROM, earlier accounts are added. If all together still have fewer, the
     entity passes. An entity whose newest account counts no such rows passes, too.
 
-    accounts: ordered by batch. earlier: entity -> published accounts, newest first. broken: entity -> the rules that its
-    rows broke, for the message. allowed: log a warning instead of raising.
+    accounts: ordered by batch. earlier: entity -> published accounts, newest first. broken: entity -> the rules that
+    its rows broke, for the message. allowed: log a warning instead of raising.
     Returns the accounts that stop the run, or would stop it without `allowed`.
     """
     limit, rows_from = settings().max_rejected_share, settings().max_rejected_from
