@@ -238,6 +238,9 @@ def environment(settings: Settings) -> dict[str, str]:
         "SPARK_LOCAL_IP": HOST,
         "SPARK_LOCAL_DIRS": str(spark_tmp),
         "PYSPARK_PYTHON": sys.executable,
+        # dbt prints the failing rows of a test to the output that the scheduler opened. A task ends without writing
+        # what is left in its buffer.
+        "PYTHONUNBUFFERED": "1",
         "PYTHONPATH": os.pathsep.join(map(str, (STACK / "airflow", ROOT / "plugins", ROOT))),
         "PYICEBERG_CATALOG__LAKE__TYPE": "sql",
         "PYICEBERG_CATALOG__LAKE__URI": "postgresql+psycopg2://?service=lake",
