@@ -141,8 +141,8 @@ def test_a_run_without_a_task_is_an_error(api: Follow) -> None:
     with pytest.raises(StackError, match=r"The run r succeeded without running any task.*before the start"):
         api(("success", [])).follow("d", "r")
     with pytest.raises(StackError, match=r"The run r succeeded without running any task"):
-        api(("success", [])).backfill("d", HOUR, HOUR)
-    api(("success", [task("begin", "success")])).backfill("d", HOUR, HOUR)
+        api(("success", [])).backfill("d", HOUR, HOUR, {})
+    api(("success", [task("begin", "success")])).backfill("d", HOUR, HOUR, {})
 
 
 def test_the_end_of_a_task_log_has_its_errors(tmp_path: Path) -> None:
