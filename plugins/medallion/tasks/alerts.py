@@ -89,7 +89,7 @@ def deadline() -> DeadlineAlert:
     It counts from the start of the run's data interval, because gold ends there until the run has published.
     """
     return DeadlineAlert(
-        # Not DAGRUN_QUEUED_AT: with it, Airflow 3.3 can't clear a task before the run's deadline has passed
+        # With DAGRUN_QUEUED_AT, Airflow 3.3 could not clear a task before the run's deadline has passed
         # (docs/decisions/freshness.md).
         reference=DeadlineReference.DAGRUN_LOGICAL_DATE,
         interval=settings().max_gold_age,
