@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass
-from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medallion.names import QUARANTINE, SILVER, lake_table
 from medallion.project.declarations import declarations
 from medallion.store.findings import Finding, FindingKind
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
     from pyiceberg.catalog import Catalog
 
@@ -45,23 +44,31 @@ class BrokenRule:
         return f"{self.rule} {self.rows}" + (f" ({self.column}: {listed}{more})" if listed else "")
 
 
+def read_quarantine(
+    catalog: Catalog, names: Collection[str], fields: tuple[str, ...], above: int = 0
+) -> Iterator[dict[str, Any]]:
+    """Yield these fields of the rejected versions of entities that no later version has superseded.
+
+    `above`: versions of this batch and earlier ones are left out. Without the table there are no versions.
+    """
+    if names and catalog.table_exists(QUARANTINE):
+        listed = ", ".join(f"'{name}'" for name in sorted(names))
+        condition = f"entity in ({listed}) and superseded = false and _batch > {above}"
+        scan = catalog.load_table(QUARANTINE).scan(row_filter=condition, selected_fields=fields)
+        # A first load may reject millions of rows, so they are read batch by batch.
+        for batch in scan.to_arrow_batch_reader():
+            yield from batch.to_pylist()
+
+
 def broken_rules(catalog: Catalog, run: RunState, names: Collection[str]) -> dict[str, list[BrokenRule]]:
     """Return the rules that rows of entities have broken since the last publication, by entity.
 
     The rule with most rows comes first. Versions that a later version has superseded do not count.
     """
-    if not names or not catalog.table_exists(QUARANTINE):
-        return {}
-    names_listed = ", ".join(f"'{name}'" for name in sorted(names))
-    quarantine = catalog.load_table(QUARANTINE).scan(
-        row_filter=f"entity in ({names_listed}) and superseded = false and _batch > {run.published_batch}",
-        selected_fields=("entity", "rules", "row"),
-    )
     coded = {name: declarations()[name].coded_columns() for name in names}
     rows: Counter[tuple[str, str]] = Counter()
     values: dict[tuple[str, str], Counter[str]] = {}
-    # A first load may reject millions of rows, so they are read batch by batch.
-    for version in chain.from_iterable(batch.to_pylist() for batch in quarantine.to_arrow_batch_reader()):
+    for version in read_quarantine(catalog, names, ("entity", "rules", "row"), run.published_batch):
         for rule in version["rules"]:
             key = (version["entity"], rule)
             rows[key] += 1
@@ -85,15 +92,7 @@ def rejected_shares(
 
     `total_records`: table of the lake -> its number of rows. `rows_from`: entities with fewer rows are left out.
     """
-    if not names or not catalog.table_exists(QUARANTINE):
-        return []
-    names_listed = ", ".join(f"'{name}'" for name in sorted(names))
-    rejected = catalog.load_table(QUARANTINE).scan(
-        row_filter=f"entity in ({names_listed}) and superseded = false", selected_fields=("entity",)
-    )
-    counts: Counter[str] = Counter()
-    for batch in rejected.to_arrow_batch_reader():
-        counts.update(batch["entity"].to_pylist())
+    counts = Counter(version["entity"] for version in read_quarantine(catalog, names, ("entity",)))
     findings = []
     for name, count in sorted(counts.items()):
         rows = max(count, total_records.get(lake_table(SILVER, declarations()[name].staging_name), 0))
