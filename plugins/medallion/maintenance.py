@@ -15,7 +15,7 @@ from medallion.engines.files import delete_left_projects, delete_old_logs
 from medallion.engines.iceberg import iterate_tables, load_lake
 from medallion.engines.leftovers import tag
 from medallion.engines.postgres import quote, render_sql, transaction
-from medallion.names import HOURLY_DAG, MAINTENANCE_DAG, RECONCILE_DAG, ROLLBACK_DAG, is_gold
+from medallion.names import DAGS, is_gold
 from medallion.project.manifest import model_tables, sort_orders
 from medallion.run.state import TARGET_FILE_BYTES, read_state
 from medallion.settings import TRINO_CONNECTION, settings
@@ -31,7 +31,6 @@ SMALL_MANIFEST_BYTES = 4 * 1024 * 1024  # half of Iceberg's target
 # Iceberg's default.
 MIN_INPUT_FILES = 5
 MIN_SMALL_MANIFESTS = 10  # a table with this many small manifests is compacted
-DAGS = (HOURLY_DAG, RECONCILE_DAG, MAINTENANCE_DAG, ROLLBACK_DAG)
 LONGEST_RUN = timedelta(days=1)  # no run takes longer, so older temporary folders are unused
 CLOCK_MARGIN = timedelta(hours=1)  # the engines' clocks may differ from ours
 

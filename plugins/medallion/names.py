@@ -11,6 +11,8 @@ from itertools import chain, count
 DAG_TAG = "medallion"  # a tag of every DAG of this package
 HOURLY_DAG, RECONCILE_DAG = "medallion_hourly", "medallion_reconcile"
 MAINTENANCE_DAG, ROLLBACK_DAG = "medallion_maintenance", "medallion_rollback"
+SCHEDULED_DAGS = (HOURLY_DAG, RECONCILE_DAG, MAINTENANCE_DAG)
+DAGS = (*SCHEDULED_DAGS, ROLLBACK_DAG)
 
 # Schemas of the lake, in the order in which data passes through them.
 BRONZE, SILVER, GOLD = "bronze", "silver", "gold"

@@ -5,14 +5,12 @@ from typing import Any
 from airflow.sdk.exceptions import AirflowRuntimeError
 
 from medallion.engines.postgres import Cursor, transaction
-from medallion.names import GOLD, HOURLY_DAG, MAINTENANCE_DAG, RECONCILE_DAG, ROLLBACK_DAG
+from medallion.names import GOLD, HOURLY_DAG, RECONCILE_DAG, ROLLBACK_DAG, SCHEDULED_DAGS
 from medallion.project.manifest import source_tables
 from medallion.settings import settings
 from medallion.store.attempts import tables_not_reconciled
 from medallion.store.findings import Finding, FindingKind, clear_findings, record_findings
 from medallion.store.pipeline import age_of_gold_is_within, read_gold_end, read_pipeline
-
-SCHEDULED_DAGS = (HOURLY_DAG, RECONCILE_DAG, MAINTENANCE_DAG)
 
 
 def record_states(ti: Any) -> None:
