@@ -226,6 +226,7 @@ def pooler(
 ) -> Iterator[Callable[..., None]]:
     """Start a pooler in a mode, and point both connections to it; `extra`: extra fields of the connections."""
     program = which("pgbouncer")
+    # No Python package has the program, so the lock file can't install it.
     if not program:
         pytest.skip("needs PgBouncer (Debian: apt-get install pgbouncer)")
     folder, started = postgres.folder, []
